@@ -1,0 +1,122 @@
+/* What a program means: the graphs and settings that the front end makes of a `.ssl` file. */
+#ifndef SSLC_FRONTEND_EXPERIMENT_H
+#define SSLC_FRONTEND_EXPERIMENT_H
+
+#include "ir/graph.h"
+
+/* -- what the front end asks about data; the facade answers through the runtime ------------------------ */
+
+typedef enum {
+  FIELD_IMAGE,  /* u8 [C,H,W], seen by the program as reals in 0..1 */
+  FIELD_LABEL,  /* i32 scalar in 0..classes-1 */
+  FIELD_TOKENS, /* u8 or i32 sequence, never scaled */
+  FIELD_NUMBERS /* as stored */
+} field_kind;
+
+typedef struct {
+  const char *name;
+  field_kind kind;
+  tensor_type type; /* of one sample, as stored */
+  int64_t classes;  /* of a label; else 0 */
+} data_field;
+
+typedef struct {
+  const char *source; /* "cifar10", "idx", "npy", "bytes", "shapes": the function the program called */
+  struct data_argument {
+    const char *name; /* "" for a positional one */
+    const char *text; /* a string, or NULL */
+    double number;    /* when text is NULL */
+  } *arguments;
+  uint32_t n_arguments;
+  const char *split; /* "train", "test", ... or "" */
+} data_request;
+
+typedef struct {
+  const data_field *fields;
+  uint32_t n_fields;
+  struct { const char *name; int64_t count; } split[4]; /* "train" first; name NULL past the last */
+} data_description;
+
+typedef struct {
+  void *context;
+  /* Opens a data set; false and *error (static or in the arena) when it cannot be. The result lives as
+   * long as the catalog. Called once per data declaration, with split "". */
+  bool (*describe)(void *context, const data_request *what, data_description *out, const char **error, arena *a);
+} data_catalog;
+
+/* -- what it makes --------------------------------------------------------------------------------------- */
+
+typedef enum { STATE_WEIGHT, STATE_BUFFER /* running statistics */, STATE_TARGET, STATE_QUEUE, STATE_OPTIMIZER, STATE_OTHER } state_kind;
+
+typedef struct {
+  const char *name; /* "f/conv_1/w"; of an optimiser: "adam.m/f/conv_1/w"; unique */
+  tensor_type type;
+  state_kind kind;
+  const char *model; /* "" for none */
+} experiment_state;
+
+typedef struct {
+  const char *name;     /* parameter name in the graph, role "data" */
+  uint32_t data;        /* index into experiment.data */
+  const char *field;
+  tensor_type type;     /* with the batch in front */
+} experiment_input;
+
+typedef struct {
+  const char *protocol; /* "knn", "linear_probe", ... */
+  uint32_t data;        /* index into experiment.data */
+  int64_t every;        /* epochs; 0: at the end only */
+  struct { const char *name; double value; } argument[8]; /* k, temperature, epochs, lr, ...; name NULL past the last */
+  span where;
+} experiment_protocol;
+
+typedef struct {
+  graph *graph; /* parameters: state, data; one result: role "output", name "features" [batch, D] */
+  int64_t batch;
+  experiment_input *inputs;
+  uint32_t n_inputs;
+  experiment_protocol *protocols;
+  uint32_t n_protocols;
+  const char *label; /* source text of the evaluated expression, for tables: "f(plain(img))" */
+  span where;
+} experiment_eval;
+
+typedef struct experiment {
+  data_request *data; /* every data set the program uses, split included: cifar.train and cifar.test are two */
+  uint32_t n_data;
+  experiment_state *states;
+  uint32_t n_states;
+  graph *init; /* parameter: seed (role seed, "seed": u32[2]); results: role state, one per state */
+  /* Parameters: state; data (inputs below); clock "step" i32[], "epoch" i32[]; seed. Results: state;
+   * metrics, "loss" among them (sum of all objectives) and "finite" bool[] (false: states were kept). */
+  graph *step;
+  experiment_input *inputs;
+  uint32_t n_inputs;
+  uint32_t train_data; /* index into data */
+  const char *pretext; /* its name */
+  int64_t batch, epochs, steps, steps_per_epoch; /* steps: in all */
+  uint64_t seed;
+  experiment_eval *evals;
+  uint32_t n_evals;
+  int64_t parameters; /* elements of all weights */
+} experiment;
+
+typedef struct {
+  const char *name, *text; /* --set name=text */
+} option_override;
+
+typedef struct {
+  dtype real; /* DTYPE_F32 or DTYPE_F64: what reals are */
+  const option_override *overrides;
+  uint32_t n_overrides;
+  const data_catalog *catalog;
+  /* Reads the file of `use "name"` relative to the program; NULL when missing. */
+  const char *(*read_file)(void *context, const char *path, size_t *length, arena *a);
+  void *read_context;
+} lower_options;
+
+/* Parses and lowers file number `file` of d->sources (the standard library is added behind the scenes).
+ * NULL when errors were reported. Warnings may be reported with a result. */
+experiment *lower_program(uint32_t file, const lower_options *o, diagnostics *d, arena *a);
+
+#endif

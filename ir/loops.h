@@ -1,0 +1,95 @@
+/* Lowered loops: what a backend sees of a scheduled kernel. Ranges, scalar and vector values, loads and
+ * stores at element offsets of buffers, mutable registers; unrolling, tails, peeled edges and
+ * accumulators are already spelled out. Both backends print this: nothing here knows an operation
+ * beyond elementwise ones, and those are "native" (passes/math.c has expanded the rest).
+ *
+ * Every value has `lanes` (1: scalar). Registers are assigned by SET and read by VARIABLE; a loop's
+ * index is a scalar i64 register. */
+#ifndef SSLC_IR_LOOPS_H
+#define SSLC_IR_LOOPS_H
+
+#include "ir/op.h"
+#include "ir/source.h"
+
+typedef enum {
+  LOOPS_CONSTANT, /* splat of `constant` over the lanes */
+  LOOPS_VARIABLE, /* register `number` */
+  LOOPS_LOAD,     /* `active` lanes from buffer `number` at element offset args[0], `stride` apart (1: contiguous);
+                     inactive lanes are 0 */
+  LOOPS_GATHER,   /* lanes from buffer `number` at element offsets args[0] (a vector of i64) */
+  LOOPS_SPLAT,    /* args[0] (a scalar) in every lane */
+  LOOPS_RAMP,     /* i64: args[0] + lane * stride */
+  LOOPS_APPLY,    /* elementwise native op of args, all of the same lanes */
+  LOOPS_FMA,      /* args[0] * args[1] + args[2], one rounding */
+  LOOPS_CALL,     /* f64 only: the backend's scalar library for op (exp, log, ...) */
+  LOOPS_REDUCE    /* all `active` lanes of args[0] by op (ADD, MAX, MIN), halves added pairwise: a scalar */
+} loops_kind;
+
+typedef struct loops_expr loops_expr;
+struct loops_expr {
+  loops_kind kind;
+  dtype type;
+  uint32_t lanes, active;
+  op_id op;
+  uint32_t number;
+  int64_t stride;
+  uint32_t n_args;
+  const loops_expr **args;
+  scalar constant;
+};
+
+typedef enum { STATEMENT_FOR, STATEMENT_IF, STATEMENT_SET, STATEMENT_STORE } statement_kind;
+
+typedef struct statement statement;
+typedef struct {
+  statement **items;
+  uint32_t n, capacity;
+} block;
+
+struct statement {
+  statement_kind kind;
+  uint32_t number;                /* FOR: index register; SET: register; STORE: buffer */
+  const loops_expr *begin, *end;  /* FOR: scalar i64, counts up by `step` while below end */
+  int64_t step;
+  const loops_expr *value;        /* IF: scalar bool; SET; STORE */
+  const loops_expr *offset;       /* STORE: scalar i64 element offset */
+  uint32_t active;                /* STORE: how many lanes, from lane 0, contiguous unless stride != 1 */
+  int64_t stride;                 /* STORE: elements between lanes */
+  block body;                     /* FOR, IF */
+};
+
+typedef enum { PLACE_ARGUMENT, PLACE_LOCAL } buffer_place;
+
+typedef struct {
+  const char *name;
+  dtype type;
+  int64_t elements;
+  buffer_place place; /* LOCAL: on chip (a thread's own), zeroed by nobody */
+  bool written;
+} loops_buffer;
+
+typedef struct loops {
+  arena *arena;
+  const char *name;
+  loops_buffer *buffers; /* the kernel's, in its order, then local ones */
+  uint32_t n_buffers, buffers_capacity, n_arguments;
+  struct {
+    dtype type;
+    uint32_t lanes;
+  } *registers;
+  uint32_t n_registers, registers_capacity;
+  int64_t iterations; /* of the parallel loops together; register 0 is the number of the iteration */
+  block body;         /* for one iteration */
+  span where;
+} loops;
+
+loops *loops_new(arena *a, const char *name);
+uint32_t loops_add_register(loops *l, dtype type, uint32_t lanes);
+char *loops_print(const loops *l, arena *into);
+/* Registers set before they are read, lanes and types agreeing, every access inside its buffer by
+ * interval analysis (gathers are clamped by construction and proven likewise). NULL when sound. */
+const char *loops_verify(const loops *l, arena *scratch);
+/* Runs all iterations in order. Buffers lie as their layouts say. */
+void loops_interpret(const loops *l, void *const *buffers, arena *scratch);
+
+#endif

@@ -1,0 +1,64 @@
+/* A compiled program as data: kernels, the buffers they pass each other with their places in one arena,
+ * and the order in which they run. What the plan says is what is allocated. */
+#ifndef SSLC_IR_PLAN_H
+#define SSLC_IR_PLAN_H
+
+#include "ir/graph.h"
+#include "ir/kernel.h"
+#include "ir/loops.h"
+
+typedef enum {
+  STORAGE_STATE,    /* lives between runs; written in place when the graph has a result for it */
+  STORAGE_DATA,     /* given by the host for each run: data, clock, seed parameters */
+  STORAGE_RESULT,   /* read by the host after a run: metrics, outputs */
+  STORAGE_TEMPORARY /* inside a run: [offset, offset + bytes) of the arena */
+} storage;
+
+typedef struct {
+  const char *name; /* parameter's or result's; "" for temporaries */
+  const char *role; /* as in the graph; "" for temporaries */
+  tensor_type type;
+  layout layout;
+  storage storage;
+  int64_t bytes;  /* with padding */
+  int64_t offset; /* temporaries, multiple of 64 */
+  uint32_t first, last; /* launches that write it first and use it last */
+  int32_t alias;  /* shares the memory of that buffer (in-place update), or -1 */
+  bool is_splat;  /* filled with `splat` by the host, once; no kernel writes it */
+  const void *literal; /* row-major elements, given by the host once; or NULL */
+  scalar splat;
+  span where;
+} plan_buffer;
+
+typedef struct {
+  kernel *kernel;    /* launches of equal kernels share one */
+  uint32_t *buffers; /* plan buffer of each kernel buffer */
+  const loops *loops; /* the kernel lowered; NULL before that pass, and not part of the text */
+} plan_launch;
+
+typedef struct plan {
+  arena *arena;
+  const char *name;
+  plan_buffer *buffers;
+  uint32_t n_buffers, buffers_capacity;
+  plan_launch *launches; /* in the order they run */
+  uint32_t n_launches, launches_capacity;
+  int64_t arena_bytes; /* of all temporaries together */
+} plan;
+
+plan *plan_new(arena *a, const char *name);
+uint32_t plan_add_buffer(plan *p, plan_buffer b);
+void plan_add_launch(plan *p, kernel *k, const uint32_t *buffers);
+/* Index of the buffer with that role and name, or -1. */
+int32_t plan_find(const plan *p, const char *role, const char *name);
+/* Types and layouts of launches agree with buffers; nothing is read before it is written; temporaries
+ * that live at the same time do not overlap; an alias is legal. NULL when sound. */
+const char *plan_verify(const plan *p, arena *scratch);
+/* Prints and parses back to the same bytes; kernels follow the buffers, then the launches. */
+char *plan_print(const plan *p, arena *into);
+plan *plan_parse(arena *a, uint32_t file, diagnostics *d);
+/* Runs the kernels' definitions in order; bindings for every STATE and DATA buffer (row-major).
+ * Returns per buffer a row-major array in `into`; NULL and *error when a binding is missing. */
+void **plan_interpret(const plan *p, const graph_binding *bindings, uint32_t n, arena *into, const char **error);
+
+#endif

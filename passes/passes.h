@@ -1,0 +1,50 @@
+/* IR in, IR out: one file a pass, one row a pass in passes.def. The order of the rows is the order of
+ * the pipeline. */
+#ifndef SSLC_PASSES_PASSES_H
+#define SSLC_PASSES_PASSES_H
+
+#include "ir/plan.h"
+#include "ir/target.h"
+
+typedef struct {
+  arena *arena; /* results live here */
+  diagnostics *diagnostics;
+  const target *target;
+} pass_context;
+
+/* Graph to graph. NULL after reporting an error. */
+typedef graph *graph_pass(const graph *g, pass_context *c);
+/* Plan to plan, in place. False after reporting an error. */
+typedef bool plan_pass(plan *p, pass_context *c);
+
+#define GRAPH_PASS(id, name, doc) graph_pass pass_##id;
+#define PLAN_PASS(id, name, doc) plan_pass pass_##id;
+#include "passes/passes.def"
+#undef GRAPH_PASS
+#undef PLAN_PASS
+
+/* Between the two levels: one kernel for each group of nodes that fusion puts together; views are gone,
+ * equal kernels are shared, every buffer is row-major, nothing is scheduled. */
+plan *pass_fuse(const graph *g, pass_context *c);
+
+/* One scheduled kernel as loops; NULL and *error when the schedule cannot be carried out. */
+loops *lower_kernel(const kernel *k, arena *a, const char **error);
+/* The default schedule of one kernel, from a model of the target; replaces what it had. */
+void schedule_kernel(kernel *k, const target *t);
+
+typedef struct {
+  const char *name, *doc;
+  graph_pass *graph; /* one of graph, fuse, plan */
+  plan *(*fuse)(const graph *g, pass_context *c);
+  plan_pass *plan;
+} pass_info;
+/* In the order of the pipeline; ends with a NULL name. */
+extern const pass_info pass_table[];
+
+/* Called after each pass with its result (the other is NULL); for `sslc emit` and dumps. */
+typedef void pass_observer(void *context, const char *pass, const graph *g, const plan *p);
+
+/* The whole pipeline with the verifier after every pass. NULL after reporting an error. */
+plan *run_passes(const graph *g, pass_context *c, pass_observer *observer, void *observer_context);
+
+#endif

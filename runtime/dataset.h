@@ -1,0 +1,37 @@
+/* Data sets as people have them, behind one interface: fields of fixed type, samples by index. */
+#ifndef SSLC_RUNTIME_DATASET_H
+#define SSLC_RUNTIME_DATASET_H
+
+#include "ir/type.h"
+
+typedef struct dataset dataset;
+
+typedef struct {
+  const char *name; /* "img", "label", "text" */
+  enum { DATASET_IMAGE, DATASET_LABEL, DATASET_TOKENS, DATASET_NUMBERS } kind;
+  tensor_type type; /* of one sample */
+  int64_t classes;  /* of a label */
+} dataset_field;
+
+typedef struct {
+  const char *name;  /* "" for a positional argument */
+  const char *text;  /* or NULL */
+  double number;
+} dataset_argument;
+
+/* Opens a source: cifar10(dir), cifar100(dir), idx(images, labels) or idx(dir) (MNIST names, plain or
+ * .gz), npy(file[, labels file]), bytes(file, window: n), shapes(count: n, size: s, classes: k) (procedural).
+ * Relative paths are taken from `root`. NULL and *error (malloc'ed: path, what was expected, found,
+ * what to do) on failure. */
+dataset *dataset_open(const char *source, const dataset_argument *arguments, uint32_t n, const char *root, char **error);
+dataset *dataset_retain(dataset *d);
+void dataset_release(dataset *d);
+const dataset_field *dataset_fields(const dataset *d, uint32_t *n);
+/* Number of samples in a split; -1 when there is no such split. */
+int64_t dataset_count(const dataset *d, const char *split);
+/* Names of splits, NULL past the last. */
+const char *dataset_split(const dataset *d, uint32_t i);
+/* Copies field `field` of the n samples at `index` behind each other. Thread-safe. */
+void dataset_read(const dataset *d, const char *split, uint32_t field, const int64_t *index, int64_t n, void *out);
+
+#endif

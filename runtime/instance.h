@@ -1,0 +1,22 @@
+/* A plan with its machine code and its memory: what runs. */
+#ifndef SSLC_RUNTIME_INSTANCE_H
+#define SSLC_RUNTIME_INSTANCE_H
+
+#include "codegen/executable.h"
+#include "runtime/pool.h"
+
+typedef struct instance instance;
+
+/* Allocates the plan's arena and every state, data and result buffer (64-byte aligned), fills literals
+ * and splats. The plan and the executable must outlive it. NULL when memory is short. */
+instance *instance_new(const plan *p, const executable *e, thread_pool *pool);
+void instance_free(instance *i);
+/* Row-major copies in and out of a buffer found by role and name; false when there is none. */
+bool instance_set(instance *i, const char *role, const char *name, const void *data);
+bool instance_get(const instance *i, const char *role, const char *name, void *data);
+const tensor_type *instance_type(const instance *i, const char *role, const char *name);
+/* One run. Results are the same bits for any number of threads. */
+void instance_run(instance *i);
+int64_t instance_bytes(const instance *i);
+
+#endif

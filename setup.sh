@@ -1,0 +1,48 @@
+#!/bin/sh
+# Installs what is missing, builds, and tests. Debian 12 or newer; installing needs root.
+#   sh setup.sh build     the libraries and test programs, in build/
+#   sh setup.sh test      build, then the whole suite, also under the sanitizers
+set -eu
+cd "$(dirname "$0")"
+
+packages="gcc cmake make flex bison libfl-dev llvm-19-dev zlib1g-dev libcjson-dev libcmocka-dev"
+
+install_missing() {
+  missing=""
+  for package in $packages; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
+  done
+  [ -n "$missing" ] || return 0
+  if [ "$(id -u)" != 0 ]; then
+    echo "setup.sh: missing packages:$missing" >&2
+    echo "install them as root: apt-get install$missing" >&2
+    exit 1
+  fi
+  echo "installing:$missing"
+  apt-get update -q
+  # shellcheck disable=SC2086 # a list of words
+  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+}
+
+build() {
+  cmake --preset "$1" >/dev/null
+  cmake --build --preset "$1" -j "$(nproc)"
+}
+
+case "${1:-}" in
+  build)
+    install_missing
+    build release
+    ;;
+  test)
+    install_missing
+    build release
+    ctest --preset release
+    build sanitize
+    ctest --preset sanitize
+    ;;
+  *)
+    sed -n '2,4s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac

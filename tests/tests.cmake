@@ -1,0 +1,18 @@
+# tests/unit/ROOM/test_X.c is a cmocka program that links ROOM and the rooms below it; those in
+# tests/unit/whole link everything.
+set(below_ir sslc_ir)
+set(below_passes sslc_passes sslc_ir)
+set(below_codegen sslc_codegen sslc_passes sslc_ir)
+set(below_runtime sslc_runtime sslc_codegen sslc_passes sslc_ir)
+set(below_frontend sslc_frontend sslc_ir)
+set(below_whole sslc_frontend sslc_runtime sslc_codegen sslc_passes sslc_ir)
+foreach(room ir passes codegen runtime frontend whole)
+  file(GLOB programs CONFIGURE_DEPENDS tests/unit/${room}/test_*.c)
+  foreach(program ${programs})
+    get_filename_component(name ${program} NAME_WE)
+    add_executable(${room}_${name} ${program})
+    target_link_libraries(${room}_${name} PRIVATE ${below_${room}} ${CMOCKA} m)
+    target_compile_definitions(${room}_${name} PRIVATE SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+    add_test(NAME ${room}/${name} COMMAND ${room}_${name})
+  endforeach()
+endforeach()
