@@ -1,0 +1,176 @@
+/* The table of sources, and what they share. */
+#include "runtime/dataset_source.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <zlib.h>
+
+static const struct {
+  const char *name;
+  dataset_reader *read;
+} source_table[] = {
+    {"cifar10", read_cifar10}, {"cifar100", read_cifar100}, {"idx", read_idx},
+    {"npy", read_npy},         {"bytes", read_bytes},       {"shapes", read_shapes},
+};
+
+dataset *dataset_open(const char *source, const dataset_argument *arguments, uint32_t n, const char *root, char **error) {
+  *error = NULL;
+  dataset_call call = {source, arguments, n, root ? root : "", error};
+  for (size_t i = 0; i < sizeof source_table / sizeof *source_table; i++) {
+    if (strcmp(source_table[i].name, source)) continue;
+    dataset *d = calloc(1, sizeof *d);
+    if (!d) {
+      dataset_fail(&call, "no memory for a data set");
+      return NULL;
+    }
+    d->references = 1;
+    if (source_table[i].read(d, &call)) return d;
+    dataset_release(d);
+    return NULL;
+  }
+  dataset_fail(&call, "there is no data source %s; there are cifar10, cifar100, idx, npy, bytes and shapes", source);
+  return NULL;
+}
+
+dataset *dataset_retain(dataset *d) {
+  d->references++;
+  return d;
+}
+
+void dataset_release(dataset *d) {
+  if (!d || --d->references > 0) return;
+  for (uint32_t i = 0; i < d->n_owned; i++) free(d->owned[i]);
+  free(d);
+}
+
+const dataset_field *dataset_fields(const dataset *d, uint32_t *n) {
+  *n = d->n_fields;
+  return d->fields;
+}
+
+static const dataset_split_data *find_split(const dataset *d, const char *name) {
+  for (uint32_t i = 0; i < d->n_splits; i++)
+    if (!strcmp(d->splits[i].name, name)) return &d->splits[i];
+  return NULL;
+}
+
+int64_t dataset_count(const dataset *d, const char *split) {
+  const dataset_split_data *s = find_split(d, split);
+  return s ? s->count : -1;
+}
+
+const char *dataset_split(const dataset *d, uint32_t i) { return i < d->n_splits ? d->splits[i].name : NULL; }
+
+void dataset_read(const dataset *d, const char *split, uint32_t field, const int64_t *index, int64_t n, void *out) {
+  const dataset_split_data *s = find_split(d, split);
+  if (!s || field >= d->n_fields) return;
+  size_t bytes = (size_t)type_bytes(&d->fields[field].type);
+  for (int64_t i = 0; i < n; i++)
+    memcpy((unsigned char *)out + (size_t)i * bytes, s->column[field].first + (size_t)index[i] * s->column[field].stride, bytes);
+}
+
+/* -- for the readers -------------------------------------------------------------------------------------- */
+
+bool dataset_fail(const dataset_call *call, const char *format, ...) {
+  va_list list, again;
+  va_start(list, format);
+  va_copy(again, list);
+  int n = vsnprintf(NULL, 0, format, list);
+  va_end(list);
+  free(*call->error);
+  *call->error = malloc((size_t)(n < 0 ? 0 : n) + 1);
+  if (*call->error) vsnprintf(*call->error, (size_t)n + 1, format, again);
+  va_end(again);
+  return false;
+}
+
+void *dataset_own(dataset *d, const dataset_call *call, size_t bytes) {
+  void *p = d->n_owned < MAX_OWNED ? malloc(bytes ? bytes : 1) : NULL;
+  if (p) d->owned[d->n_owned++] = p;
+  else dataset_fail(call, "no memory for %zu bytes of data", bytes);
+  return p;
+}
+
+const dataset_argument *dataset_find_argument(const dataset_call *call, const char *name, uint32_t position) {
+  uint32_t at = 0;
+  for (uint32_t i = 0; i < call->n_arguments; i++) {
+    const dataset_argument *a = &call->arguments[i];
+    if (*a->name ? !strcmp(a->name, name) : at++ == position) return a;
+  }
+  return NULL;
+}
+
+bool dataset_integer_argument(const dataset_call *call, const char *name, uint32_t position, int64_t otherwise,
+                              int64_t low, int64_t high, int64_t *out) {
+  const dataset_argument *a = dataset_find_argument(call, name, position);
+  *out = otherwise;
+  if (!a) return true;
+  if (a->text || !(a->number >= (double)low && a->number <= (double)high) || a->number != (double)(int64_t)a->number)
+    return dataset_fail(call, "%s(%s: ...) wants a whole number from %lld to %lld", call->source, name, (long long)low,
+                        (long long)high);
+  *out = (int64_t)a->number;
+  return true;
+}
+
+char *dataset_path(const dataset_call *call, const char *path) {
+  bool below = path[0] != '/' && *call->root;
+  size_t n = strlen(call->root) + strlen(path) + 2;
+  char *full = malloc(n);
+  if (full) snprintf(full, n, "%s%s%s", below ? call->root : "", below ? "/" : "", path);
+  return full;
+}
+
+unsigned char *dataset_load(dataset *d, const dataset_call *call, const char *path, size_t *length) {
+  gzFile f = gzopen(path, "rb");
+  if (!f) {
+    dataset_fail(call, "cannot open %s: %s", path, errno ? strerror(errno) : "no memory");
+    return NULL;
+  }
+  size_t capacity = 1 << 20, n = 0;
+  unsigned char *bytes = malloc(capacity);
+  int got = 0;
+  while (bytes && (got = gzread(f, bytes + n, (unsigned)(capacity - n < 1u << 30 ? capacity - n : 1u << 30))) > 0) {
+    n += (size_t)got;
+    if (n < capacity) continue;
+    unsigned char *larger = realloc(bytes, capacity *= 2);
+    if (!larger) free(bytes);
+    bytes = larger;
+  }
+  int status = Z_OK;
+  const char *message = gzerror(f, &status);
+  bool broken = got < 0 || (status != Z_OK && status != Z_STREAM_END);
+  if (!bytes) dataset_fail(call, "no memory to read %s", path);
+  else if (broken || d->n_owned == MAX_OWNED)
+    dataset_fail(call, "cannot read %s: %s", path, broken ? status == Z_BUF_ERROR ? "the file is cut short" : message : "too many files");
+  bool good = bytes && !broken && d->n_owned < MAX_OWNED;
+  gzclose(f);
+  if (!good) {
+    free(bytes);
+    return NULL;
+  }
+  d->owned[d->n_owned++] = bytes;
+  *length = n;
+  return bytes;
+}
+
+dataset_split_data *dataset_add_split(dataset *d, const char *name, int64_t count) {
+  dataset_split_data *s = &d->splits[d->n_splits++];
+  *s = (dataset_split_data){.name = name, .count = count};
+  return s;
+}
+
+bool dataset_add_labels(dataset *d, const dataset_call *call, dataset_split_data *split, uint32_t field,
+                        const unsigned char *first, size_t stride, const char *path) {
+  int32_t *labels = dataset_own(d, call, (size_t)split->count * sizeof *labels);
+  if (!labels) return false;
+  for (int64_t i = 0; i < split->count; i++) {
+    labels[i] = first[(size_t)i * stride];
+    if (labels[i] >= d->fields[field].classes)
+      return dataset_fail(call, "%s: the label of sample %lld is %d, but there are %lld classes", path, (long long)i, labels[i],
+                          (long long)d->fields[field].classes);
+  }
+  split->column[field].first = (const unsigned char *)labels;
+  split->column[field].stride = sizeof *labels;
+  return true;
+}
