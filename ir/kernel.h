@@ -34,6 +34,10 @@ typedef enum {
 
 typedef struct expr expr;
 
+typedef struct {
+  int64_t low, high; /* inclusive */
+} interval;
+
 /* low <= subject < high, and subject divisible by divisor (1: always). */
 typedef struct {
   const expr *subject;
@@ -49,7 +53,9 @@ struct expr {
   const expr **args;
   const condition *conditions; /* READ: when one fails, nothing is read and the value is `constant` */
   scalar constant;
-  axis_set axes; /* that the value depends on (of a stage: its free axes) */
+  axis_set axes;  /* that the value depends on (of a stage: its free axes) */
+  interval range; /* of integers and bool, over the axes' extents */
+  uint32_t id;    /* position in the order of making; arguments come first */
 };
 
 typedef enum { MONOID_NONE, MONOID_SUM, MONOID_MAX, MONOID_ARGMAX } monoid;
@@ -141,10 +147,7 @@ typedef struct {
 } expr_rewrite;
 const expr *expr_rewrite_into(kernel *into, const kernel *from, const expr *e, const expr_rewrite *how);
 
-typedef struct {
-  int64_t low, high; /* inclusive */
-} interval;
-/* Range of an i64 expression over the axes' extents; reads from memory have their type's range, and
+/* Range of an integer expression over the axes' extents; reads from memory have their type's range, and
  * clamps (min, max with constants) narrow it. */
 interval expr_interval(const kernel *k, const expr *e);
 /* The expression as sum(coefficient[i] * axis i) + offset; false when it is not of that form. */

@@ -1,9 +1,12 @@
 #include "ir/source.h"
 
+#include <stdbool.h>
+
 typedef struct {
   source_file file;
   uint32_t *lines; /* offset of each line's first byte */
   uint32_t n_lines, lines_capacity;
+  bool only_name; /* offsets are line << 12 | column */
 } entry;
 
 struct sources {
@@ -36,6 +39,7 @@ uint32_t sources_count(const sources *s) { return s->n; }
 position source_position(const sources *s, uint32_t file, uint32_t offset) {
   if (!sources_get(s, file)) return (position){0, 0};
   const entry *e = &s->entries[file - 1];
+  if (e->only_name) return (position){offset >> 12, offset & 0xfff};
   uint32_t low = 0, high = e->n_lines; /* lines[low] <= offset < lines[high] */
   while (high - low > 1) {
     uint32_t middle = low + (high - low) / 2;
@@ -53,6 +57,17 @@ uint32_t source_offset(const sources *s, uint32_t file, uint32_t line, uint32_t 
   uint32_t end = line < e->n_lines ? e->lines[line] : length;
   uint32_t offset = e->lines[line - 1] + (column - 1);
   return offset < end ? offset : end;
+}
+
+span source_place(sources *s, const char *name, uint32_t line, uint32_t column) {
+  uint32_t file = 1;
+  while (file <= s->n && strcmp(s->entries[file - 1].file.name, name)) file++;
+  if (file > s->n) {
+    sources_add(s, name, "", 0);
+    s->entries[file - 1].only_name = true;
+  }
+  uint32_t at = s->entries[file - 1].only_name ? line << 12 | (column < 0xfff ? column : 0xfff) : source_offset(s, file, line, column);
+  return (span){file, at, at};
 }
 
 const char *span_text(const sources *s, span where, arena *a) {

@@ -30,6 +30,10 @@ typedef struct {
 position source_position(const sources *s, uint32_t file, uint32_t offset);
 /* Offset of the first byte of a line (from 1), for readers of text forms that name places by line. */
 uint32_t source_offset(const sources *s, uint32_t file, uint32_t line, uint32_t column);
+/* The place at a line and column of the file of that name, for texts that name places of other files.
+ * A file that is not among the sources is remembered by name alone: the place then prints the same, and
+ * has no line of text to show. */
+span source_place(sources *s, const char *name, uint32_t line, uint32_t column);
 /* "simclr.ssl:12:7", in the arena; "" for no place. */
 const char *span_text(const sources *s, span where, arena *a);
 span span_join(span first, span last);

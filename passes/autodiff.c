@@ -30,8 +30,8 @@ static bool propagate(accumulation *s, uint32_t node_index) {
     value contribution;
     if (!derive_operand(s->graph, result, s->cotangent[result], k, &contribution)) continue;
     if (!accumulate(s, n.operands[k], contribution)) {
-      arena *a = s->rebuild->into->arena;
-      rebuild_fail(s->rebuild, n.where, arena_printf(a, "cannot derive %s by operand %u", op_table[n.op].name, k));
+      rebuild_fail(s->rebuild, n.where,
+                   arena_printf(s->graph->arena, "cannot derive %s by operand %u", op_table[n.op].name, k));
       return false;
     }
   }
@@ -63,8 +63,9 @@ static void expand(rebuild *r, const node *grad) {
   for (uint32_t i = g->values[y].node + 1; i-- > first;)
     if (!propagate(&s, i)) return;
   for (uint32_t i = 0; i < n; i++) {
-    const value derivative = s.cotangent[x[i]];
-    r->map[grad->first_result + i] = derivative ? derivative : graph_number(g, *graph_type(g, x[i]), 0.0, grad->where);
+    value derivative = s.cotangent[x[i]];
+    if (!derivative) derivative = graph_number(g, *graph_type(g, x[i]), 0.0, grad->where);
+    r->map[grad->first_result + i] = derivative;
   }
 }
 

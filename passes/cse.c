@@ -89,7 +89,8 @@ static bool same_attributes(const node *a, const node *b, dtype type) {
   if (a->n_attributes != b->n_attributes) return false;
   for (uint32_t i = 0; i < a->n_attributes; i++) {
     if (a->attributes[i].key != b->attributes[i].key) return false;
-    const content x = attribute_content(&a->attributes[i], type), y = attribute_content(&b->attributes[i], type);
+    const content x = attribute_content(&a->attributes[i], type);
+    const content y = attribute_content(&b->attributes[i], type);
     if (x.bytes != y.bytes || (x.bytes && memcmp(x.data, y.data, x.bytes) != 0)) return false;
   }
   return true;

@@ -111,7 +111,8 @@ static value derive_CONCAT(const derivation *d) {
     stop[i] = d->wanted->dim[i];
     stride[i] = 1;
   }
-  for (uint32_t k = 0; k < d->operand; k++) start[axis] += graph_type(d->graph, d->node.operands[k])->dim[axis];
+  for (uint32_t k = 0; k < d->operand; k++)
+    start[axis] += graph_type(d->graph, d->node.operands[k])->dim[axis];
   stop[axis] += start[axis];
   return graph_slice(d->graph, d->cotangent, start, stop, stride, d->node.where);
 }
@@ -131,8 +132,9 @@ static value derive_SCATTER_ADD(const derivation *d) {
 static value derive_CONTRACT(const derivation *d) {
   arena *a = d->graph->arena;
   const contraction *c = contraction_derivative(d->node.contraction, d->operand, a);
-  return graph_contract(d->graph, d->cotangent, d->node.operands[1 - d->operand], contraction_text(c, false, a),
-                        d->wanted, d->node.where);
+  if (!c) return 0;
+  return graph_contract(d->graph, d->cotangent, d->node.operands[1 - d->operand],
+                        contraction_text(c, false, a), d->wanted, d->node.where);
 }
 
 /* A value without the marked axes, repeated along them. */
@@ -177,7 +179,8 @@ static value derive_REDUCE_MAX(const derivation *d) {
   index.dtype = DTYPE_I32;
   const value winner = spread(d, graph_argmax(g, rows, n_kept, where), last, index);
   const value chosen = graph_binary(g, OP_EQ, graph_iota(g, index, n_kept, where), winner, where);
-  const value routed = graph_select(g, chosen, spread(d, d->cotangent, last, joined), zeros(d, joined), where);
+  const value everywhere = spread(d, d->cotangent, last, joined);
+  const value routed = graph_select(g, chosen, everywhere, zeros(d, joined), where);
   return graph_transpose(g, reshape_to(d, routed, &moved), inverse, where);
 }
 

@@ -1,0 +1,83 @@
+#include "codegen/cpu/machine.h"
+
+#include <llvm-c/Analysis.h>
+#include <llvm-c/Error.h>
+#include <llvm-c/Target.h>
+#include <llvm-c/Transforms/PassBuilder.h>
+#include <pthread.h>
+
+/* Loops come vectorised and unrolled: what is left is to turn registers into values, share index
+ * arithmetic and take it out of loops. The vectorisers and unrollers of the standard pipelines would
+ * only cost time (compilation time is a third of theirs). */
+static const char optimisations[] =
+    "function(sroa,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,loop-mssa(licm),early-cse<memssa>)";
+
+static void initialise_native_target(void) {
+  LLVMInitializeNativeTarget();
+  LLVMInitializeNativeAsmPrinter();
+}
+
+bool machine_open(machine *m, const char **error) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT; /* LLVM registers targets in a table of its own */
+  pthread_once(&once, initialise_native_target);
+  LLVMTargetRef target;
+  char *message = NULL;
+  *m = (machine){.triple = LLVMGetDefaultTargetTriple(), .processor = LLVMGetHostCPUName(), .features = LLVMGetHostCPUFeatures()};
+  if (!LLVMGetTargetFromTriple(m->triple, &target, &message))
+    m->target = LLVMCreateTargetMachine(target, m->triple, m->processor, m->features, LLVMCodeGenLevelDefault,
+                                        LLVMRelocPIC, LLVMCodeModelSmall);
+  LLVMDisposeMessage(message);
+  if (m->target) {
+    m->data_layout = LLVMCreateTargetDataLayout(m->target);
+    return true;
+  }
+  machine_close(m);
+  *error = "LLVM has no code generator for this machine";
+  return false;
+}
+
+void machine_close(machine *m) {
+  if (m->data_layout) LLVMDisposeTargetData(m->data_layout);
+  if (m->target) LLVMDisposeTargetMachine(m->target);
+  LLVMDisposeMessage(m->triple);
+  LLVMDisposeMessage(m->processor);
+  LLVMDisposeMessage(m->features);
+  *m = (machine){0};
+}
+
+static bool optimise(const machine *m, LLVMModuleRef module, arena *scratch, const char **error) {
+  char *message = NULL;
+  if (LLVMVerifyModule(module, LLVMReturnStatusAction, &message)) *error = arena_string(scratch, message);
+  LLVMDisposeMessage(message);
+  if (*error) return false;
+  LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
+  LLVMErrorRef failure = LLVMRunPasses(module, optimisations, m->target, options);
+  LLVMDisposePassBuilderOptions(options);
+  if (!failure) return true;
+  char *text = LLVMGetErrorMessage(failure);
+  *error = arena_string(scratch, text);
+  LLVMDisposeErrorMessage(text);
+  return false;
+}
+
+LLVMModuleRef machine_module(const machine *m, LLVMContextRef context, const loops *l, const emit_options *o,
+                             arena *scratch, const char **error) {
+  *error = NULL;
+  LLVMModuleRef module = emit_loops(context, l, o, scratch, error);
+  if (!module) return NULL;
+  LLVMSetTarget(module, m->triple);
+  LLVMSetModuleDataLayout(module, m->data_layout);
+  if (optimise(m, module, scratch, error)) return module;
+  LLVMDisposeModule(module);
+  return NULL;
+}
+
+LLVMMemoryBufferRef machine_code(const machine *m, LLVMModuleRef module, LLVMCodeGenFileType form, arena *scratch,
+                                 const char **error) {
+  char *message = NULL;
+  LLVMMemoryBufferRef code = NULL;
+  if (!LLVMTargetMachineEmitToMemoryBuffer(m->target, module, form, &message, &code)) return code;
+  *error = arena_string(scratch, message ? message : "code generation failed");
+  LLVMDisposeMessage(message);
+  return NULL;
+}

@@ -1,0 +1,113 @@
+/* Storage of the graph, and questions about it. */
+#include "ir/graph_internal.h"
+
+graph *graph_new(arena *a, const char *name) {
+  graph *g = ARENA_NEW(a, graph);
+  g->arena = a;
+  g->name = arena_string(a, name);
+  ARENA_PUSH(a, g->values, g->n_values, g->values_capacity);
+  return g;
+}
+
+static attribute copy_attribute(graph *g, const attribute *from, dtype element) {
+  attribute to = *from;
+  switch (attribute_kinds[from->key]) {
+    case ATTR_KIND_INTEGERS: to.as.integers = arena_copy(g->arena, from->as.integers, from->n * sizeof(int64_t)); break;
+    case ATTR_KIND_ELEMENTS: to.as.elements = arena_copy(g->arena, from->as.elements, from->n * dtype_bytes(element)); break;
+    case ATTR_KIND_WORD:
+    case ATTR_KIND_TEXT: to.as.text = arena_string(g->arena, from->as.text); break;
+    case ATTR_KIND_SCALAR: break;
+  }
+  return to;
+}
+
+value graph_add(graph *g, op_id op, const value *operands, uint32_t n_operands, const attribute *attributes,
+                uint32_t n_attributes, const tensor_type *declared, span where, const char **error) {
+  node n = {.op = op, .n_operands = n_operands, .n_attributes = n_attributes, .n_results = 1, .where = where};
+  n.operands = operands;
+  n.attributes = attributes;
+  if (op == OP_GRAD) n.n_results = n_operands ? n_operands - 1 : 0;
+  for (uint32_t i = 0; i < n_operands; i++)
+    if (operands[i] == 0 || operands[i] >= g->n_values) {
+      *error = "an operand is missing";
+      return 0;
+    }
+  if ((*error = check_schema(&n, g->arena))) return 0;
+  if (op == OP_CONTRACT && !(n.contraction = contraction_parse(node_attribute(&n, ATTR_SPEC)->as.text, g->arena, error))) return 0;
+  tensor_type *types = ARENA_ARRAY(g->arena, tensor_type, n.n_results ? n.n_results : 1);
+  if ((*error = infer_types(g, &n, declared, types, g->arena))) return 0;
+
+  n.operands = arena_copy(g->arena, operands, n_operands * sizeof *operands);
+  attribute *copies = ARENA_ARRAY(g->arena, attribute, n_attributes);
+  for (uint32_t i = 0; i < n_attributes; i++) copies[i] = copy_attribute(g, &attributes[i], types[0].dtype);
+  n.attributes = copies;
+  n.first_result = g->n_values;
+  uint32_t number = g->n_nodes;
+  *ARENA_PUSH(g->arena, g->nodes, g->n_nodes, g->nodes_capacity) = n;
+  for (uint32_t i = 0; i < n.n_results; i++) {
+    ARENA_PUSH(g->arena, g->values, g->n_values, g->values_capacity);
+    g->values[g->n_values - 1].type = types[i];
+    g->values[g->n_values - 1].node = number;
+    g->values[g->n_values - 1].result = i;
+  }
+  return n.first_result;
+}
+
+void graph_add_result(graph *g, const char *role, const char *name, value v, span where) {
+  *ARENA_PUSH(g->arena, g->results, g->n_results, g->results_capacity) =
+      (graph_result){arena_string(g->arena, role), arena_string(g->arena, name), v, where};
+}
+
+/* -- reading ----------------------------------------------------------------------------------------------- */
+
+const attribute *node_attribute(const node *n, attribute_key key) {
+  for (uint32_t i = 0; i < n->n_attributes; i++)
+    if (n->attributes[i].key == key) return &n->attributes[i];
+  return NULL;
+}
+
+const int64_t *node_integers(const node *n, attribute_key key) { return node_attribute(n, key)->as.integers; }
+int64_t node_axis(const node *n) { return node_attribute(n, ATTR_AXIS)->as.integers[0]; }
+
+bool graph_splat_value(const graph *g, value v, scalar *out) {
+  for (;;) {
+    const node *n = graph_node(g, v);
+    switch (n->op) {
+      case OP_CONSTANT: {
+        const attribute *number = node_attribute(n, ATTR_VALUE);
+        if (number) *out = number->as.scalar;
+        return number != NULL;
+      }
+      case OP_RESHAPE:
+      case OP_TRANSPOSE:
+      case OP_BROADCAST:
+      case OP_SLICE:
+      case OP_REVERSE: v = n->operands[0]; break;
+      default: return false;
+    }
+  }
+}
+
+/* Whether a derivative flows from a result of the node to its i-th operand. */
+static bool carries_derivative(const graph *g, const node *n, uint32_t i) {
+  if (!dtype_is_real(graph_type(g, n->operands[i])->dtype)) return false;
+  if (n->op == OP_ARGMAX || n->op == OP_STOP_GRAD) return false;
+  if (!op_table[n->op].elementwise) return true;
+  const char *text = op_table[n->op].derivatives;
+  for (; i && *text; text++) i -= *text == ';';
+  text += strspn(text, " ");
+  return *text && *text != ';';
+}
+
+bool *graph_differentiable_from(const graph *g, const value *x, uint32_t n, arena *scratch) {
+  bool *reached = ARENA_ARRAY(scratch, bool, g->n_values);
+  for (uint32_t i = 0; i < n; i++) reached[x[i]] = true;
+  for (uint32_t i = 0; i < g->n_nodes; i++) {
+    const node *at = &g->nodes[i];
+    bool any = false;
+    for (uint32_t k = 0; k < at->n_operands && !any; k++) any = reached[at->operands[k]] && carries_derivative(g, at, k);
+    for (uint32_t k = 0; any && k < at->n_results; k++)
+      if (dtype_is_real(g->values[at->first_result + k].type.dtype)) reached[at->first_result + k] = true;
+  }
+  return reached;
+}

@@ -1,0 +1,74 @@
+/* Storage of kernels: axes, buffers and stages in growing arrays, under names that the text form can
+ * tell apart. */
+#include <ctype.h>
+
+#include "ir/expr.h"
+
+kernel *kernel_new(arena *a, const char *name, span where) {
+  kernel *k = ARENA_NEW(a, kernel);
+  k->arena = a;
+  k->name = arena_string(a, name);
+  k->where = where;
+  k->exprs = ARENA_NEW(a, struct expr_table);
+  return k;
+}
+
+/* Words with a meaning of their own in the text form. */
+static const char *const reserved[] = {"in",   "out",  "axes", "of",  "where", "else",
+                                       "kernel", "schedule", "for", "inf", "nan", "launch"};
+
+static bool name_taken(const kernel *k, const char *name) {
+  for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
+    if (!strcmp(name, reserved[i])) return true;
+  for (uint32_t i = 0; i < k->n_axes; i++)
+    if (!strcmp(name, k->axes[i].name)) return true;
+  for (uint32_t i = 0; i < k->n_buffers; i++)
+    if (!strcmp(name, k->buffers[i].name)) return true;
+  for (uint32_t i = 0; i < k->n_stages; i++)
+    if (!strcmp(name, k->stages[i].name)) return true;
+  return false;
+}
+
+/* Kernels are composed from parts whose names may repeat, or hold characters that the text form does
+ * not take (names of state do): such a name gets underscores, and a number when it is taken. */
+static const char *unique_name(const kernel *k, const char *wanted, const char *fallback) {
+  char *name = arena_string(k->arena, wanted && *wanted ? wanted : fallback);
+  for (char *c = name; *c; c++)
+    if (!isalnum((unsigned char)*c) && *c != '_' && (*c != '.' || c == name)) *c = '_';
+  if (isdigit((unsigned char)*name)) name = arena_printf(k->arena, "_%s", name);
+  const char *result = name;
+  for (uint32_t i = 2; name_taken(k, result); i++) result = arena_printf(k->arena, "%s_%u", name, i);
+  return result;
+}
+
+uint32_t kernel_add_axis(kernel *k, const char *name, int64_t extent) {
+  const char *unique = unique_name(k, name, "a");
+  void *axes = k->axes; /* the element type has no name */
+  axes = arena_grow(k->arena, axes, k->n_axes, &k->axes_capacity, sizeof *k->axes);
+  k->axes = axes;
+  k->axes[k->n_axes].name = unique;
+  k->axes[k->n_axes].extent = extent;
+  return k->n_axes++;
+}
+
+uint32_t kernel_add_buffer(kernel *k, const char *name, tensor_type type, buffer_access access) {
+  const char *unique = unique_name(k, name, "b");
+  kernel_buffer *b = ARENA_PUSH(k->arena, k->buffers, k->n_buffers, k->buffers_capacity);
+  *b = (kernel_buffer){.name = unique, .type = type, .access = access};
+  return k->n_buffers - 1;
+}
+
+uint32_t kernel_add_stage(kernel *k, stage s) {
+  s.name = unique_name(k, s.name, "s");
+  if (s.output >= 0) {
+    uint32_t rank = k->buffers[s.output].type.rank;
+    s.index = arena_copy(k->arena, s.index, rank * sizeof *s.index);
+    if (s.monoid == MONOID_NONE && !s.free)
+      for (uint32_t d = 0; d < rank; d++) s.free |= s.index[d]->axes;
+  } else {
+    s.index = NULL;
+  }
+  if (s.monoid == MONOID_NONE) s.free |= s.body->axes;
+  *ARENA_PUSH(k->arena, k->stages, k->n_stages, k->stages_capacity) = s;
+  return k->n_stages - 1;
+}

@@ -1,0 +1,210 @@
+#include "ir/scan.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+scanner scan_start(uint32_t file, uint32_t offset, diagnostics *d) {
+  const source_file *f = sources_get(d->sources, file);
+  return (scanner){d, file, f->text, offset, (uint32_t)f->length, offset, false};
+}
+
+static void skip(scanner *s) {
+  while (s->at < s->end) {
+    char c = s->text[s->at];
+    if (c == '#')
+      while (s->at < s->end && s->text[s->at] != '\n') s->at++;
+    else if (c == ' ' || c == '\n' || c == '\t' || c == '\r') s->at++;
+    else return;
+  }
+}
+
+static bool in_word(char c) { return isalnum((unsigned char)c) || c == '_' || c == '.'; }
+
+span scan_place(scanner *s) {
+  skip(s);
+  uint32_t end = s->at;
+  while (end < s->end && in_word(s->text[end])) end++;
+  return (span){s->file, s->at, end > s->at ? end : s->at + (s->at < s->end)};
+}
+
+static bool fail_at(scanner *s, span where, const char *format, va_list list) {
+  if (s->failed) return false;
+  s->failed = true;
+  char message[512];
+  vsnprintf(message, sizeof message, format, list);
+  diagnose(s->d, DIAG_IR_TEXT, where, "%s", message);
+  return false;
+}
+
+bool scan_fail(scanner *s, const char *format, ...) {
+  va_list list;
+  va_start(list, format);
+  fail_at(s, scan_place(s), format, list);
+  va_end(list);
+  return false;
+}
+
+bool scan_reject(scanner *s, const char *format, ...) {
+  va_list list;
+  va_start(list, format);
+  fail_at(s, (span){s->file, s->word, s->at}, format, list);
+  va_end(list);
+  return false;
+}
+
+bool scan_at_end(scanner *s) {
+  skip(s);
+  return s->at >= s->end;
+}
+
+bool scan_accept(scanner *s, const char *token) {
+  skip(s);
+  size_t n = strlen(token);
+  if (s->failed || n > s->end - s->at || memcmp(s->text + s->at, token, n)) return false;
+  s->at += (uint32_t)n;
+  return true;
+}
+
+bool scan_expect(scanner *s, const char *token) { return scan_accept(s, token) || scan_fail(s, "expected %s here", token); }
+
+bool scan_word(scanner *s, const char **out) {
+  skip(s);
+  uint32_t n = 0;
+  while (s->at + n < s->end && in_word(s->text[s->at + n])) n++;
+  if (s->failed || n == 0 || n > 200 || isdigit((unsigned char)s->text[s->at])) return scan_fail(s, "expected a name here");
+  *out = arena_substring(s->d->arena, s->text + s->at, n);
+  s->word = s->at;
+  s->at += n;
+  return true;
+}
+
+bool scan_accept_word(scanner *s, const char *word) {
+  skip(s);
+  size_t n = strlen(word);
+  if (s->failed || n > s->end - s->at || memcmp(s->text + s->at, word, n)) return false;
+  if (s->at + n < s->end && in_word(s->text[s->at + n])) return false;
+  s->at += (uint32_t)n;
+  return true;
+}
+
+bool scan_expect_word(scanner *s, const char *word) { return scan_accept_word(s, word) || scan_fail(s, "expected %s here", word); }
+
+bool scan_string(scanner *s, const char **out) {
+  if (!scan_expect(s, "\"")) return false;
+  text_buffer t = {.arena = s->d->arena};
+  while (s->at < s->end && s->text[s->at] != '"' && s->text[s->at] != '\n') {
+    char c = s->text[s->at++];
+    if (c == '\\' && s->at < s->end) {
+      c = s->text[s->at++];
+      if (c == 'n') c = '\n';
+      else if (c != '"' && c != '\\') return scan_fail(s, "unknown escape in a string");
+    }
+    if (c == 0) return scan_fail(s, "a NUL in a string");
+    text_add(&t, "%c", c);
+  }
+  *out = text_done(&t);
+  return scan_expect(s, "\"");
+}
+
+bool scan_integer(scanner *s, int64_t *out) {
+  skip(s);
+  if (s->failed) return false;
+  const char *p = s->text + s->at;
+  if (!isdigit((unsigned char)p[p[0] == '-'])) return scan_fail(s, "expected a whole number here");
+  char *end;
+  errno = 0;
+  *out = strtoll(p, &end, 10);
+  if (errno) return scan_fail(s, "the number is too large");
+  s->at += (uint32_t)(end - p);
+  return true;
+}
+
+bool scan_scalar(scanner *s, dtype t, scalar *out) {
+  if (t == DTYPE_BOOL) {
+    out->integer = scan_accept_word(s, "true");
+    return out->integer || scan_accept_word(s, "false") || scan_fail(s, "expected true or false");
+  }
+  if (!dtype_is_real(t)) {
+    if (!scan_integer(s, &out->integer)) return false;
+    return scalar_round(t, *out).integer == out->integer || scan_fail(s, "the number does not fit %s", dtype_name(t));
+  }
+  skip(s);
+  bool negative = scan_accept(s, "-");
+  if (scan_accept_word(s, "inf")) out->real = negative ? -INFINITY : INFINITY;
+  else if (scan_accept_word(s, "nan")) out->real = NAN;
+  else {
+    skip(s);
+    char *end;
+    if (s->failed || !isdigit((unsigned char)s->text[s->at])) return scan_fail(s, "expected a number here");
+    out->real = strtod(s->text + s->at, &end);
+    s->at = (uint32_t)(end - s->text);
+    if (negative) out->real = -out->real;
+  }
+  *out = scalar_round(t, *out);
+  return true;
+}
+
+bool scan_type(scanner *s, tensor_type *out) {
+  const char *name;
+  skip(s);
+  if (!scan_word(s, &name)) return false;
+  if (!dtype_from_name(name, strlen(name), &out->dtype)) return scan_reject(s, "%s is no element type", name);
+  out->rank = 0;
+  if (!scan_expect(s, "[")) return false;
+  while (!scan_accept(s, "]")) {
+    if (out->rank == MAX_RANK) return scan_fail(s, "at most %d dimensions", MAX_RANK);
+    if (out->rank && !scan_expect(s, ",")) return false;
+    if (!scan_integer(s, &out->dim[out->rank])) return false;
+    if (out->dim[out->rank++] < 0) return scan_fail(s, "a dimension is not negative");
+  }
+  int64_t n = type_elements(out);
+  return (n >= 0 && n <= (int64_t)1 << 40) || scan_fail(s, "too many elements");
+}
+
+const char *scalar_text(dtype t, scalar v, arena *a) {
+  if (t == DTYPE_BOOL) return v.integer ? "true" : "false";
+  if (!dtype_is_real(t)) return arena_printf(a, "%lld", (long long)v.integer);
+  if (isnan(v.real)) return "nan";
+  if (isinf(v.real)) return v.real < 0 ? "-inf" : "inf";
+  char text[40];
+  for (int digits = 1; digits <= 17; digits++) { /* the shortest that reads back */
+    snprintf(text, sizeof text, "%.*g", digits, v.real);
+    if (scalar_round(t, (scalar){.real = strtod(text, NULL)}).real == v.real) break;
+  }
+  return arena_string(a, text);
+}
+
+const char *quoted_text(const char *text, arena *a) {
+  text_buffer t = {.arena = a};
+  text_add(&t, "\"");
+  for (; *text; text++) {
+    if (*text == '\n') text_add(&t, "\\n");
+    else text_add(&t, "%s%c", *text == '"' || *text == '\\' ? "\\" : "", *text);
+  }
+  text_add(&t, "\"");
+  return text_done(&t);
+}
+
+void text_add(text_buffer *t, const char *format, ...) {
+  char small[256], *text = small;
+  va_list list, again;
+  va_start(list, format);
+  va_copy(again, list);
+  int n = vsnprintf(small, sizeof small, format, list);
+  va_end(list);
+  if (n >= (int)sizeof small) {
+    text = arena_alloc(t->arena, (size_t)n + 1);
+    vsnprintf(text, (size_t)n + 1, format, again);
+  }
+  va_end(again);
+  for (int i = 0; i < n; i++) *ARENA_PUSH(t->arena, t->bytes, t->n, t->capacity) = text[i];
+}
+
+char *text_done(text_buffer *t) {
+  *ARENA_PUSH(t->arena, t->bytes, t->n, t->capacity) = 0;
+  t->n--;
+  return t->bytes;
+}
