@@ -1,6 +1,8 @@
 /* Making expressions: interning, so that equality is identity, and the constructors. */
 #include "ir/expr.h"
 
+#include <math.h>
+
 /* -- order and identity ---------------------------------------------------------------------------- */
 
 static int compare_numbers(int64_t x, int64_t y) { return (x > y) - (x < y); }
@@ -111,6 +113,7 @@ const expr *expr_intern(kernel *k, const expr *candidate) {
 
 const expr *expr_constant(kernel *k, dtype t, scalar v) {
   expr e = {.kind = EXPR_CONSTANT, .type = t, .constant = scalar_round(t, v)};
+  if (dtype_is_real(t) && isnan(v.real)) e.constant.real = NAN; /* one NaN: texts do not tell payloads apart */
   return expr_intern(k, &e);
 }
 

@@ -36,6 +36,8 @@ const expr *expr_from_sum(kernel *k, index_sum *s);
 /* The range of a candidate, from those of its arguments. */
 interval expr_range_of(const kernel *k, const expr *candidate);
 interval dtype_range(dtype t); /* of integers and bool */
+/* The range of what an op makes of operands with these types and ranges. */
+interval op_range(op_id op, dtype result, const dtype *types, const interval *ranges, uint32_t n);
 bool interval_is_whole(interval r, dtype t);
 
 /* An equal and simpler expression, or NULL; arguments are not all constant. */

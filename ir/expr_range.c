@@ -190,3 +190,15 @@ bool expr_affine(const kernel *k, const expr *e, int64_t coefficient[MAX_AXES], 
   *offset = s.offset;
   return true;
 }
+
+interval op_range(op_id op, dtype result, const dtype *types, const interval *ranges, uint32_t n) {
+  expr stand_ins[3], e = {.kind = EXPR_APPLY, .op = op, .type = result, .n_args = n};
+  const expr *args[3];
+  if (n > 3) return dtype_range(result);
+  for (uint32_t i = 0; i < n; i++) {
+    stand_ins[i] = (expr){.kind = EXPR_AXIS, .type = types[i], .range = ranges[i]};
+    args[i] = &stand_ins[i];
+  }
+  e.args = args;
+  return expr_range_of(NULL, &e);
+}

@@ -3,41 +3,45 @@
 #include <ctype.h>
 
 #include "ir/expr.h"
+#include "ir/kernel_text.h"
+
+/* A name that the text form takes: names of state hold other characters, parts may have none. */
+static char *plain_name(arena *a, const char *wanted, const char *fallback) {
+  char *name = arena_string(a, wanted && *wanted ? wanted : fallback);
+  for (char *c = name; *c; c++)
+    if (!isalnum((unsigned char)*c) && *c != '_' && (*c != '.' || c == name)) *c = '_';
+  return isdigit((unsigned char)*name) ? arena_printf(a, "_%s", name) : name;
+}
 
 kernel *kernel_new(arena *a, const char *name, span where) {
   kernel *k = ARENA_NEW(a, kernel);
   k->arena = a;
-  k->name = arena_string(a, name);
+  k->name = plain_name(a, name, "kernel");
   k->where = where;
   k->exprs = ARENA_NEW(a, struct expr_table);
   return k;
 }
 
 /* Words with a meaning of their own in the text form. */
-static const char *const reserved[] = {"in",   "out",  "axes", "of",  "where", "else",
-                                       "kernel", "schedule", "for", "inf", "nan", "launch"};
+static const char *const reserved[] = {"in",  "out", "axes", "of",  "where", "else",  "kernel", "schedule", "for",
+                                       "inf", "nan", "true", "sum", "max",   "false", "argmax"};
 
-static bool name_taken(const kernel *k, const char *name) {
-  for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
-    if (!strcmp(name, reserved[i])) return true;
+bool kernel_has_name(const kernel *k, const char *name) {
   for (uint32_t i = 0; i < k->n_axes; i++)
     if (!strcmp(name, k->axes[i].name)) return true;
   for (uint32_t i = 0; i < k->n_buffers; i++)
     if (!strcmp(name, k->buffers[i].name)) return true;
   for (uint32_t i = 0; i < k->n_stages; i++)
     if (!strcmp(name, k->stages[i].name)) return true;
+  for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
+    if (!strcmp(name, reserved[i])) return true;
   return false;
 }
 
-/* Kernels are composed from parts whose names may repeat, or hold characters that the text form does
- * not take (names of state do): such a name gets underscores, and a number when it is taken. */
+/* Kernels are composed from parts whose names may repeat: one that is taken gets a number. */
 static const char *unique_name(const kernel *k, const char *wanted, const char *fallback) {
-  char *name = arena_string(k->arena, wanted && *wanted ? wanted : fallback);
-  for (char *c = name; *c; c++)
-    if (!isalnum((unsigned char)*c) && *c != '_' && (*c != '.' || c == name)) *c = '_';
-  if (isdigit((unsigned char)*name)) name = arena_printf(k->arena, "_%s", name);
-  const char *result = name;
-  for (uint32_t i = 2; name_taken(k, result); i++) result = arena_printf(k->arena, "%s_%u", name, i);
+  const char *name = plain_name(k->arena, wanted, fallback), *result = name;
+  for (uint32_t i = 2; kernel_has_name(k, result); i++) result = arena_printf(k->arena, "%s_%u", name, i);
   return result;
 }
 

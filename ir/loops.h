@@ -85,6 +85,16 @@ typedef struct loops {
 
 loops *loops_new(arena *a, const char *name);
 uint32_t loops_add_register(loops *l, dtype type, uint32_t lanes);
+uint32_t loops_add_buffer(loops *l, loops_buffer b);
+/* Expressions live in the arena of `l`; arguments are copied. `active` 0 stands for all lanes. */
+const loops_expr *loops_node(loops *l, loops_expr e);
+const loops_expr *loops_constant(loops *l, dtype type, uint32_t lanes, scalar v);
+const loops_expr *loops_integer(loops *l, int64_t v); /* scalar i64 */
+const loops_expr *loops_variable(loops *l, uint32_t number);
+/* Scalar arguments are spread over the lanes of the others; what is constant is computed. */
+const loops_expr *loops_apply(loops *l, op_id op, dtype result, const loops_expr *const *args, uint32_t n);
+const loops_expr *loops_splat(loops *l, const loops_expr *e, uint32_t lanes); /* `e` if it has them already */
+statement *loops_append(loops *l, block *to, statement s);
 char *loops_print(const loops *l, arena *into);
 /* Registers set before they are read, lanes and types agreeing, every access inside its buffer by
  * interval analysis (gathers are clamped by construction and proven likewise). NULL when sound. */

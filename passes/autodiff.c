@@ -52,8 +52,8 @@ static void expand(rebuild *r, const node *grad) {
   }
   const tensor_type seed = *graph_type(g, y);
   if (seed.rank != 0 || !dtype_is_real(seed.dtype)) {
-    rebuild_fail(r, grad->where, arena_printf(g->arena, "grad expected a real scalar and found %s",
-                                              type_text(&seed, g->arena)));
+    rebuild_fail(r, grad->where,
+                 arena_printf(g->arena, "grad expected a real scalar and found %s", type_text(&seed, g->arena)));
     return;
   }
   accumulation s = {.rebuild = r, .graph = g, .cotangent = ARENA_ARRAY(g->arena, value, g->n_values)};

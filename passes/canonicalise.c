@@ -5,12 +5,18 @@
 #include "passes/rebuild.h"
 
 static canonical_rule *const structural_rules[OP_COUNT] = {
-    [OP_RESHAPE] = canonical_reshape,     [OP_TRANSPOSE] = canonical_transpose,
-    [OP_BROADCAST] = canonical_broadcast, [OP_SLICE] = canonical_slice,
-    [OP_PAD] = canonical_pad,             [OP_REVERSE] = canonical_reverse,
-    [OP_CONCAT] = canonical_concat,       [OP_GATHER] = canonical_gather,
-    [OP_CONTRACT] = canonical_contract,   [OP_REDUCE_SUM] = canonical_reduce,
-    [OP_REDUCE_MAX] = canonical_reduce,   [OP_ARGMAX] = canonical_argmax,
+    [OP_RESHAPE] = canonical_reshape,
+    [OP_TRANSPOSE] = canonical_transpose,
+    [OP_BROADCAST] = canonical_broadcast,
+    [OP_SLICE] = canonical_slice,
+    [OP_PAD] = canonical_pad,
+    [OP_REVERSE] = canonical_reverse,
+    [OP_CONCAT] = canonical_concat,
+    [OP_GATHER] = canonical_gather,
+    [OP_CONTRACT] = canonical_contract,
+    [OP_REDUCE_SUM] = canonical_reduce,
+    [OP_REDUCE_MAX] = canonical_reduce,
+    [OP_ARGMAX] = canonical_argmax,
 };
 
 value settle(canonical *c, value v) {
@@ -69,5 +75,7 @@ graph *pass_canonicalise(const graph *g, pass_context *context) {
     r.map[old] = settle(&c, copy);
     count_uses(&c, r.map[old], uses[old]);
   }
-  return rebuild_end(&r);
+  graph *done = rebuild_end(&r);
+  /* What the rules left behind goes at once: cse would take it for the first of equals. */
+  return done && !keep ? pass_dce(done, context) : done;
 }

@@ -1,6 +1,6 @@
 /* The rules of canonicalise. A rule looks at a node that was just added to the new graph, whose operands
  * are in canonical form, and gives a value to use in its place, or 0. What it builds on the way goes
- * through `settle` again; the node itself stays behind, unused, for dce.
+ * through `settle` again; the node itself stays behind, unused, and is dropped at the end.
  *
  * Rules keep every value, NaN and infinities included; only the sign of a zero and the last bit of a
  * sum or a power may change. */

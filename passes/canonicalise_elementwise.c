@@ -15,9 +15,7 @@ typedef struct {
 
 typedef value elementwise_rule(const candidate *n);
 
-static value unary(const candidate *n, op_id op, value x) {
-  return settle(n->c, graph_unary(n->g, op, x, n->where));
-}
+static value unary(const candidate *n, op_id op, value x) { return settle(n->c, graph_unary(n->g, op, x, n->where)); }
 
 static value binary(const candidate *n, op_id op, value x, value y) {
   return settle(n->c, graph_binary(n->g, op, x, y, n->where));
@@ -110,9 +108,7 @@ static value rule_extreme(const candidate *n) { return n->x == n->y ? n->x : swa
 
 static value rule_floor(const candidate *n) { return node_if(n->c, n->x, OP_FLOOR) ? n->x : 0; }
 
-static value rule_floor_div(const candidate *n) {
-  return y_is(n, 1) && !dtype_is_real(n->type) ? n->x : 0;
-}
+static value rule_floor_div(const candidate *n) { return y_is(n, 1) && !dtype_is_real(n->type) ? n->x : 0; }
 
 static value rule_mod(const candidate *n) {
   return y_is(n, 1) && !dtype_is_real(n->type) ? splat_of(n->c, n->v, (scalar){.integer = 0}) : 0;
@@ -165,8 +161,8 @@ static value rule_select(const candidate *n) {
 
 /* Does every value of `from` have an equal one in `to`? */
 static bool cast_is_exact(dtype from, dtype to) {
-  static const int integer_bits[DTYPE_COUNT] = {[DTYPE_BOOL] = 1, [DTYPE_U8] = 8,   [DTYPE_I32] = 31,
-                                                [DTYPE_U32] = 32, [DTYPE_I64] = 63};
+  static const int integer_bits[DTYPE_COUNT] = {
+      [DTYPE_BOOL] = 1, [DTYPE_U8] = 8, [DTYPE_I32] = 31, [DTYPE_U32] = 32, [DTYPE_I64] = 63};
   static const int mantissa_bits[DTYPE_COUNT] = {[DTYPE_BF16] = 8, [DTYPE_F32] = 24, [DTYPE_F64] = 53};
   if (from == to) return true;
   if (dtype_is_real(from)) return dtype_is_real(to) && mantissa_bits[from] <= mantissa_bits[to];
@@ -183,21 +179,33 @@ static value rule_cast(const candidate *n) {
   return settle(n->c, graph_cast(n->g, inner->operands[0], to, n->where));
 }
 
-static value rule_bitcast(const candidate *n) {
-  return n->type == graph_type(n->g, n->v)->dtype ? n->x : 0;
-}
+static value rule_bitcast(const candidate *n) { return n->type == graph_type(n->g, n->v)->dtype ? n->x : 0; }
 
 /* The pass runs after autodiff, where stopping has had its effect. */
 static value rule_identity(const candidate *n) { return n->x; }
 
 static elementwise_rule *const elementwise_rules[OP_COUNT] = {
-    [OP_ADD] = rule_add,     [OP_SUB] = rule_sub,       [OP_MUL] = rule_mul,
-    [OP_DIV] = rule_div,     [OP_NEG] = rule_neg,       [OP_ABS] = rule_abs,
-    [OP_MAX] = rule_extreme, [OP_MIN] = rule_extreme,   [OP_FLOOR_DIV] = rule_floor_div,
-    [OP_MOD] = rule_mod,     [OP_FLOOR] = rule_floor,   [OP_POW] = rule_pow,
-    [OP_EQ] = rule_equal,    [OP_AND] = rule_and,       [OP_OR] = rule_or,
-    [OP_XOR] = rule_xor,     [OP_SHL] = rule_shift,     [OP_SHR] = rule_shift,
-    [OP_CAST] = rule_cast,   [OP_BITCAST] = rule_bitcast, [OP_SELECT] = rule_select,
+    [OP_ADD] = rule_add,
+    [OP_SUB] = rule_sub,
+    [OP_MUL] = rule_mul,
+    [OP_DIV] = rule_div,
+    [OP_NEG] = rule_neg,
+    [OP_ABS] = rule_abs,
+    [OP_MAX] = rule_extreme,
+    [OP_MIN] = rule_extreme,
+    [OP_FLOOR_DIV] = rule_floor_div,
+    [OP_MOD] = rule_mod,
+    [OP_FLOOR] = rule_floor,
+    [OP_POW] = rule_pow,
+    [OP_EQ] = rule_equal,
+    [OP_AND] = rule_and,
+    [OP_OR] = rule_or,
+    [OP_XOR] = rule_xor,
+    [OP_SHL] = rule_shift,
+    [OP_SHR] = rule_shift,
+    [OP_CAST] = rule_cast,
+    [OP_BITCAST] = rule_bitcast,
+    [OP_SELECT] = rule_select,
     [OP_STOP_GRAD] = rule_identity,
 };
 
@@ -208,8 +216,8 @@ static value evaluate_splats(canonical *c, value v) {
   for (uint32_t i = 0; i < n->n_operands; i++)
     if (!graph_splat_value(c->graph, n->operands[i], &args[i])) return 0;
   const uint32_t typed = n->op == OP_SELECT ? 1 : 0;
-  return splat_of(c, v, op_evaluate(n->op, graph_type(c->graph, n->operands[typed])->dtype,
-                                    graph_type(c->graph, v)->dtype, args));
+  return splat_of(
+      c, v, op_evaluate(n->op, graph_type(c->graph, n->operands[typed])->dtype, graph_type(c->graph, v)->dtype, args));
 }
 
 value canonical_elementwise(canonical *c, value v) {

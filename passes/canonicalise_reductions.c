@@ -19,8 +19,8 @@ value canonical_contract(canonical *c, value v) {
   }
   if (!changed) return 0;
   const tensor_type type = *graph_type(c->graph, v);
-  return graph_contract(c->graph, operands[0], operands[1], contraction_text(&spec, false, c->graph->arena),
-                        &type, n.where);
+  return graph_contract(c->graph, operands[0], operands[1], contraction_text(&spec, false, c->graph->arena), &type,
+                        n.where);
 }
 
 /* -- reductions ------------------------------------------------------------------------------------------ */
@@ -120,6 +120,14 @@ static value reduce_broadcast(const reduction *r) {
   return sum ? settle(r->c, graph_broadcast(r->g, sum, r->to, kept_axes, r->where)) : 0;
 }
 
+/* The sign moves out, where it meets fewer elements. */
+static value reduce_negated(const reduction *r) {
+  const node *negative = r->op == OP_REDUCE_SUM ? node_if(r->c, r->x, OP_NEG) : NULL;
+  if (!negative) return 0;
+  const value sum = reduced_by(r, negative->operands[0], r->reduced);
+  return settle(r->c, graph_unary(r->g, OP_NEG, sum, r->where));
+}
+
 value canonical_reduce(canonical *c, value v) {
   const node *n = graph_node(c->graph, v);
   reduction r = {.c = c, .g = c->graph, .v = v, .x = n->operands[0], .op = n->op, .where = n->where};
@@ -131,6 +139,7 @@ value canonical_reduce(canonical *c, value v) {
   value simpler = reduce_splat(&r);
   if (!simpler) simpler = reduce_ones(&r);
   if (!simpler) simpler = reduce_twice(&r);
+  if (!simpler) simpler = reduce_negated(&r);
   return simpler ? simpler : reduce_broadcast(&r);
 }
 

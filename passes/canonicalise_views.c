@@ -218,8 +218,7 @@ static value pad_of_pad(canonical *c, const view *w, const margins *outer) {
     attributes[i] = (attribute){.key = keys[i], .n = w->to.rank, .as.integers = lists[i]};
   attributes[3] = (attribute){.key = ATTR_VALUE, .n = 1, .as.scalar = fill};
   const char *error;
-  const value padded =
-      graph_add(c->graph, OP_PAD, inner->operands, 1, attributes, 4, &w->to, w->node.where, &error);
+  const value padded = graph_add(c->graph, OP_PAD, inner->operands, 1, attributes, 4, &w->to, w->node.where, &error);
   return settle(c, padded);
 }
 

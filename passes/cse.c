@@ -35,8 +35,8 @@ static content attribute_content(const attribute *a, dtype type) {
 }
 
 static bool is_commutative(op_id op) {
-  static const bool commutative[OP_COUNT] = {[OP_ADD] = true, [OP_MUL] = true, [OP_EQ] = true,
-                                             [OP_AND] = true, [OP_OR] = true,  [OP_XOR] = true};
+  static const bool commutative[OP_COUNT] = {
+      [OP_ADD] = true, [OP_MUL] = true, [OP_EQ] = true, [OP_AND] = true, [OP_OR] = true, [OP_XOR] = true};
   return commutative[op];
 }
 
@@ -106,9 +106,8 @@ static bool same_node(const graph *g, const node *a, const char *spec_a, const n
 static node_table table_new(uint32_t n_nodes, arena *a) {
   uint64_t size = 16;
   while (size < 2u * (uint64_t)n_nodes) size *= 2;
-  return (node_table){.slots = ARENA_ARRAY(a, slot, size),
-                      .mask = size - 1,
-                      .spec = ARENA_ARRAY(a, const char *, n_nodes)};
+  return (node_table){
+      .slots = ARENA_ARRAY(a, slot, size), .mask = size - 1, .spec = ARENA_ARRAY(a, const char *, n_nodes)};
 }
 
 /* The earlier equal node, or the given one, which is then entered. */

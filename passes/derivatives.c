@@ -15,9 +15,7 @@ typedef value derive_rule(const derivation *d);
 
 static tensor_type type_of(const derivation *d, value v) { return *graph_type(d->graph, v); }
 
-static value zeros(const derivation *d, tensor_type type) {
-  return graph_number(d->graph, type, 0.0, d->node.where);
-}
+static value zeros(const derivation *d, tensor_type type) { return graph_number(d->graph, type, 0.0, d->node.where); }
 
 static value reshape_to(const derivation *d, value v, const tensor_type *type) {
   if (shape_equal(graph_type(d->graph, v), type)) return v;
@@ -111,8 +109,7 @@ static value derive_CONCAT(const derivation *d) {
     stop[i] = d->wanted->dim[i];
     stride[i] = 1;
   }
-  for (uint32_t k = 0; k < d->operand; k++)
-    start[axis] += graph_type(d->graph, d->node.operands[k])->dim[axis];
+  for (uint32_t k = 0; k < d->operand; k++) start[axis] += graph_type(d->graph, d->node.operands[k])->dim[axis];
   stop[axis] += start[axis];
   return graph_slice(d->graph, d->cotangent, start, stop, stride, d->node.where);
 }
@@ -133,8 +130,8 @@ static value derive_CONTRACT(const derivation *d) {
   arena *a = d->graph->arena;
   const contraction *c = contraction_derivative(d->node.contraction, d->operand, a);
   if (!c) return 0;
-  return graph_contract(d->graph, d->cotangent, d->node.operands[1 - d->operand],
-                        contraction_text(c, false, a), d->wanted, d->node.where);
+  return graph_contract(d->graph, d->cotangent, d->node.operands[1 - d->operand], contraction_text(c, false, a),
+                        d->wanted, d->node.where);
 }
 
 /* A value without the marked axes, repeated along them. */

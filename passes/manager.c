@@ -11,8 +11,7 @@ const pass_info pass_table[] = {
 };
 
 static bool sound(pass_context *c, const char *pass, span where, const char *subject, const char *error) {
-  if (error)
-    diagnose(c->diagnostics, DIAG_IR_INVALID, where, "after %s, %s is wrong: %s", pass, subject, error);
+  if (error) diagnose(c->diagnostics, DIAG_IR_INVALID, where, "after %s, %s is wrong: %s", pass, subject, error);
   return !error;
 }
 

@@ -25,8 +25,8 @@ value rebuild_copy(rebuild *r, uint32_t node_index) {
   }
   const tensor_type *declared = n->n_results == 1 ? graph_type(r->from, n->first_result) : NULL;
   const char *error = NULL;
-  value first = graph_add(r->into, n->op, operands, n->n_operands, n->attributes, n->n_attributes, declared,
-                          n->where, &error);
+  value first =
+      graph_add(r->into, n->op, operands, n->n_operands, n->attributes, n->n_attributes, declared, n->where, &error);
   if (!first) {
     rebuild_fail(r, n->where, error ? error : "a node was refused");
     return 0;
@@ -40,8 +40,7 @@ graph *rebuild_end(rebuild *r) {
     const graph_result *result = &r->from->results[i];
     if (r->map[result->value])
       graph_add_result(r->into, result->role, result->name, r->map[result->value], result->where);
-    else
-      rebuild_fail(r, result->where, "a result was dropped");
+    else rebuild_fail(r, result->where, "a result was dropped");
   }
   return r->failed ? NULL : r->into;
 }

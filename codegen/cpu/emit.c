@@ -1,5 +1,7 @@
 #include "codegen/cpu/emit.h"
 
+#include <math.h>
+
 #include "codegen/cpu/value.h"
 
 /* A quarter of the stack that threads have by default. */
@@ -283,24 +285,34 @@ static LLVMValueRef call(emitter *e, const loops_expr *x) {
   return value_cast(b, DTYPE_F64, x->type, x->lanes, all);
 }
 
+/* What leaves the other operand of a reduction as it is. */
+static LLVMValueRef identity(emitter *e, op_id op, dtype t, uint32_t lanes) {
+  double farthest = op == OP_ADD ? 0 : op == OP_MAX ? -INFINITY : INFINITY;
+  return value_constant(&e->values, t, lanes, scalar_convert(DTYPE_F64, t, (scalar){.real = farthest}));
+}
+
+/* The active lanes, and identities up to the next power of two. */
+static LLVMValueRef padded_lanes(emitter *e, const loops_expr *x, LLVMValueRef v, uint32_t *n) {
+  const value_builder *b = &e->values;
+  uint32_t lanes = x->args[0]->lanes;
+  for (*n = 1; *n < lanes;) *n *= 2;
+  if (x->active == *n) return v;
+  LLVMValueRef *index = ARENA_ARRAY(e->scratch, LLVMValueRef, *n);
+  for (uint32_t i = 0; i < *n; i++) index[i] = LLVMConstInt(LLVMInt32TypeInContext(b->context), i < x->active ? i : lanes, 0);
+  return LLVMBuildShuffleVector(b->builder, v, identity(e, x->op, x->type, lanes), LLVMConstVector(index, *n), "");
+}
+
 /* Halves folded on each other until one lane is left. */
 static LLVMValueRef reduce(emitter *e, const loops_expr *x) {
-  const value_builder *b = &e->values;
   LLVMValueRef v = expression(e, x->args[0]);
-  uint32_t n = x->active;
-  while (n > 1 && !e->failed) {
-    uint32_t half = n / 2, rest = n - half;
-    LLVMValueRef halves[] = {value_lanes(b, v, 0, half), value_lanes(b, v, rest, half)};
-    LLVMValueRef folded = value_apply(b, x->op, x->type, x->type, half, halves);
-    if (rest > half) {
-      LLVMValueRef last[] = {value_lanes(b, folded, 0, 1), value_lanes(b, v, half, 1)};
-      LLVMValueRef joined = value_apply(b, x->op, x->type, x->type, 1, last);
-      folded = half == 1 ? joined : LLVMBuildInsertElement(b->builder, folded, joined, LLVMConstInt(LLVMInt32TypeInContext(b->context), 0, 0), "");
-    }
-    v = folded;
-    n = half;
+  uint32_t n = 1;
+  if (x->args[0]->lanes > 1) v = padded_lanes(e, x, v, &n);
+  for (n /= 2; n && v; n /= 2) {
+    LLVMValueRef halves[] = {value_lanes(&e->values, v, 0, n), value_lanes(&e->values, v, n, n)};
+    v = value_apply(&e->values, x->op, x->type, x->type, n, halves);
   }
-  return value_lanes(b, v, 0, 1);
+  if (!v) fail(e, arena_printf(e->scratch, "%s: no reduction by `%s`", e->loops->name, op_table[x->op].name));
+  return v;
 }
 
 typedef LLVMValueRef expression_rule(emitter *e, const loops_expr *x);

@@ -3,12 +3,14 @@
 #include <llvm-c/Error.h>
 #include <llvm-c/LLJIT.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "codegen/cpu/emit.h"
 
 struct jit {
   LLVMOrcLLJITRef session;
+  char report[256]; /* the first that the session had to say; the error of a lookup names only the victim */
 };
 
 /* All that an object may call: the scalar library of LOOPS_CALL, and what LLVM itself falls back on
@@ -28,9 +30,12 @@ static const struct {
 
 enum { LIBRARY_SIZE = sizeof library / sizeof *library };
 
-static void silence(void *context, LLVMErrorRef failure) {
-  (void)context;
-  LLVMConsumeError(failure);
+/* In place of LLVM's own reporter, which prints. */
+static void keep_report(void *context, LLVMErrorRef failure) {
+  jit *j = context;
+  char *text = LLVMGetErrorMessage(failure);
+  if (!j->report[0]) snprintf(j->report, sizeof j->report, "%s", text);
+  LLVMDisposeErrorMessage(text);
 }
 
 static bool succeeded(LLVMErrorRef failure, arena *scratch, const char **error) {
@@ -78,9 +83,9 @@ jit *jit_open(jit_object *objects, uint32_t n, void *reporter, void *record, are
     return NULL;
   }
   if (succeeded(LLVMOrcCreateLLJIT(&j->session, LLVMOrcCreateLLJITBuilder()), scratch, error)) {
-    /* What goes wrong comes back as an error; the default reporter would print it as well. */
-    LLVMOrcExecutionSessionSetErrorReporter(LLVMOrcLLJITGetExecutionSession(j->session), silence, NULL);
+    LLVMOrcExecutionSessionSetErrorReporter(LLVMOrcLLJITGetExecutionSession(j->session), keep_report, j);
     if (define_library(j->session, reporter, record, scratch, error) && link(j->session, objects, n, scratch, error)) return j;
+    if (j->report[0]) *error = arena_printf(scratch, "%s: %s", *error, j->report);
   }
   jit_close(j);
   return NULL;

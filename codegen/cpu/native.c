@@ -177,7 +177,7 @@ NATIVE(native_xor) {
 
 /* LLVM leaves shifts by the width or more open; ops.def does not. */
 static LLVMValueRef shift_in_range(const value_builder *b, const application *a, LLVMValueRef by, LLVMValueRef *clamped) {
-  int64_t width = 8 * (int64_t)dtype_bytes(a->operand);
+  int64_t width = a->operand == DTYPE_BOOL ? 1 : 8 * (int64_t)dtype_bytes(a->operand);
   LLVMTypeRef type = LLVMTypeOf(by);
   LLVMValueRef within = LLVMBuildICmp(b->builder, LLVMIntULT, by, splat_integer(type, width), "");
   *clamped = LLVMBuildSelect(b->builder, within, by, splat_integer(type, width - 1), "");
@@ -232,8 +232,12 @@ LLVMValueRef value_apply(const value_builder *b, op_id op, dtype operand, dtype 
   return rounds(op) ? value_round(b, result, lanes, v) : v;
 }
 
+/* bf16 goes through double, where the product is exact and the sum is rounded far below bf16. */
 LLVMValueRef value_fma(const value_builder *b, dtype t, uint32_t lanes, const LLVMValueRef *args) {
-  LLVMTypeRef type = value_register_type(b, t, lanes);
-  LLVMValueRef operands[] = {args[0], args[1], args[2]};
-  return value_round(b, t, lanes, value_intrinsic(b, "llvm.fma", &type, 1, operands, 3));
+  if (!dtype_is_real(t)) return LLVMBuildAdd(b->builder, LLVMBuildMul(b->builder, args[0], args[1], ""), args[2], "");
+  dtype at = t == DTYPE_BF16 ? DTYPE_F64 : t;
+  LLVMTypeRef type = value_register_type(b, at, lanes);
+  LLVMValueRef operands[3];
+  for (int i = 0; i < 3; i++) operands[i] = value_cast(b, t, at, lanes, args[i]);
+  return value_cast(b, at, t, lanes, value_intrinsic(b, "llvm.fma", &type, 1, operands, 3));
 }

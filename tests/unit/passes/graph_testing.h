@@ -25,8 +25,7 @@ UNUSED_FUNCTION int bench_setup(void **state) {
   bench *b = calloc(1, sizeof *b);
   if (!b) return -1;
   b->arena = arena_new();
-  b->context = (pass_context){.arena = b->arena,
-                              .diagnostics = diagnostics_new(b->arena, sources_new(b->arena))};
+  b->context = (pass_context){.arena = b->arena, .diagnostics = diagnostics_new(b->arena, sources_new(b->arena))};
   b->random = 0x9e3779b97f4a7c15u;
   *state = b;
   return 0;

@@ -109,7 +109,8 @@ static void ties_over_several_axes_go_to_the_first_in_row_major_order(void **sta
 }
 
 static value sum_of_maxima(graph *g, value x) {
-  return sum_all(g, graph_binary(g, OP_MAX, x, graph_number(g, *graph_type(g, x), 1, place(2)), place(2)), place(3));
+  const value one = graph_number(g, *graph_type(g, x), 1, place(2));
+  return sum_all(g, graph_binary(g, OP_MAX, x, one, place(2)), place(3));
 }
 
 static void a_tie_of_max_goes_to_the_first_operand(void **state) {
@@ -181,7 +182,8 @@ static void several_results_of_one_grad(void **state) {
   const value first = graph_grad(g, y, x, 3, place(3));
   for (uint32_t i = 0; i < 3; i++) graph_add_result(g, "output", names[i], first + i, place(4));
   const double data[] = {3, 4, 5};
-  const graph_binding bindings[] = {{"data", "a", &data[0]}, {"data", "b", &data[1]}, {"data", "c", &data[2]}};
+  graph_binding bindings[3];
+  for (int i = 0; i < 3; i++) bindings[i] = (graph_binding){"data", names[i], &data[i]};
   const graph *d = after(b, pass_autodiff, g);
   const graph_run *run = interpret(b, d, bindings, 3);
   assert_true(*(double *)result_data(d, run, "a") == 4);

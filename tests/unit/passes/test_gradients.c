@@ -2,6 +2,8 @@
  * the first order for the second. */
 #include "graph_testing.h"
 
+#define F(...) shaped(DTYPE_F64, __VA_ARGS__)
+
 enum { MAX_INPUTS = 4 };
 
 /* A function under test: real inputs, and how to build it. */
@@ -43,8 +45,7 @@ static value weighted(graph *g, bench *b, value v) {
 static graph *derivatives_of(bench *b, const subject *s) {
   graph *g = graph_new(b->arena, s->name);
   value x[MAX_INPUTS];
-  for (uint32_t i = 0; i < s->n_inputs; i++)
-    x[i] = graph_parameter(g, "data", input_names[i], s->input[i], place(1));
+  for (uint32_t i = 0; i < s->n_inputs; i++) x[i] = graph_parameter(g, "data", input_names[i], s->input[i], place(1));
   const value loss = weighted(g, b, s->build(g, b, x, s->of));
   const value first = graph_grad(g, loss, x, s->n_inputs, place(4));
   value slope = 0;
@@ -70,6 +71,8 @@ static void compare(const subject *s, const char *what, int64_t element, double 
 static void check(bench *b, const subject *s) {
   const graph *g = derivatives_of(b, s);
   const graph *lean = after(b, pass_dce, g);
+  /* The derivatives once more as the pipeline simplifies them; the differences are those of the plain graph. */
+  const graph *small = after(b, pass_dce, after(b, pass_cse, after(b, pass_fold, after(b, pass_canonicalise, g))));
   double *data[MAX_INPUTS];
   graph_binding bindings[MAX_INPUTS];
   for (uint32_t i = 0; i < s->n_inputs; i++) {
@@ -77,11 +80,14 @@ static void check(bench *b, const subject *s) {
     bindings[i] = (graph_binding){"data", input_names[i], data[i]};
   }
   const graph_run *exact = interpret(b, lean, bindings, s->n_inputs);
+  const graph_run *simplified = interpret(b, small, bindings, s->n_inputs);
   for (uint32_t i = 0; i < s->n_inputs; i++) {
     const char *loss_name = arena_printf(b->arena, "loss/%s", input_names[i]);
     const char *slope_name = arena_printf(b->arena, "slope/%s", input_names[i]);
     const double *first = result_data(lean, exact, loss_name);
     const double *second = result_data(lean, exact, slope_name);
+    const double *first_simplified = result_data(small, simplified, loss_name);
+    const double *second_simplified = result_data(small, simplified, slope_name);
     for (int64_t k = 0; k < type_elements(&s->input[i]); k++) {
       const double middle = data[i][k], h = 2e-5 * (1 + fabs(middle));
       double loss[2], slope[2];
@@ -92,13 +98,15 @@ static void check(bench *b, const subject *s) {
         slope[side] = *(double *)result_data(lean, run, "slope");
       }
       data[i][k] = middle;
+      compare(s, loss_name, k, first_simplified[k], first[k]);
+      compare(s, slope_name, k, second_simplified[k], second[k]);
       compare(s, loss_name, k, first[k], (loss[1] - loss[0]) / (2 * h));
       compare(s, slope_name, k, second[k], (slope[1] - slope[0]) / (2 * h));
     }
   }
 }
 
-/* -- elementwise: every row of the table that takes reals -------------------------------------------------- */
+/* -- elementwise: every row of the table that takes reals ------------------------------------------- */
 
 static value build_elementwise(graph *g, bench *b, const value *x, const void *of) {
   const op_id op = *(const op_id *)of;
@@ -122,15 +130,18 @@ static bool takes_reals(op_id op) {
 
 static void elementwise_derivatives(void **state) {
   bench *b = *state;
-  const tensor_type shapes[] = {shaped(DTYPE_F64, 1, 1), shaped(DTYPE_F64, 1, 7), shaped(DTYPE_F64, 2, 3, 5),
-                                shaped(DTYPE_F64, 3, 1, 4, 1)};
+  const tensor_type shapes[] = {F(1, 1), F(1, 7), F(2, 3, 5), F(3, 1, 4, 1)};
   uint32_t checked = 0;
   for (op_id op = 0; op < OP_COUNT; op++) {
     /* What stop_grad gives is no derivative: that is its meaning, and test_autodiff has it. */
     if (!takes_reals(op) || op == OP_STOP_GRAD) continue;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-      subject s = {op_table[op].name, op == OP_SELECT ? 2 : (uint32_t)op_table[op].arity, {{0}},
-                   op_table[op].domain, build_elementwise, &op};
+      subject s = {op_table[op].name,
+                   op == OP_SELECT ? 2 : (uint32_t)op_table[op].arity,
+                   {{0}},
+                   op_table[op].domain,
+                   build_elementwise,
+                   &op};
       for (uint32_t k = 0; k < s.n_inputs; k++) s.input[k] = shapes[i];
       check(b, &s);
     }
@@ -139,7 +150,7 @@ static void elementwise_derivatives(void **state) {
   assert_true(checked >= 20);
 }
 
-/* -- views ---------------------------------------------------------------------------------------------------- */
+/* -- views ------------------------------------------------------------------------------------------ */
 
 /* Squares what a view gives, so that there is a second order to check. */
 static value squared(graph *g, value v) { return graph_binary(g, OP_MUL, v, v, place(2)); }
@@ -151,9 +162,7 @@ static value build_reshape(graph *g, bench *b, const value *x, const void *of) {
 }
 
 static void reshape_derivatives(void **state) {
-  const tensor_type pairs[][2] = {{shaped(DTYPE_F64, 2, 3, 5), shaped(DTYPE_F64, 1, 15)},
-                                  {shaped(DTYPE_F64, 2, 1, 7), shaped(DTYPE_F64, 3, 7, 1, 1)},
-                                  {shaped(DTYPE_F64, 1, 1), shaped(DTYPE_F64, 0)}};
+  const tensor_type pairs[][2] = {{F(2, 3, 5), F(1, 15)}, {F(2, 1, 7), F(3, 7, 1, 1)}, {F(1, 1), F(0)}};
   for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
     check(*state, &(subject){"reshape", 1, {pairs[i][0]}, "any", build_reshape, &pairs[i][1]});
 }
@@ -165,9 +174,9 @@ static value build_transpose(graph *g, bench *b, const value *x, const void *of)
 
 static void transpose_derivatives(void **state) {
   const int64_t turned[] = {2, 0, 1}, swapped[] = {1, 0};
-  check(*state, &(subject){"transpose", 1, {shaped(DTYPE_F64, 3, 2, 3, 5)}, "any", build_transpose, turned});
-  check(*state, &(subject){"transpose", 1, {shaped(DTYPE_F64, 3, 1, 7, 1)}, "any", build_transpose, turned});
-  check(*state, &(subject){"transpose", 1, {shaped(DTYPE_F64, 2, 3, 5)}, "any", build_transpose, swapped});
+  check(*state, &(subject){"transpose", 1, {F(3, 2, 3, 5)}, "any", build_transpose, turned});
+  check(*state, &(subject){"transpose", 1, {F(3, 1, 7, 1)}, "any", build_transpose, turned});
+  check(*state, &(subject){"transpose", 1, {F(2, 3, 5)}, "any", build_transpose, swapped});
 }
 
 typedef struct {
@@ -183,11 +192,8 @@ static value build_broadcast(graph *g, bench *b, const value *x, const void *of)
 
 static void broadcast_derivatives(void **state) {
   const broadcast_case cases[] = {
-      {shaped(DTYPE_F64, 0), shaped(DTYPE_F64, 2, 3, 5), {0}},
-      {shaped(DTYPE_F64, 1, 5), shaped(DTYPE_F64, 2, 3, 5), {1}},
-      {shaped(DTYPE_F64, 2, 3, 1), shaped(DTYPE_F64, 3, 3, 2, 5), {0, 2}},
-      {shaped(DTYPE_F64, 2, 1, 1), shaped(DTYPE_F64, 2, 7, 1), {0, 1}},
-      {shaped(DTYPE_F64, 2, 3, 2), shaped(DTYPE_F64, 2, 3, 2), {0, 1}},
+      {F(0), F(2, 3, 5), {0}},          {F(1, 5), F(2, 3, 5), {1}},       {F(2, 3, 1), F(3, 3, 2, 5), {0, 2}},
+      {F(2, 1, 1), F(2, 7, 1), {0, 1}}, {F(2, 3, 2), F(2, 3, 2), {0, 1}},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     check(*state, &(subject){"broadcast", 1, {cases[i].from}, "any", build_broadcast, &cases[i]});
@@ -206,10 +212,10 @@ static value build_slice(graph *g, bench *b, const value *x, const void *of) {
 
 static void slice_derivatives(void **state) {
   const slice_case cases[] = {
-      {shaped(DTYPE_F64, 1, 7), {1}, {6}, {2}},
-      {shaped(DTYPE_F64, 1, 8), {0}, {8}, {3}},
-      {shaped(DTYPE_F64, 2, 3, 5), {1, 0}, {2, 5}, {1, 4}},
-      {shaped(DTYPE_F64, 3, 1, 4, 1), {0, 2, 0}, {1, 3, 1}, {1, 5, 1}},
+      {F(1, 7), {1}, {6}, {2}},
+      {F(1, 8), {0}, {8}, {3}},
+      {F(2, 3, 5), {1, 0}, {2, 5}, {1, 4}},
+      {F(3, 1, 4, 1), {0, 2, 0}, {1, 3, 1}, {1, 5, 1}},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     check(*state, &(subject){"slice", 1, {cases[i].from}, "any", build_slice, &cases[i]});
@@ -228,12 +234,16 @@ static value build_pad(graph *g, bench *b, const value *x, const void *of) {
 
 static void pad_derivatives(void **state) {
   const pad_case cases[] = {
-      {shaped(DTYPE_F64, 1, 5), {2}, {1}, {0}},      {shaped(DTYPE_F64, 1, 5), {1}, {0}, {2}},
-      {shaped(DTYPE_F64, 1, 5), {-1}, {-2}, {0}},    {shaped(DTYPE_F64, 1, 5), {-2}, {-2}, {1}},
-      {shaped(DTYPE_F64, 1, 5), {-1}, {-3}, {2}},    {shaped(DTYPE_F64, 1, 3), {-3}, {2}, {0}},
-      {shaped(DTYPE_F64, 1, 1), {1}, {2}, {3}},      {shaped(DTYPE_F64, 1, 3), {4}, {-5}, {0}},
-      {shaped(DTYPE_F64, 2, 3, 5), {1, -1}, {0, 2}, {1, 0}},
-      {shaped(DTYPE_F64, 3, 1, 4, 1), {0, -2, 1}, {0, 1, 1}, {0, 2, 0}},
+      {F(1, 5), {2}, {1}, {0}},
+      {F(1, 5), {1}, {0}, {2}},
+      {F(1, 5), {-1}, {-2}, {0}},
+      {F(1, 5), {-2}, {-2}, {1}},
+      {F(1, 5), {-1}, {-3}, {2}},
+      {F(1, 3), {-3}, {2}, {0}},
+      {F(1, 1), {1}, {2}, {3}},
+      {F(1, 3), {4}, {-5}, {0}},
+      {F(2, 3, 5), {1, -1}, {0, 2}, {1, 0}},
+      {F(3, 1, 4, 1), {0, -2, 1}, {0, 1, 1}, {0, 2, 0}},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     check(*state, &(subject){"pad", 1, {cases[i].from}, "any", build_pad, &cases[i]});
@@ -246,8 +256,7 @@ static value build_reverse(graph *g, bench *b, const value *x, const void *of) {
 }
 
 static void reverse_derivatives(void **state) {
-  for (uint32_t n = 0; n <= 2; n++)
-    check(*state, &(subject){"reverse", 1, {shaped(DTYPE_F64, 2, 3, 5)}, "any", build_reverse, &n});
+  for (uint32_t n = 0; n <= 2; n++) check(*state, &(subject){"reverse", 1, {F(2, 3, 5)}, "any", build_reverse, &n});
 }
 
 static value build_concat(graph *g, bench *b, const value *x, const void *of) {
@@ -257,14 +266,14 @@ static value build_concat(graph *g, bench *b, const value *x, const void *of) {
 
 static void concat_derivatives(void **state) {
   const int64_t first = 0, second = 1;
-  const tensor_type column = shaped(DTYPE_F64, 2, 1, 2);
-  const tensor_type wide = shaped(DTYPE_F64, 2, 3, 2);
+  const tensor_type column = F(2, 1, 2);
+  const tensor_type wide = F(2, 3, 2);
   check(*state, &(subject){"concat", 3, {wide, column, wide}, "any", build_concat, &first});
-  const tensor_type thin = shaped(DTYPE_F64, 2, 3, 1);
+  const tensor_type thin = F(2, 3, 1);
   check(*state, &(subject){"concat", 3, {wide, thin, wide}, "any", build_concat, &second});
 }
 
-/* -- indexed access ------------------------------------------------------------------------------------------ */
+/* -- indexed access --------------------------------------------------------------------------------- */
 
 /* Indices into two axes with repeats and some out of range, which clamp. */
 static void index_pair(graph *g, value index[2]) {
@@ -290,14 +299,14 @@ static value build_scatter_add(graph *g, bench *b, const value *x, const void *o
 }
 
 static void indexed_derivatives(void **state) {
-  const tensor_type shapes[] = {shaped(DTYPE_F64, 2, 3, 5), shaped(DTYPE_F64, 2, 1, 1), shaped(DTYPE_F64, 2, 1, 7)};
+  const tensor_type shapes[] = {F(2, 3, 5), F(2, 1, 1), F(2, 1, 7)};
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
     check(*state, &(subject){"gather", 1, {shapes[i]}, "any", build_gather, NULL});
-    check(*state, &(subject){"scatter_add", 1, {shaped(DTYPE_F64, 2, 2, 3)}, "any", build_scatter_add, &shapes[i]});
+    check(*state, &(subject){"scatter_add", 1, {F(2, 2, 3)}, "any", build_scatter_add, &shapes[i]});
   }
 }
 
-/* -- reductions ------------------------------------------------------------------------------------------------ */
+/* -- reductions ------------------------------------------------------------------------------------- */
 
 typedef struct {
   op_id op;
@@ -314,18 +323,18 @@ static value build_reduce(graph *g, bench *b, const value *x, const void *of) {
 
 static void reduction_derivatives(void **state) {
   const reduce_case cases[] = {
-      {OP_REDUCE_SUM, shaped(DTYPE_F64, 1, 7), 1, {0}},        {OP_REDUCE_SUM, shaped(DTYPE_F64, 2, 3, 5), 1, {0}},
-      {OP_REDUCE_SUM, shaped(DTYPE_F64, 3, 2, 3, 2), 2, {0, 2}}, {OP_REDUCE_SUM, shaped(DTYPE_F64, 3, 1, 4, 1), 2, {0, 1}},
-      {OP_REDUCE_MAX, shaped(DTYPE_F64, 1, 7), 1, {0}},        {OP_REDUCE_MAX, shaped(DTYPE_F64, 2, 3, 5), 1, {0}},
-      {OP_REDUCE_MAX, shaped(DTYPE_F64, 2, 3, 5), 1, {1}},     {OP_REDUCE_MAX, shaped(DTYPE_F64, 3, 2, 3, 2), 2, {0, 2}},
-      {OP_REDUCE_MAX, shaped(DTYPE_F64, 3, 2, 3, 2), 2, {2, 1}}, {OP_REDUCE_MAX, shaped(DTYPE_F64, 3, 1, 4, 1), 2, {0, 1}},
-      {OP_REDUCE_MAX, shaped(DTYPE_F64, 1, 1), 1, {0}},
+      {OP_REDUCE_SUM, F(1, 7), 1, {0}},          {OP_REDUCE_SUM, F(2, 3, 5), 1, {0}},
+      {OP_REDUCE_SUM, F(3, 2, 3, 2), 2, {0, 2}}, {OP_REDUCE_SUM, F(3, 1, 4, 1), 2, {0, 1}},
+      {OP_REDUCE_MAX, F(1, 7), 1, {0}},          {OP_REDUCE_MAX, F(2, 3, 5), 1, {0}},
+      {OP_REDUCE_MAX, F(2, 3, 5), 1, {1}},       {OP_REDUCE_MAX, F(3, 2, 3, 2), 2, {0, 2}},
+      {OP_REDUCE_MAX, F(3, 2, 3, 2), 2, {2, 1}}, {OP_REDUCE_MAX, F(3, 1, 4, 1), 2, {0, 1}},
+      {OP_REDUCE_MAX, F(1, 1), 1, {0}},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     check(*state, &(subject){op_table[cases[i].op].name, 1, {cases[i].from}, "any", build_reduce, &cases[i]});
 }
 
-/* -- contraction ----------------------------------------------------------------------------------------------- */
+/* -- contraction ------------------------------------------------------------------------------------ */
 
 typedef struct {
   const char *spec;
@@ -344,7 +353,7 @@ static value build_contract_with_itself(graph *g, bench *b, const value *x, cons
 }
 
 static void contraction_derivatives(void **state) {
-#define F(...) shaped(DTYPE_F64, __VA_ARGS__)
+
   const contract_case cases[] = {
       /* products: plain, batched, transposed, outer, inner, with a diagonal left over */
       {"i,k; k,j -> i,j", F(2, 3, 5), F(2, 5, 2), F(2, 3, 2)},
@@ -371,15 +380,14 @@ static void contraction_derivatives(void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     check(*state, &(subject){cases[i].spec, 2, {cases[i].left, cases[i].right}, "any", build_contract, &cases[i]});
   check(*state, &(subject){"x x'", 1, {F(2, 3, 2)}, "any", build_contract_with_itself, "i,k; j,k -> i,j"});
-#undef F
 }
 
 int main(void) {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, bench_setup, bench_teardown)
   const struct CMUnitTest tests[] = {
-      TEST(elementwise_derivatives), TEST(reshape_derivatives), TEST(transpose_derivatives),
-      TEST(broadcast_derivatives),   TEST(slice_derivatives),   TEST(pad_derivatives),
-      TEST(reverse_derivatives),     TEST(concat_derivatives),  TEST(indexed_derivatives),
+      TEST(elementwise_derivatives), TEST(reshape_derivatives),     TEST(transpose_derivatives),
+      TEST(broadcast_derivatives),   TEST(slice_derivatives),       TEST(pad_derivatives),
+      TEST(reverse_derivatives),     TEST(concat_derivatives),      TEST(indexed_derivatives),
       TEST(reduction_derivatives),   TEST(contraction_derivatives),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

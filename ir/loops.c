@@ -1,0 +1,74 @@
+#include "ir/loops.h"
+
+loops *loops_new(arena *a, const char *name) {
+  loops *l = ARENA_NEW(a, loops);
+  l->arena = a;
+  l->name = arena_string(a, name);
+  l->iterations = 1;
+  loops_add_register(l, DTYPE_I64, 1); /* register 0: the number of the parallel iteration */
+  return l;
+}
+
+uint32_t loops_add_register(loops *l, dtype type, uint32_t lanes) {
+  void *registers = l->registers; /* the element type has no name */
+  l->registers = arena_grow(l->arena, registers, l->n_registers, &l->registers_capacity, sizeof *l->registers);
+  l->registers[l->n_registers].type = type;
+  l->registers[l->n_registers].lanes = lanes;
+  return l->n_registers++;
+}
+
+uint32_t loops_add_buffer(loops *l, loops_buffer b) {
+  b.name = arena_string(l->arena, b.name);
+  *ARENA_PUSH(l->arena, l->buffers, l->n_buffers, l->buffers_capacity) = b;
+  if (b.place == PLACE_ARGUMENT) l->n_arguments = l->n_buffers;
+  return l->n_buffers - 1;
+}
+
+/* -- expressions ----------------------------------------------------------------------------------------- */
+
+const loops_expr *loops_node(loops *l, loops_expr e) {
+  loops_expr *made = ARENA_NEW(l->arena, loops_expr);
+  *made = e;
+  if (!made->active) made->active = made->lanes;
+  made->args = arena_copy(l->arena, e.args, e.n_args * sizeof *e.args);
+  return made;
+}
+
+const loops_expr *loops_constant(loops *l, dtype type, uint32_t lanes, scalar v) {
+  return loops_node(l, (loops_expr){.kind = LOOPS_CONSTANT, .type = type, .lanes = lanes, .constant = v});
+}
+
+const loops_expr *loops_integer(loops *l, int64_t v) { return loops_constant(l, DTYPE_I64, 1, (scalar){.integer = v}); }
+
+const loops_expr *loops_variable(loops *l, uint32_t number) {
+  return loops_node(l, (loops_expr){.kind = LOOPS_VARIABLE, .type = l->registers[number].type, .lanes = l->registers[number].lanes, .number = number});
+}
+
+const loops_expr *loops_splat(loops *l, const loops_expr *e, uint32_t lanes) {
+  if (e->lanes == lanes) return e;
+  if (e->kind == LOOPS_CONSTANT) return loops_constant(l, e->type, lanes, e->constant);
+  return loops_node(l, (loops_expr){.kind = LOOPS_SPLAT, .type = e->type, .lanes = lanes, .n_args = 1, .args = &e});
+}
+
+const loops_expr *loops_apply(loops *l, op_id op, dtype result, const loops_expr *const *args, uint32_t n) {
+  const loops_expr *spread[6];
+  scalar values[6];
+  uint32_t lanes = 1;
+  bool constant = true;
+  for (uint32_t i = 0; i < n; i++)
+    if (args[i]->lanes > lanes) lanes = args[i]->lanes;
+  for (uint32_t i = 0; i < n; i++) {
+    spread[i] = loops_splat(l, args[i], lanes);
+    constant &= args[i]->kind == LOOPS_CONSTANT;
+    values[i] = args[i]->constant;
+  }
+  if (constant && n) return loops_constant(l, result, lanes, op_evaluate(op, args[op == OP_SELECT ? 1 : 0]->type, result, values));
+  return loops_node(l, (loops_expr){.kind = LOOPS_APPLY, .type = result, .lanes = lanes, .op = op, .n_args = n, .args = spread});
+}
+
+statement *loops_append(loops *l, block *to, statement s) {
+  statement *made = ARENA_NEW(l->arena, statement);
+  *made = s;
+  *ARENA_PUSH(l->arena, to->items, to->n, to->capacity) = made;
+  return made;
+}

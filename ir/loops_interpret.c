@@ -1,0 +1,129 @@
+/* The meaning of lowered loops. Slow: it walks the trees once for every point. */
+#include <math.h>
+
+#include "ir/loops.h"
+
+enum { MOST_LANES = 64 };
+
+typedef struct {
+  scalar lane[MOST_LANES];
+} vector;
+
+typedef struct {
+  const loops *loops;
+  void **buffers;
+  vector *registers;
+} machine;
+
+static void evaluate(const machine *m, const loops_expr *e, vector *out);
+
+static int64_t evaluate_index(const machine *m, const loops_expr *e) {
+  vector v;
+  evaluate(m, e, &v);
+  return v.lane[0].integer;
+}
+
+static scalar fused(dtype t, scalar x, scalar y, scalar z) {
+  if (!dtype_is_real(t)) return scalar_round(t, (scalar){.integer = (int64_t)((uint64_t)x.integer * (uint64_t)y.integer + (uint64_t)z.integer)});
+  if (t == DTYPE_F32) return (scalar){.real = (double)fmaf((float)x.real, (float)y.real, (float)z.real)};
+  return scalar_round(t, (scalar){.real = fma(x.real, y.real, z.real)});
+}
+
+/* Halves combined pairwise, in the order that vector hardware folds. Lanes that are not active hold what
+ * changes nothing: 0 in a sum, a copy of the first lane in a maximum or minimum. */
+static scalar reduce(const loops_expr *e, vector v) {
+  uint32_t n = 1, active = e->active ? e->active : e->args[0]->lanes;
+  scalar neutral = v.lane[0];
+  if (e->op == OP_ADD && dtype_is_real(e->type)) neutral.real = 0;
+  else if (e->op == OP_ADD) neutral.integer = 0;
+  while (n < e->args[0]->lanes) n *= 2;
+  for (uint32_t i = active; i < n; i++) v.lane[i] = neutral;
+  for (; n > 1; n /= 2)
+    for (uint32_t i = 0; i < n / 2; i++) v.lane[i] = op_evaluate(e->op, e->type, e->type, (scalar[]){v.lane[i], v.lane[i + n / 2]});
+  return v.lane[0];
+}
+
+static void evaluate(const machine *m, const loops_expr *e, vector *out) {
+  vector args[6];
+  const loops_buffer *b = &m->loops->buffers[e->number];
+  uint32_t active = e->active ? e->active : e->lanes;
+  for (uint32_t i = 0; i < e->n_args; i++) evaluate(m, e->args[i], &args[i]);
+  switch (e->kind) {
+    case LOOPS_CONSTANT:
+      for (uint32_t i = 0; i < e->lanes; i++) out->lane[i] = scalar_round(e->type, e->constant);
+      break;
+    case LOOPS_VARIABLE: *out = m->registers[e->number]; break;
+    case LOOPS_LOAD:
+      for (uint32_t i = 0; i < e->lanes; i++) {
+        out->lane[i].integer = 0; /* all bits 0: also the real 0 */
+        if (i < active) out->lane[i] = element_load(b->type, m->buffers[e->number], args[0].lane[0].integer + (int64_t)i * e->stride);
+      }
+      break;
+    case LOOPS_GATHER:
+      for (uint32_t i = 0; i < e->lanes; i++) {
+        out->lane[i].integer = 0;
+        if (i < active) out->lane[i] = element_load(b->type, m->buffers[e->number], args[0].lane[i].integer);
+      }
+      break;
+    case LOOPS_SPLAT:
+      for (uint32_t i = 0; i < e->lanes; i++) out->lane[i] = args[0].lane[0];
+      break;
+    case LOOPS_RAMP:
+      for (uint32_t i = 0; i < e->lanes; i++) out->lane[i].integer = args[0].lane[0].integer + (int64_t)i * e->stride;
+      break;
+    case LOOPS_APPLY:
+    case LOOPS_CALL:
+      for (uint32_t i = 0; i < e->lanes; i++) {
+        scalar one[6];
+        for (uint32_t k = 0; k < e->n_args; k++) one[k] = args[k].lane[i];
+        out->lane[i] = op_evaluate(e->op, e->args[e->op == OP_SELECT ? 1 : 0]->type, e->type, one);
+      }
+      break;
+    case LOOPS_FMA:
+      for (uint32_t i = 0; i < e->lanes; i++) out->lane[i] = fused(e->type, args[0].lane[i], args[1].lane[i], args[2].lane[i]);
+      break;
+    case LOOPS_REDUCE: out->lane[0] = reduce(e, args[0]); break;
+  }
+}
+
+static void run(const machine *m, const block *b) {
+  for (uint32_t i = 0; i < b->n; i++) {
+    const statement *s = b->items[i];
+    vector v;
+    switch (s->kind) {
+      case STATEMENT_FOR: {
+        int64_t end = evaluate_index(m, s->end);
+        for (int64_t at = evaluate_index(m, s->begin); at < end; at += s->step) {
+          m->registers[s->number].lane[0].integer = at;
+          run(m, &s->body);
+        }
+        break;
+      }
+      case STATEMENT_IF:
+        evaluate(m, s->value, &v);
+        if (v.lane[0].integer) run(m, &s->body);
+        break;
+      case STATEMENT_SET:
+        evaluate(m, s->value, &v);
+        m->registers[s->number] = v;
+        break;
+      case STATEMENT_STORE: {
+        int64_t at = evaluate_index(m, s->offset);
+        evaluate(m, s->value, &v);
+        for (uint32_t k = 0; k < s->active; k++)
+          element_store(m->loops->buffers[s->number].type, m->buffers[s->number], at + (int64_t)k * s->stride, v.lane[k]);
+        break;
+      }
+    }
+  }
+}
+
+void loops_interpret(const loops *l, void *const *buffers, arena *scratch) {
+  machine m = {l, ARENA_ARRAY(scratch, void *, l->n_buffers + 1), ARENA_ARRAY(scratch, vector, l->n_registers)};
+  for (uint32_t i = 0; i < l->n_buffers; i++)
+    m.buffers[i] = i < l->n_arguments ? buffers[i] : arena_alloc(scratch, (size_t)l->buffers[i].elements * dtype_bytes(l->buffers[i].type));
+  for (int64_t i = 0; i < l->iterations; i++) {
+    m.registers[0].lane[0].integer = i;
+    run(&m, &l->body);
+  }
+}

@@ -1,0 +1,109 @@
+#include "ir/loops.h"
+#include "ir/scan.h"
+
+typedef struct {
+  text_buffer out;
+  const loops *loops;
+} printer;
+
+static void print_expr(printer *p, const loops_expr *e);
+
+static void print_args(printer *p, const loops_expr *e) {
+  for (uint32_t i = 0; i < e->n_args; i++) {
+    if (i) text_add(&p->out, ", ");
+    print_expr(p, e->args[i]);
+  }
+}
+
+static void print_lanes(printer *p, const loops_expr *e) {
+  text_add(&p->out, ":%s", dtype_name(e->type));
+  if (e->lanes != 1) text_add(&p->out, "x%u", e->lanes);
+  if (e->active && e->active != e->lanes) text_add(&p->out, "/%u", e->active);
+  if (e->stride > 1 || e->stride < 0) text_add(&p->out, " by %lld", (long long)e->stride);
+}
+
+static void print_expr(printer *p, const loops_expr *e) {
+  switch (e->kind) {
+    case LOOPS_CONSTANT:
+      text_add(&p->out, "%s", scalar_text(e->type, e->constant, p->out.arena));
+      if (e->type != DTYPE_I64 || e->lanes != 1) print_lanes(p, e);
+      break;
+    case LOOPS_VARIABLE: text_add(&p->out, "r%u", e->number); break;
+    case LOOPS_LOAD:
+      text_add(&p->out, "%s[", p->loops->buffers[e->number].name);
+      print_args(p, e);
+      text_add(&p->out, "]");
+      print_lanes(p, e);
+      break;
+    case LOOPS_GATHER:
+      text_add(&p->out, "gather %s[", p->loops->buffers[e->number].name);
+      print_args(p, e);
+      text_add(&p->out, "]");
+      print_lanes(p, e);
+      break;
+    default: {
+      static const char *const names[] = {[LOOPS_SPLAT] = "splat", [LOOPS_RAMP] = "ramp", [LOOPS_FMA] = "fma"};
+      const char *name = e->kind == LOOPS_APPLY || e->kind == LOOPS_CALL || e->kind == LOOPS_REDUCE ? op_table[e->op].name : names[e->kind];
+      text_add(&p->out, "%s%s(", e->kind == LOOPS_CALL ? "call " : e->kind == LOOPS_REDUCE ? "reduce " : "", name);
+      print_args(p, e);
+      text_add(&p->out, ")");
+      if (e->kind != LOOPS_FMA) print_lanes(p, e);
+    }
+  }
+}
+
+static void print_block(printer *p, const block *b, int depth) {
+  for (uint32_t i = 0; i < b->n; i++) {
+    const statement *s = b->items[i];
+    text_add(&p->out, "%*s", 2 * depth, "");
+    switch (s->kind) {
+      case STATEMENT_FOR:
+        text_add(&p->out, "for r%u = ", s->number);
+        print_expr(p, s->begin);
+        text_add(&p->out, " to ");
+        print_expr(p, s->end);
+        text_add(&p->out, " step %lld {\n", (long long)s->step);
+        break;
+      case STATEMENT_IF:
+        text_add(&p->out, "if ");
+        print_expr(p, s->value);
+        text_add(&p->out, " {\n");
+        break;
+      case STATEMENT_SET:
+        text_add(&p->out, "r%u = ", s->number);
+        print_expr(p, s->value);
+        text_add(&p->out, "\n");
+        break;
+      case STATEMENT_STORE:
+        text_add(&p->out, "%s[", p->loops->buffers[s->number].name);
+        print_expr(p, s->offset);
+        text_add(&p->out, "]");
+        if (s->active != 1) text_add(&p->out, ":%u", s->active);
+        if (s->active != 1 && s->stride != 1) text_add(&p->out, " by %lld", (long long)s->stride);
+        text_add(&p->out, " = ");
+        print_expr(p, s->value);
+        text_add(&p->out, "\n");
+        break;
+    }
+    if (s->kind != STATEMENT_FOR && s->kind != STATEMENT_IF) continue;
+    print_block(p, &s->body, depth + 1);
+    text_add(&p->out, "%*s}\n", 2 * depth, "");
+  }
+}
+
+char *loops_print(const loops *l, arena *into) {
+  printer p = {.out.arena = into, .loops = l};
+  text_add(&p.out, "loops %s %lld {\n", l->name, (long long)l->iterations);
+  for (uint32_t i = 0; i < l->n_buffers; i++)
+    text_add(&p.out, "  %s %s : %s[%lld]%s\n", l->buffers[i].place == PLACE_LOCAL ? "local" : "buffer", l->buffers[i].name,
+             dtype_name(l->buffers[i].type), (long long)l->buffers[i].elements, l->buffers[i].written ? " written" : "");
+  text_add(&p.out, "  registers");
+  for (uint32_t i = 0; i < l->n_registers; i++) {
+    text_add(&p.out, " %s", dtype_name(l->registers[i].type));
+    if (l->registers[i].lanes != 1) text_add(&p.out, "x%u", l->registers[i].lanes);
+  }
+  text_add(&p.out, "\n");
+  print_block(&p, &l->body, 1);
+  text_add(&p.out, "}\n");
+  return text_done(&p.out);
+}

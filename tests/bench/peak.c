@@ -1,0 +1,154 @@
+#include "peak.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+
+static double seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ACCUMULATORS independent chains hide the latency: two units of latency 4 need 8, and 20 leave room
+ * for a scheduler that is not perfect while staying within 32 registers. */
+enum { ROUNDS = 400000, ACCUMULATORS_512 = 20, ACCUMULATORS_256 = 12 };
+
+#if defined(__x86_64__)
+/* The empty assembly keeps each accumulator in a register and the compiler from folding the chain. */
+__attribute__((target("avx512f"))) static double run_512(void) {
+  __m512 sum[ACCUMULATORS_512], x = _mm512_set1_ps(0.999f), y = _mm512_set1_ps(0.001f);
+#pragma GCC unroll 32
+  for (int i = 0; i < ACCUMULATORS_512; i++) sum[i] = _mm512_set1_ps((float)i);
+  double start = seconds();
+  for (int round = 0; round < ROUNDS; round++) {
+#pragma GCC unroll 32
+    for (int i = 0; i < ACCUMULATORS_512; i++) {
+      sum[i] = _mm512_fmadd_ps(sum[i], x, y);
+      __asm__ volatile("" : "+v"(sum[i]));
+    }
+  }
+  return 2.0 * 16 * ACCUMULATORS_512 * ROUNDS / (seconds() - start);
+}
+
+__attribute__((target("avx2,fma"))) static double run_256(void) {
+  __m256 sum[ACCUMULATORS_256], x = _mm256_set1_ps(0.999f), y = _mm256_set1_ps(0.001f);
+#pragma GCC unroll 32
+  for (int i = 0; i < ACCUMULATORS_256; i++) sum[i] = _mm256_set1_ps((float)i);
+  double start = seconds();
+  for (int round = 0; round < ROUNDS; round++) {
+#pragma GCC unroll 32
+    for (int i = 0; i < ACCUMULATORS_256; i++) {
+      sum[i] = _mm256_fmadd_ps(sum[i], x, y);
+      __asm__ volatile("" : "+x"(sum[i]));
+    }
+  }
+  return 2.0 * 8 * ACCUMULATORS_256 * ROUNDS / (seconds() - start);
+}
+#endif
+
+/* Without vector instructions of its own: scalar chains that the compiler may vectorise as it likes. */
+static double run_portable(void) {
+  float sum[64];
+  for (int i = 0; i < 64; i++) sum[i] = (float)i;
+  double start = seconds();
+  for (int round = 0; round < ROUNDS; round++) {
+    for (int i = 0; i < 64; i++) sum[i] = __builtin_fmaf(sum[i], 0.999f, 0.001f);
+    __asm__ volatile("" : : "r"(sum) : "memory");
+  }
+  return 2.0 * 64 * ROUNDS / (seconds() - start);
+}
+
+typedef double measured_loop(void);
+
+static measured_loop *best_loop(void) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) return run_512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return run_256;
+#endif
+  return run_portable;
+}
+
+/* AMD up to Zen 4 carries a 512-bit operation out in halves; Zen 5 and Intel's servers have two full
+ * units. With 256 bits everybody has two. */
+double fma_flops_per_cycle(void) {
+#if defined(__x86_64__)
+  unsigned highest = 0, vendor[4] = {0}, signature = 0, b, c, d;
+  if (best_loop() != run_512) return 32;
+  __get_cpuid(0, &highest, &vendor[0], &vendor[2], &vendor[1]);
+  __get_cpuid(1, &signature, &b, &c, &d);
+  unsigned family = (signature >> 8 & 15) + (signature >> 20 & 255);
+  return !memcmp(vendor, "AuthenticAMD", 12) && family <= 0x19 ? 32 : 64;
+#else
+  return 32;
+#endif
+}
+
+/* An addition of integers takes one cycle on every processor of interest. */
+double fma_clock_ghz(void) {
+  enum { ADDITIONS = 100000000, UNROLLED = 20 };
+  double best = 0;
+  for (int attempt = 0; attempt < 5; attempt++) {
+    uint64_t sum = 1, step = 3;
+    double start = seconds();
+    for (int i = 0; i < ADDITIONS / UNROLLED; i++)
+#pragma GCC unroll 20
+      for (int j = 0; j < UNROLLED; j++) {
+        sum += step;
+        __asm__ volatile("" : "+r"(sum), "+r"(step));
+      }
+    double ghz = 1e-9 * ADDITIONS / (seconds() - start);
+    if (ghz > best) best = ghz;
+  }
+  return best;
+}
+
+typedef struct {
+  measured_loop *loop;
+  pthread_barrier_t *together;
+  double flops;
+} participant;
+
+static void *take_part(void *argument) {
+  participant *p = argument;
+  pthread_barrier_wait(p->together);
+  p->flops = p->loop();
+  return NULL;
+}
+
+static double run_together(unsigned threads, participant *all, pthread_t *handles) {
+  pthread_barrier_t together;
+  double sum = 0;
+  pthread_barrier_init(&together, NULL, threads);
+  for (unsigned i = 0; i < threads; i++) {
+    all[i] = (participant){best_loop(), &together, 0};
+    if (i && pthread_create(&handles[i], NULL, take_part, &all[i])) abort(); /* others wait at the barrier */
+  }
+  take_part(&all[0]);
+  for (unsigned i = 1; i < threads; i++) pthread_join(handles[i], NULL);
+  for (unsigned i = 0; i < threads; i++) sum += all[i].flops;
+  pthread_barrier_destroy(&together);
+  return sum;
+}
+
+double fma_peak_gflops(unsigned threads) {
+  enum { ATTEMPTS = 200 };
+  participant *all = calloc(threads, sizeof *all);
+  pthread_t *handles = calloc(threads, sizeof *handles);
+  double best = 0;
+  for (int attempt = 0; all && handles && attempt < ATTEMPTS; attempt++) {
+    double flops = run_together(threads, all, handles);
+    if (flops > best) best = flops;
+  }
+  free(all);
+  free(handles);
+  return 1e-9 * best;
+}
