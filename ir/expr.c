@@ -14,8 +14,7 @@ static int64_t scalar_bits(scalar s) {
 }
 
 static int kind_rank(expr_kind kind) {
-  static const int rank[] = {
-      [EXPR_AXIS] = 0, [EXPR_STAGE] = 1, [EXPR_READ] = 2, [EXPR_APPLY] = 3, [EXPR_CONSTANT] = 4};
+  static const int rank[] = {[EXPR_AXIS] = 0, [EXPR_STAGE] = 1, [EXPR_READ] = 2, [EXPR_APPLY] = 3, [EXPR_CONSTANT] = 4};
   return rank[kind];
 }
 
@@ -60,9 +59,8 @@ static uint64_t expr_hash(const expr *e) {
 
 /* Arguments are interned already, so one level decides. */
 static bool expr_same(const expr *x, const expr *y) {
-  if (x->kind != y->kind || x->type != y->type || x->op != y->op || x->number != y->number ||
-      x->n_args != y->n_args || x->n_conditions != y->n_conditions ||
-      scalar_bits(x->constant) != scalar_bits(y->constant))
+  if (x->kind != y->kind || x->type != y->type || x->op != y->op || x->number != y->number || x->n_args != y->n_args ||
+      x->n_conditions != y->n_conditions || scalar_bits(x->constant) != scalar_bits(y->constant))
     return false;
   for (uint32_t i = 0; i < x->n_args; i++)
     if (x->args[i] != y->args[i]) return false;
@@ -101,8 +99,7 @@ const expr *expr_intern(kernel *k, const expr *candidate) {
   if (*slot) return *slot;
   expr *e = arena_copy(k->arena, candidate, sizeof *e);
   if (e->n_args) e->args = arena_copy(k->arena, e->args, e->n_args * sizeof *e->args);
-  if (e->n_conditions)
-    e->conditions = arena_copy(k->arena, e->conditions, e->n_conditions * sizeof *e->conditions);
+  if (e->n_conditions) e->conditions = arena_copy(k->arena, e->conditions, e->n_conditions * sizeof *e->conditions);
   e->axes = axes_of(k, e);
   e->range = expr_range_of(k, e);
   e->id = t->count++;
@@ -117,9 +114,7 @@ const expr *expr_constant(kernel *k, dtype t, scalar v) {
   return expr_intern(k, &e);
 }
 
-const expr *expr_integer(kernel *k, int64_t v) {
-  return expr_constant(k, DTYPE_I64, (scalar){.integer = v});
-}
+const expr *expr_integer(kernel *k, int64_t v) { return expr_constant(k, DTYPE_I64, (scalar){.integer = v}); }
 
 const expr *expr_axis(kernel *k, uint32_t axis) {
   if (k->axes[axis].extent == 1) return expr_integer(k, 0);
@@ -199,16 +194,14 @@ static const expr *rewrite_read(rewriting *r, const expr *e) {
 static const expr *rewrite_new(rewriting *r, const expr *e) {
   const expr *result = NULL, *args[MAX_ARITY];
   switch (e->kind) {
-  case EXPR_CONSTANT:
-    return expr_constant(r->into, e->type, e->constant);
+  case EXPR_CONSTANT: return expr_constant(r->into, e->type, e->constant);
   case EXPR_AXIS:
     if (r->how->axis) result = r->how->axis(r->how->context, r->into, e->number);
     return result ? result : expr_axis(r->into, e->number);
   case EXPR_STAGE:
     if (r->how->stage) result = r->how->stage(r->how->context, r->into, e->number);
     return result ? result : expr_stage(r->into, e->number);
-  case EXPR_READ:
-    return rewrite_read(r, e);
+  case EXPR_READ: return rewrite_read(r, e);
   case EXPR_APPLY:
     for (uint32_t i = 0; i < e->n_args; i++) args[i] = rewrite(r, e->args[i]);
     return expr_apply(r->into, e->op, e->type, args, e->n_args);

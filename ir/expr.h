@@ -33,6 +33,18 @@ typedef struct {
 bool sum_accumulate(index_sum *s, const expr *e, int64_t factor);
 const expr *expr_from_sum(kernel *k, index_sum *s);
 
+static inline bool is_apply(const expr *e, op_id op) { return e->kind == EXPR_APPLY && e->op == op; }
+static inline int64_t floor_quotient(int64_t x, int64_t y) { return x / y - (x % y < 0); } /* y > 0 */
+static inline int64_t floor_remainder(int64_t x, int64_t y) { return x % y + (x % y < 0 ? y : 0); }
+static inline int64_t common_divisor(int64_t x, int64_t y) {
+  while (y) {
+    int64_t rest = x % y;
+    x = y;
+    y = rest;
+  }
+  return x < 0 ? -x : x;
+}
+
 /* The range of a candidate, from those of its arguments. */
 interval expr_range_of(const kernel *k, const expr *candidate);
 interval dtype_range(dtype t); /* of integers and bool */

@@ -4,8 +4,6 @@
 
 static int64_t wrapping_add(int64_t x, int64_t y) { return (int64_t)((uint64_t)x + (uint64_t)y); }
 static int64_t wrapping_mul(int64_t x, int64_t y) { return (int64_t)((uint64_t)x * (uint64_t)y); }
-static int64_t floor_quotient(int64_t x, int64_t y) { return x / y - (x % y < 0); }
-static int64_t floor_remainder(int64_t x, int64_t y) { return x % y + (x % y < 0 ? y : 0); }
 
 static bool sum_add_term(index_sum *s, const expr *atom, int64_t coefficient) {
   uint32_t at = 0;
@@ -23,8 +21,6 @@ static bool sum_add_term(index_sum *s, const expr *atom, int64_t coefficient) {
   s->term[at].coefficient = coefficient;
   return true;
 }
-
-static bool is_apply(const expr *e, op_id op) { return e->kind == EXPR_APPLY && e->op == op; }
 
 bool sum_accumulate(index_sum *s, const expr *e, int64_t factor) {
   if (e->kind == EXPR_CONSTANT) {
@@ -106,15 +102,7 @@ static bool split(const expr *x, int64_t by, index_sum *whole, index_sum *rest) 
 
 static int64_t divisor_of_terms(const index_sum *s, int64_t with) {
   int64_t divisor = with;
-  for (uint32_t i = 0; i < s->n; i++) {
-    int64_t x = divisor, y = s->term[i].coefficient;
-    while (y) {
-      int64_t t = x % y;
-      x = y;
-      y = t;
-    }
-    divisor = x < 0 ? -x : x;
-  }
+  for (uint32_t i = 0; i < s->n; i++) divisor = common_divisor(divisor, s->term[i].coefficient);
   return divisor;
 }
 
@@ -181,8 +169,8 @@ static const expr *without_inner_remainders(kernel *k, const index_sum *s, int64
   bool changed = false;
   for (uint32_t i = 0; i < s->n; i++) {
     const expr *atom = s->term[i].atom;
-    if (is_apply(atom, OP_MOD) && atom->args[1]->kind == EXPR_CONSTANT &&
-        atom->args[1]->constant.integer > 0 && atom->args[1]->constant.integer % by == 0) {
+    if (is_apply(atom, OP_MOD) && atom->args[1]->kind == EXPR_CONSTANT && atom->args[1]->constant.integer > 0 &&
+        atom->args[1]->constant.integer % by == 0) {
       atom = atom->args[0];
       changed = true;
     }
@@ -232,20 +220,10 @@ static verdict decide(const condition *c) {
   return exact == HOLDS_ALWAYS && r.low >= c->low && r.high < c->high ? HOLDS_ALWAYS : HOLDS_SOMETIMES;
 }
 
-static int64_t common_multiple(int64_t x, int64_t y) {
-  int64_t a = x, b = y;
-  while (b) {
-    int64_t t = a % b;
-    a = b;
-    b = t;
-  }
-  return x / a * y;
-}
-
 static void intersect(condition *into, const condition *c) {
   if (c->low > into->low) into->low = c->low;
   if (c->high < into->high) into->high = c->high;
-  into->divisor = common_multiple(into->divisor, c->divisor);
+  into->divisor = into->divisor / common_divisor(into->divisor, c->divisor) * c->divisor;
 }
 
 bool conditions_simplify(condition *conditions, uint32_t *n) {

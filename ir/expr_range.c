@@ -16,9 +16,7 @@ bool interval_is_whole(interval r, dtype t) { return fits(dtype_range(t), r); }
 static int64_t smaller(int64_t x, int64_t y) { return x < y ? x : y; }
 static int64_t larger(int64_t x, int64_t y) { return x > y ? x : y; }
 
-static interval hull(interval x, interval y) {
-  return (interval){smaller(x.low, y.low), larger(x.high, y.high)};
-}
+static interval hull(interval x, interval y) { return (interval){smaller(x.low, y.low), larger(x.high, y.high)}; }
 
 /* -- one rule an op: false when nothing is known ----------------------------------------------------- */
 
@@ -77,8 +75,6 @@ static bool range_min(const expr *e, const interval *x, interval *out) {
   return true;
 }
 
-static int64_t floor_quotient(int64_t x, int64_t y) { return x / y - (x % y < 0); }
-
 static bool range_floor_div(const expr *e, const interval *x, interval *out) {
   (void)e;
   if (x[1].low != x[1].high || x[1].low <= 0) return false;
@@ -92,7 +88,7 @@ static bool range_mod(const expr *e, const interval *x, interval *out) {
   if (x[1].low <= 0) return false;
   int64_t window = floor_quotient(x[0].low, by);
   if (x[1].high == by && floor_quotient(x[0].high, by) == window) {
-    int64_t remainder = x[0].low % by + (x[0].low % by < 0 ? by : 0);
+    int64_t remainder = floor_remainder(x[0].low, by);
     *out = (interval){remainder, remainder + (x[0].high - x[0].low)};
   } else {
     *out = (interval){0, x[1].high - 1};
@@ -127,9 +123,9 @@ static bool range_cast(const expr *e, const interval *x, interval *out) {
 }
 
 static range_rule *const range_rules[OP_COUNT] = {
-    [OP_ADD] = range_add,       [OP_SUB] = range_sub, [OP_MUL] = range_mul,   [OP_NEG] = range_neg,
-    [OP_ABS] = range_abs,       [OP_MAX] = range_max, [OP_MIN] = range_min,   [OP_FLOOR_DIV] = range_floor_div,
-    [OP_MOD] = range_mod,       [OP_AND] = range_and, [OP_SHR] = range_shr,   [OP_SELECT] = range_select,
+    [OP_ADD] = range_add,  [OP_SUB] = range_sub, [OP_MUL] = range_mul, [OP_NEG] = range_neg,
+    [OP_ABS] = range_abs,  [OP_MAX] = range_max, [OP_MIN] = range_min, [OP_FLOOR_DIV] = range_floor_div,
+    [OP_MOD] = range_mod,  [OP_AND] = range_and, [OP_SHR] = range_shr, [OP_SELECT] = range_select,
     [OP_CAST] = range_cast};
 
 static interval range_of_apply(const expr *e, interval whole) {
@@ -144,14 +140,12 @@ static interval range_of_stage(const kernel *k, const stage *s, interval whole) 
   int64_t count = 1;
   switch (s->monoid) {
   case MONOID_NONE:
-  case MONOID_MAX:
-    return s->body->range;
+  case MONOID_MAX: return s->body->range;
   case MONOID_ARGMAX:
     for (uint32_t i = 0; i < k->n_axes; i++)
       if (s->reduced >> i & 1) count *= k->axes[i].extent;
     return (interval){0, larger(count - 1, 0)};
-  case MONOID_SUM:
-    break;
+  case MONOID_SUM: break;
   }
   return whole;
 }
@@ -160,16 +154,11 @@ interval expr_range_of(const kernel *k, const expr *e) {
   interval whole = dtype_range(e->type);
   if (dtype_is_real(e->type)) return whole;
   switch (e->kind) {
-  case EXPR_CONSTANT:
-    return (interval){e->constant.integer, e->constant.integer};
-  case EXPR_AXIS:
-    return (interval){0, larger(k->axes[e->number].extent - 1, 0)};
-  case EXPR_STAGE:
-    return range_of_stage(k, &k->stages[e->number], whole);
-  case EXPR_APPLY:
-    return range_of_apply(e, whole);
-  case EXPR_READ:
-    break;
+  case EXPR_CONSTANT: return (interval){e->constant.integer, e->constant.integer};
+  case EXPR_AXIS: return (interval){0, larger(k->axes[e->number].extent - 1, 0)};
+  case EXPR_STAGE: return range_of_stage(k, &k->stages[e->number], whole);
+  case EXPR_APPLY: return range_of_apply(e, whole);
+  case EXPR_READ: break;
   }
   return whole;
 }

@@ -7,17 +7,12 @@ typedef const expr *simplifier(kernel *k, dtype result, const expr *const *x);
 static bool is_real(const expr *e) { return dtype_is_real(e->type); }
 static bool is_index(const expr *e) { return e->type == DTYPE_I64; }
 static bool is_constant(const expr *e) { return e->kind == EXPR_CONSTANT; }
-static bool is_integer(const expr *e, int64_t v) {
-  return is_constant(e) && !is_real(e) && e->constant.integer == v;
-}
+static bool is_integer(const expr *e, int64_t v) { return is_constant(e) && !is_real(e) && e->constant.integer == v; }
 static bool is_number(const expr *e, double v) { /* tells zeros apart */
   return is_constant(e) && is_real(e) && !memcmp(&e->constant.real, &v, sizeof v);
 }
-static bool is_apply(const expr *e, op_id op) { return e->kind == EXPR_APPLY && e->op == op; }
 
-static const expr *truth(kernel *k, bool v) {
-  return expr_constant(k, DTYPE_BOOL, (scalar){.integer = v});
-}
+static const expr *truth(kernel *k, bool v) { return expr_constant(k, DTYPE_BOOL, (scalar){.integer = v}); }
 
 /* Arguments of integer ops that commute stand in order, so that equal expressions meet. */
 static const expr *in_order(kernel *k, op_id op, dtype result, const expr *const *x) {
@@ -189,7 +184,7 @@ static const expr *widened(kernel *k, const expr *e) {
   if (is_constant(e)) return expr_integer(k, e->constant.integer);
   if (e->kind != EXPR_APPLY || is_real(e) || interval_is_whole(e->range, e->type)) return NULL;
   if (e->op == OP_CAST) return is_index(e->args[0]) && holds(e->type, e->args[0]) ? e->args[0] : NULL;
-  static const bool widens[OP_COUNT] = {[OP_ADD] = true, [OP_SUB] = true,       [OP_MUL] = true, [OP_NEG] = true,
+  static const bool widens[OP_COUNT] = {[OP_ADD] = true, [OP_SUB] = true, [OP_MUL] = true,       [OP_NEG] = true,
                                         [OP_MAX] = true, [OP_MIN] = true, [OP_FLOOR_DIV] = true, [OP_MOD] = true};
   if (!widens[e->op]) return NULL;
   const expr *args[2];
@@ -220,18 +215,28 @@ static const expr *simplify_stop_grad(kernel *k, dtype result, const expr *const
   return x[0]; /* nothing is differentiated at this level */
 }
 
-static simplifier *const simplifiers[OP_COUNT] = {
-    [OP_ADD] = simplify_add,       [OP_SUB] = simplify_sub,
-    [OP_MUL] = simplify_mul,       [OP_DIV] = simplify_div,
-    [OP_NEG] = simplify_neg,       [OP_ABS] = simplify_abs,
-    [OP_MAX] = simplify_max,       [OP_MIN] = simplify_min,
-    [OP_FLOOR_DIV] = simplify_floor_div, [OP_MOD] = simplify_mod,
-    [OP_LT] = simplify_lt,         [OP_LE] = simplify_le,
-    [OP_EQ] = simplify_eq,         [OP_AND] = simplify_and,
-    [OP_OR] = simplify_or,         [OP_XOR] = simplify_xor,
-    [OP_SHL] = simplify_shift,     [OP_SHR] = simplify_shift,
-    [OP_SELECT] = simplify_select, [OP_CAST] = simplify_cast,
-    [OP_BITCAST] = simplify_bitcast, [OP_STOP_GRAD] = simplify_stop_grad};
+static simplifier *const simplifiers[OP_COUNT] = {[OP_ADD] = simplify_add,
+                                                  [OP_SUB] = simplify_sub,
+                                                  [OP_MUL] = simplify_mul,
+                                                  [OP_DIV] = simplify_div,
+                                                  [OP_NEG] = simplify_neg,
+                                                  [OP_ABS] = simplify_abs,
+                                                  [OP_MAX] = simplify_max,
+                                                  [OP_MIN] = simplify_min,
+                                                  [OP_FLOOR_DIV] = simplify_floor_div,
+                                                  [OP_MOD] = simplify_mod,
+                                                  [OP_LT] = simplify_lt,
+                                                  [OP_LE] = simplify_le,
+                                                  [OP_EQ] = simplify_eq,
+                                                  [OP_AND] = simplify_and,
+                                                  [OP_OR] = simplify_or,
+                                                  [OP_XOR] = simplify_xor,
+                                                  [OP_SHL] = simplify_shift,
+                                                  [OP_SHR] = simplify_shift,
+                                                  [OP_SELECT] = simplify_select,
+                                                  [OP_CAST] = simplify_cast,
+                                                  [OP_BITCAST] = simplify_bitcast,
+                                                  [OP_STOP_GRAD] = simplify_stop_grad};
 
 const expr *expr_simplify(kernel *k, op_id op, dtype result, const expr *const *args, uint32_t n) {
   (void)n;

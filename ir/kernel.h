@@ -3,16 +3,18 @@
  * schedule may change the order of additions, never the meaning.
  *
  *   kernel conv_relu {
- *     in  x : f32[64,64,16,16] {0 2 3 1}
- *     in  w : f32[128,64,3,3] {0/64 2 3 1 0%64}
- *     in  b : f32[128]
+ *     in x : f32[64,64,16,16] {0 2 3 1}
+ *     in w : f32[128,64,3,3] {0/64 2 3 1 0%64}
+ *     in b : f32[128]
  *     out y : f32[64,128,16,16] {0 2 3 1}
  *     axes n:64 k:128 p:16 q:16 c:64 r:3 s:3
- *     acc[n,k,p,q] : f32 = sum c r s of x[n, c, p + r - 1, q + s - 1] where 0 <= p + r - 1 < 16, 0 <= q + s - 1 < 16 else 0 * w[k, c, r, s]
- *     z[n,k,p,q] : f32 = max(0, acc + b[k]) -> y[n, k, p, q]
+ *     acc[n,k,p,q] : f32 = sum c r s of x[n, c, p + r - 1, q + s - 1]
+ *         where 0 <= p + r - 1 < 16, 0 <= q + s - 1 < 16 else 0 * w[k, c, r, s]
+ *     z[n,k,p,q] : f32 = max(acc + b[k], 0) -> y[n, k, p, q]
  *   }
  *   schedule { for n parallel, k/64, p, q/6, r, s unroll, c/4, c unroll, q unroll, k/16 unroll, k vector }
  *
+ * docs/ir_kernel.md has the grammar and the rules.
  * Reads of a stage are at the reader's own axes: a stage is visible to those that come later. */
 #ifndef SSLC_IR_KERNEL_H
 #define SSLC_IR_KERNEL_H
@@ -160,6 +162,10 @@ typedef struct {
   axis_set batch, left_only, right_only, reduced;
 } contraction_form;
 bool stage_contraction(const kernel *k, uint32_t stage, contraction_form *out);
+
+/* May output `written` share the memory of input `read`? When every stage reads elements of the input
+ * only where, and not after, they are overwritten. */
+bool kernel_updates_in_place(const kernel *k, uint32_t read, uint32_t written, arena *scratch);
 
 /* Reads inside their buffers (or under conditions that prove it); writes disjoint and complete; stages
  * read only earlier ones at axes they have; types of ops; every axis of every stage scheduled down to

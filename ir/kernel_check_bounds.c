@@ -31,8 +31,6 @@ static bool inside(interval r, int64_t extent) { return r.low >= 0 && r.high < e
 
 /* -- reads ------------------------------------------------------------------------------------------------ */
 
-static int64_t floor_quotient(int64_t x, int64_t y) { return x / y - (x % y < 0); }
-
 static interval intersect(interval x, interval y) {
   return (interval){x.low > y.low ? x.low : y.low, x.high < y.high ? x.high : y.high};
 }
@@ -167,8 +165,7 @@ static bool add_atoms(facts *f, const expr *e) {
 }
 
 static bool is_remainder(const expr *e) {
-  return e->kind == EXPR_APPLY && e->op == OP_MOD && e->args[1]->kind == EXPR_CONSTANT &&
-         e->args[1]->constant.integer > 0;
+  return is_apply(e, OP_MOD) && e->args[1]->kind == EXPR_CONSTANT && e->args[1]->constant.integer > 0;
 }
 
 /* Does the value of e tell all axes of the set? Quotient and remainder together tell what they are of. */
@@ -189,15 +186,6 @@ static bool tells(kernel *k, const expr *e, axis_set axes) {
   for (uint32_t i = 0; i < k->n_axes; i++)
     if ((axes >> i & 1) && k->axes[i].extent > 1 && !(told >> i & 1)) return false;
   return true;
-}
-
-static int64_t common_divisor(int64_t x, int64_t y) {
-  while (y) {
-    int64_t t = x % y;
-    x = y;
-    y = t;
-  }
-  return x < 0 ? -x : x;
 }
 
 /* Two indices never meet: their ranges are apart, or their remainders by a step that both keep. */
@@ -278,12 +266,15 @@ static const char *check_writes(kernel *k, uint32_t buffer) {
     int64_t own = points_of(k, s->free);
     points += own;
     for (uint32_t d = 0; own && d < b->type.rank; d++) {
-      if (!is_plain_index(s->index[d])) return arena_printf(k->arena, "stage %s writes at places that it computes", s->name);
-      if (!inside(s->index[d]->range, b->type.dim[d])) return arena_printf(k->arena, "stage %s writes outside %s", s->name, b->name);
+      if (!is_plain_index(s->index[d]))
+        return arena_printf(k->arena, "stage %s writes at places that it computes", s->name);
+      if (!inside(s->index[d]->range, b->type.dim[d]))
+        return arena_printf(k->arena, "stage %s writes outside %s", s->name, b->name);
     }
   }
   if (points != elements)
-    return arena_printf(k->arena, "%lld elements of %s are written, of %lld", (long long)points, b->name, (long long)elements);
+    return arena_printf(k->arena, "%lld elements of %s are written, of %lld", (long long)points, b->name,
+                        (long long)elements);
   if (!elements || proven_disjoint(k, buffer)) return NULL;
   if (elements <= MOST_POINTS_TRIED && tried_disjoint(k, buffer, elements)) return NULL;
   return arena_printf(k->arena, "writes of %s are not proven to be disjoint", b->name);

@@ -98,16 +98,11 @@ static scalar apply(const program *p, const expr *e) {
 
 static scalar evaluate(const machine *m, const program *p, const expr *e) {
   switch (e->kind) {
-  case EXPR_CONSTANT:
-    return e->constant;
-  case EXPR_AXIS:
-    return (scalar){.integer = m->index[e->number]};
-  case EXPR_STAGE:
-    return m->results[e->number][place_in_stage(m, m->k->stages[e->number].free)];
-  case EXPR_READ:
-    return read_buffer(m, p, e);
-  case EXPR_APPLY:
-    break;
+  case EXPR_CONSTANT: return e->constant;
+  case EXPR_AXIS: return (scalar){.integer = m->index[e->number]};
+  case EXPR_STAGE: return m->results[e->number][place_in_stage(m, m->k->stages[e->number].free)];
+  case EXPR_READ: return read_buffer(m, p, e);
+  case EXPR_APPLY: break;
   }
   return apply(p, e);
 }

@@ -236,20 +236,24 @@ static const expr *parse_sum(parser *p, expected t) {
 
 /* -- kernels --------------------------------------------------------------------------------------------- */
 
+bool scan_layout(scanner *s, const tensor_type *type, layout *out) {
+  *out = (layout){0};
+  if (!scan_accept(s, "{")) return true;
+  uint32_t start = s->at;
+  while (!scan_at_end(s) && s->text[s->at] != '}') s->at++;
+  const char *text = arena_substring(s->d->arena, s->text + start, s->at - start);
+  if (!layout_parse(text, type, out)) return scan_fail(s, "this is no layout of the type");
+  return scan_expect(s, "}");
+}
+
 static bool parse_buffer(parser *p, buffer_access access) {
   const char *name;
   tensor_type type;
-  layout l = {0};
+  layout places;
   if (!new_name(p, &name) || !scan_expect(p->s, ":") || !scan_type(p->s, &type)) return false;
-  if (scan_accept(p->s, "{")) {
-    uint32_t start = p->s->at;
-    while (!scan_at_end(p->s) && p->s->text[p->s->at] != '}') p->s->at++;
-    const char *text = arena_substring(p->s->d->arena, p->s->text + start, p->s->at - start);
-    if (!layout_parse(text, &type, &l)) return scan_fail(p->s, "this is no layout of %s", name);
-    if (!scan_expect(p->s, "}")) return false;
-  }
+  if (!scan_layout(p->s, &type, &places)) return false;
   uint32_t number = kernel_add_buffer(p->k, name, type, access);
-  p->k->buffers[number].layout = l;
+  p->k->buffers[number].layout = places;
   return true;
 }
 

@@ -11,7 +11,7 @@ typedef struct {
   struct written {
     uint32_t uses, size, depth, line; /* size and depth of what is written in place; line from 1 */
     bool visited;
-  } *of; /* by id */
+  } * of; /* by id */
   uint32_t n_lines;
 } printer;
 
@@ -115,9 +115,12 @@ static void print_conditions(printer *p, const expr *e) {
 static const struct infix {
   const char *sign;
   int strength; /* 0: a call */
-} signs[OP_COUNT] = {[OP_ADD] = {" + ", SUM_STRENGTH},     [OP_SUB] = {" - ", SUM_STRENGTH},
-                     [OP_MUL] = {" * ", PRODUCT_STRENGTH}, [OP_DIV] = {" / ", PRODUCT_STRENGTH},
-                     [OP_FLOOR_DIV] = {" / ", PRODUCT_STRENGTH}, [OP_MOD] = {" % ", PRODUCT_STRENGTH},
+} signs[OP_COUNT] = {[OP_ADD] = {" + ", SUM_STRENGTH},
+                     [OP_SUB] = {" - ", SUM_STRENGTH},
+                     [OP_MUL] = {" * ", PRODUCT_STRENGTH},
+                     [OP_DIV] = {" / ", PRODUCT_STRENGTH},
+                     [OP_FLOOR_DIV] = {" / ", PRODUCT_STRENGTH},
+                     [OP_MOD] = {" % ", PRODUCT_STRENGTH},
                      [OP_NEG] = {"-", UNARY_STRENGTH}};
 
 static bool is_infix(const expr *e) {
@@ -194,15 +197,9 @@ static void print_expr(printer *p, const expr *e, int strength, bool typed) {
     return;
   }
   switch (e->kind) {
-  case EXPR_CONSTANT:
-    print_constant(p, e, typed);
-    break;
-  case EXPR_AXIS:
-    print_axis(p, e->number);
-    break;
-  case EXPR_STAGE:
-    print_stage_name(p, e->number);
-    break;
+  case EXPR_CONSTANT: print_constant(p, e, typed); break;
+  case EXPR_AXIS: print_axis(p, e->number); break;
+  case EXPR_STAGE: print_stage_name(p, e->number); break;
   case EXPR_READ:
     print_buffer(p, e->number);
     print_index(p, e->args, e->n_args);
@@ -278,7 +275,8 @@ static void print_kernel(printer *p) {
     text_add(p->text, "  %s ", b->access == ACCESS_IN ? "in" : "out");
     print_buffer(p, i);
     text_add(p->text, " : %s", type_text(&b->type, p->text->arena));
-    if (!layout_is_row_major(&b->layout, &b->type)) text_add(p->text, " {%s}", layout_text(&b->layout, &b->type, p->text->arena));
+    if (!layout_is_row_major(&b->layout, &b->type))
+      text_add(p->text, " {%s}", layout_text(&b->layout, &b->type, p->text->arena));
     text_add(p->text, "\n");
   }
   if (k->n_axes) text_add(p->text, "  axes");

@@ -16,17 +16,13 @@ static const char *const loop_words[] = {
  * their type, as f32(1). Arguments behind the first have the type of the one before. */
 static inline bool type_is_implied(type_rule rule, uint32_t i, bool result_is_implied) {
   switch (rule) {
-  case RULE_RANDOM:
-    return true;
-  case RULE_SELECT:
-    return i != 1 || result_is_implied;
+  case RULE_RANDOM: return true;
+  case RULE_SELECT: return i != 1 || result_is_implied;
   case RULE_COMPARE:
   case RULE_TEST:
   case RULE_CAST:
-  case RULE_BITCAST:
-    return i > 0;
-  default:
-    return i > 0 || result_is_implied;
+  case RULE_BITCAST: return i > 0;
+  default: return i > 0 || result_is_implied;
   }
 }
 
@@ -35,5 +31,7 @@ bool kernel_has_name(const kernel *k, const char *name);
 /* Appends and reads a kernel as part of a larger text. */
 void kernel_print_to(text_buffer *t, const kernel *k);
 kernel *kernel_parse_from(scanner *s, arena *a);
+/* ` {0 2 3 1}`, where the layout is not row-major. */
+bool scan_layout(scanner *s, const tensor_type *type, layout *out);
 
 #endif

@@ -66,16 +66,11 @@ static const char *check_expr(checker *c, const expr *e) {
   const char *wrong = check_parts(c, e);
   if (wrong) return wrong;
   switch (e->kind) {
-  case EXPR_CONSTANT:
-    return NULL;
-  case EXPR_AXIS:
-    return check_axis(c, e);
-  case EXPR_READ:
-    return check_read(c, e);
-  case EXPR_STAGE:
-    return check_stage_read(c, e);
-  case EXPR_APPLY:
-    return check_apply(c, e);
+  case EXPR_CONSTANT: return NULL;
+  case EXPR_AXIS: return check_axis(c, e);
+  case EXPR_READ: return check_read(c, e);
+  case EXPR_STAGE: return check_stage_read(c, e);
+  case EXPR_APPLY: return check_apply(c, e);
   }
   return NULL;
 }
@@ -132,7 +127,8 @@ static const char *check_loop(checker *c, const schedule *s, uint32_t i, const i
   if (l->axis >= c->k->n_axes) WRONG("loop %u is over an axis that does not exist", i);
   const char *name = c->k->axes[l->axis].name;
   bool outermost = left[l->axis] == 0;
-  if (l->step < 1 || (!outermost && l->step >= left[l->axis])) WRONG("steps of loops over %s do not decrease to 1", name);
+  if (l->step < 1 || (!outermost && l->step >= left[l->axis]))
+    WRONG("steps of loops over %s do not decrease to 1", name);
   loop_kind before = i ? s->loops[i - 1].kind : LOOP_PARALLEL;
   if (l->kind == LOOP_PARALLEL && before != LOOP_PARALLEL) WRONG("the parallel loop over %s does not lead", name);
   if (i && before == LOOP_VECTOR && l->kind != LOOP_VECTOR) WRONG("the loop over %s is inside a vector loop", name);
@@ -159,7 +155,8 @@ static const char *check_schedule(checker *c) {
   for (uint32_t i = 0; i < s->n; i++) {
     const schedule_loop *l = &s->loops[i];
     if ((wrong = check_loop(c, s, i, left))) return wrong;
-    if (l->kind == LOOP_PARALLEL && c->k->axes[l->axis].extent > 1 && (wrong = check_parallel(c, l->axis))) return wrong;
+    if (l->kind == LOOP_PARALLEL && c->k->axes[l->axis].extent > 1 && (wrong = check_parallel(c, l->axis)))
+      return wrong;
     left[l->axis] = l->step;
   }
   for (uint32_t i = 0; i < c->k->n_stages; i++) used |= c->k->stages[i].free | c->k->stages[i].reduced;
@@ -167,7 +164,8 @@ static const char *check_schedule(checker *c) {
     if ((used >> i & 1) && left[i] != 1) WRONG("axis %s is not scheduled down to step 1", c->k->axes[i].name);
     if (!(used >> i & 1) && left[i]) WRONG("axis %s is scheduled, but no stage has it", c->k->axes[i].name);
   }
-  if (s->chunks < 0 || (s->chunks && (!s->n || s->loops[0].kind != LOOP_PARALLEL))) WRONG("chunks without a parallel loop");
+  if (s->chunks < 0 || (s->chunks && (!s->n || s->loops[0].kind != LOOP_PARALLEL)))
+    WRONG("chunks without a parallel loop");
   return NULL;
 }
 

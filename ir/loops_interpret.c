@@ -29,23 +29,20 @@ static scalar fused(dtype t, scalar x, scalar y, scalar z) {
   return scalar_round(t, (scalar){.real = fma(x.real, y.real, z.real)});
 }
 
-/* Halves combined pairwise, in the order that vector hardware folds. Lanes that are not active hold what
- * changes nothing: 0 in a sum, a copy of the first lane in a maximum or minimum. */
+/* The upper half of the active lanes is combined with the lower one until one lane is left; of an odd
+ * number, the middle lane joins lane 0. */
 static scalar reduce(const loops_expr *e, vector v) {
-  uint32_t n = 1, active = e->active ? e->active : e->args[0]->lanes;
-  scalar neutral = v.lane[0];
-  if (e->op == OP_ADD && dtype_is_real(e->type)) neutral.real = 0;
-  else if (e->op == OP_ADD) neutral.integer = 0;
-  while (n < e->args[0]->lanes) n *= 2;
-  for (uint32_t i = active; i < n; i++) v.lane[i] = neutral;
-  for (; n > 1; n /= 2)
-    for (uint32_t i = 0; i < n / 2; i++) v.lane[i] = op_evaluate(e->op, e->type, e->type, (scalar[]){v.lane[i], v.lane[i + n / 2]});
+  for (uint32_t n = e->active ? e->active : e->args[0]->lanes; n > 1; n /= 2) {
+    uint32_t half = n / 2, rest = n - half;
+    for (uint32_t i = 0; i < half; i++) v.lane[i] = op_evaluate(e->op, e->type, e->type, (scalar[]){v.lane[i], v.lane[i + rest]});
+    if (rest > half) v.lane[0] = op_evaluate(e->op, e->type, e->type, (scalar[]){v.lane[0], v.lane[half]});
+  }
   return v.lane[0];
 }
 
 static void evaluate(const machine *m, const loops_expr *e, vector *out) {
   vector args[6];
-  const loops_buffer *b = &m->loops->buffers[e->number];
+  dtype stored = e->kind == LOOPS_LOAD || e->kind == LOOPS_GATHER ? m->loops->buffers[e->number].type : e->type;
   uint32_t active = e->active ? e->active : e->lanes;
   for (uint32_t i = 0; i < e->n_args; i++) evaluate(m, e->args[i], &args[i]);
   switch (e->kind) {
@@ -56,13 +53,13 @@ static void evaluate(const machine *m, const loops_expr *e, vector *out) {
     case LOOPS_LOAD:
       for (uint32_t i = 0; i < e->lanes; i++) {
         out->lane[i].integer = 0; /* all bits 0: also the real 0 */
-        if (i < active) out->lane[i] = element_load(b->type, m->buffers[e->number], args[0].lane[0].integer + (int64_t)i * e->stride);
+        if (i < active) out->lane[i] = element_load(stored, m->buffers[e->number], args[0].lane[0].integer + (int64_t)i * e->stride);
       }
       break;
     case LOOPS_GATHER:
       for (uint32_t i = 0; i < e->lanes; i++) {
         out->lane[i].integer = 0;
-        if (i < active) out->lane[i] = element_load(b->type, m->buffers[e->number], args[0].lane[i].integer);
+        if (i < active) out->lane[i] = element_load(stored, m->buffers[e->number], args[0].lane[i].integer);
       }
       break;
     case LOOPS_SPLAT:

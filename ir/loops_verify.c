@@ -1,161 +1,259 @@
 /* Structure, types, and every access inside its buffer by interval analysis over the ranges of loops. */
+#include "ir/expr.h"
 #include "ir/loops.h"
-
-typedef struct {
-  int64_t low, high;
-} range;
-
-static const range whole = {INT64_MIN / 4, INT64_MAX / 4};
 
 typedef struct {
   const loops *loops;
   arena *arena;
-  bool *set;      /* registers that have a value here */
-  range *ranges;  /* of i64 registers of one lane */
+  struct {
+    bool set;
+    uint32_t settings;       /* how many statements set it */
+    const loops_expr *value; /* of a register that one statement sets */
+    interval range;          /* of integers, all lanes together */
+  } *registers;
   const char *error;
 } checker;
+
+static const interval whole = {INT64_MIN, INT64_MAX};
+
+enum { MOST_LANES = 64, MOST_ARGS = 6 };
 
 static void fail(checker *c, const char *message) {
   if (!c->error) c->error = arena_printf(c->arena, "%s: %s", c->loops->name, message);
 }
 
-static range limited(__int128 low, __int128 high) {
-  range r = whole;
-  if (low > r.low && low <= r.high) r.low = (int64_t)low;
-  if (high < r.high && high >= r.low) r.high = (int64_t)high;
-  return r;
+/* -- ranges ----------------------------------------------------------------------------------------------- */
+
+static const loops_expr *definition(const checker *c, const loops_expr *e) {
+  while (e->kind == LOOPS_VARIABLE && e->number < c->loops->n_registers && c->registers[e->number].value)
+    e = c->registers[e->number].value;
+  return e;
 }
 
-static range check(checker *c, const loops_expr *e);
+static bool is_constant(const loops_expr *e, int64_t v) { return e->kind == LOOPS_CONSTANT && e->constant.integer == v; }
 
-static range apply_range(op_id op, const range *a, const loops_expr *e) {
-  __int128 p[4];
-  switch (op) {
-    case OP_ADD: return limited((__int128)a[0].low + a[1].low, (__int128)a[0].high + a[1].high);
-    case OP_SUB: return limited((__int128)a[0].low - a[1].high, (__int128)a[0].high - a[1].low);
-    case OP_MUL: {
-      for (int i = 0; i < 4; i++) p[i] = (__int128)(i & 1 ? a[0].high : a[0].low) * (i & 2 ? a[1].high : a[1].low);
-      __int128 low = p[0], high = p[0];
-      for (int i = 1; i < 4; i++) {
-        if (p[i] < low) low = p[i];
-        if (p[i] > high) high = p[i];
-      }
-      return limited(low, high);
-    }
-    case OP_FLOOR_DIV:
-      if (a[1].low != a[1].high || a[1].low < 1) return whole;
-      return limited(op_evaluate(op, DTYPE_I64, DTYPE_I64, (scalar[]){{.integer = a[0].low}, {.integer = a[1].low}}).integer,
-                     op_evaluate(op, DTYPE_I64, DTYPE_I64, (scalar[]){{.integer = a[0].high}, {.integer = a[1].low}}).integer);
-    case OP_MOD: return a[1].low >= 1 ? limited(0, a[1].high - 1) : whole;
-    case OP_MIN: return (range){a[0].low < a[1].low ? a[0].low : a[1].low, a[0].high < a[1].high ? a[0].high : a[1].high};
-    case OP_MAX: return (range){a[0].low > a[1].low ? a[0].low : a[1].low, a[0].high > a[1].high ? a[0].high : a[1].high};
-    case OP_SELECT: return (range){a[1].low < a[2].low ? a[1].low : a[2].low, a[1].high > a[2].high ? a[1].high : a[2].high};
-    case OP_CAST: return dtype_is_real(e->args[0]->type) ? whole : a[0];
-    default: return whole;
+/* x - by * floor_div(x, by), which arithmetic on ranges alone would not see to be in [0, by). */
+static bool is_remainder(const checker *c, const loops_expr *e, int64_t *by) {
+  const loops_expr *product = definition(c, e->args[1]);
+  if (e->op != OP_SUB || product->kind != LOOPS_APPLY || product->op != OP_MUL) return false;
+  for (int i = 0; i < 2; i++) {
+    const loops_expr *quotient = definition(c, product->args[i]), *factor = product->args[1 - i];
+    if (quotient->kind != LOOPS_APPLY || quotient->op != OP_FLOOR_DIV || factor->kind != LOOPS_CONSTANT) continue;
+    *by = factor->constant.integer;
+    if (*by > 0 && is_constant(quotient->args[1], *by) && definition(c, quotient->args[0]) == definition(c, e->args[0]))
+      return true;
+  }
+  return false;
+}
+
+static interval range(checker *c, const loops_expr *e, uint32_t active);
+
+static interval apply_range(checker *c, const loops_expr *e, uint32_t active) {
+  interval ranges[MOST_ARGS];
+  dtype types[MOST_ARGS];
+  int64_t by;
+  if (e->n_args == 2 && is_remainder(c, e, &by)) return (interval){0, by - 1};
+  for (uint32_t i = 0; i < e->n_args; i++) {
+    types[i] = e->args[i]->type;
+    ranges[i] = range(c, e->args[i], active);
+  }
+  return op_range(e->op, e->type, types, ranges, e->n_args);
+}
+
+static interval moved(interval r, int64_t reach) {
+  interval out;
+  if (__builtin_add_overflow(r.low, reach < 0 ? reach : 0, &out.low)) return whole;
+  if (__builtin_add_overflow(r.high, reach > 0 ? reach : 0, &out.high)) return whole;
+  return out;
+}
+
+/* Of the first `active` lanes. */
+static interval range(checker *c, const loops_expr *e, uint32_t active) {
+  if (dtype_is_real(e->type)) return whole;
+  switch (e->kind) {
+    case LOOPS_CONSTANT: return (interval){e->constant.integer, e->constant.integer};
+    case LOOPS_VARIABLE: return c->registers[e->number].range;
+    case LOOPS_SPLAT: return range(c, e->args[0], 1);
+    case LOOPS_RAMP: return moved(range(c, e->args[0], 1), ((int64_t)active - 1) * e->stride);
+    case LOOPS_APPLY: return apply_range(c, e, active);
+    case LOOPS_REDUCE: return e->op == OP_ADD ? dtype_range(e->type) : range(c, e->args[0], e->active);
+    default: return dtype_range(e->type);
   }
 }
 
-static void check_access(checker *c, const loops_expr *e, uint32_t buffer, range at, uint32_t active, int64_t stride) {
-  if (buffer >= c->loops->n_buffers) {
+/* -- expressions ------------------------------------------------------------------------------------------ */
+
+static void check_access(checker *c, const char *what, uint32_t number, interval at, uint32_t active, int64_t stride) {
+  if (number >= c->loops->n_buffers) {
     fail(c, "an access to no buffer");
     return;
   }
-  int64_t reach = ((int64_t)active - 1) * stride, low = at.low + (reach < 0 ? reach : 0), high = at.high + (reach > 0 ? reach : 0);
-  if (low < 0 || high >= c->loops->buffers[buffer].elements)
-    fail(c, arena_printf(c->arena, "%s of %s at %lld..%lld, it has %lld elements", e ? "a load" : "a store", c->loops->buffers[buffer].name,
-                         (long long)low, (long long)high, (long long)c->loops->buffers[buffer].elements));
+  const loops_buffer *b = &c->loops->buffers[number];
+  interval reach = moved(at, ((int64_t)active - 1) * stride);
+  if (reach.low < 0 || reach.high >= b->elements)
+    fail(c, arena_printf(c->arena, "a %s of %s at %lld..%lld, it has %lld elements", what, b->name, (long long)reach.low,
+                         (long long)reach.high, (long long)b->elements));
 }
 
-static range check(checker *c, const loops_expr *e) {
-  range args[6] = {whole, whole, whole, whole, whole, whole};
-  if (e->lanes < 1 || e->lanes > 64 || e->n_args > 6 || e->active > e->lanes) {
-    fail(c, "a value of no possible width");
-    return whole;
+static void check_variable(checker *c, const loops_expr *e) {
+  if (e->number >= c->loops->n_registers) fail(c, "a register that does not exist");
+  else if (!c->registers[e->number].set) fail(c, arena_printf(c->arena, "r%u is read before it is set", e->number));
+  else if (c->loops->registers[e->number].type != e->type || c->loops->registers[e->number].lanes != e->lanes)
+    fail(c, "a register is read as another type");
+}
+
+static void check_apply(checker *c, const loops_expr *e) {
+  dtype types[MOST_ARGS], result;
+  if ((int)e->n_args != op_table[e->op].arity) {
+    fail(c, arena_printf(c->arena, "%s of %u operands", op_table[e->op].name, e->n_args));
+    return;
   }
-  for (uint32_t i = 0; i < e->n_args; i++) args[i] = check(c, e->args[i]);
+  for (uint32_t i = 0; i < e->n_args; i++) {
+    types[i] = e->args[i]->type;
+    if (e->args[i]->lanes != e->lanes) fail(c, arena_printf(c->arena, "%s of unequal lanes", op_table[e->op].name));
+  }
+  if (!op_result_dtype(e->op, types, e->type, &result) || result != e->type)
+    fail(c, arena_printf(c->arena, "%s of wrong types", op_table[e->op].name));
+}
+
+static void check(checker *c, const loops_expr *e) {
+  if (c->error) return;
+  uint32_t active = e->active ? e->active : e->lanes;
+  if (e->lanes < 1 || e->lanes > MOST_LANES || e->n_args > MOST_ARGS || (e->kind != LOOPS_REDUCE && active > e->lanes)) {
+    fail(c, "a value of no possible width");
+    return;
+  }
+  for (uint32_t i = 0; i < e->n_args; i++) check(c, e->args[i]);
+  if (c->error) return;
   switch (e->kind) {
-    case LOOPS_CONSTANT: return dtype_is_real(e->type) ? whole : (range){e->constant.integer, e->constant.integer};
-    case LOOPS_VARIABLE:
-      if (e->number >= c->loops->n_registers || !c->set[e->number]) fail(c, arena_printf(c->arena, "r%u is read before it is set", e->number));
-      else if (c->loops->registers[e->number].type != e->type || c->loops->registers[e->number].lanes != e->lanes) fail(c, "a register is read as another type");
-      else return c->ranges[e->number];
-      return whole;
-    case LOOPS_LOAD: check_access(c, e, e->number, args[0], e->active ? e->active : e->lanes, e->lanes == 1 ? 0 : e->stride); return whole;
-    case LOOPS_GATHER: check_access(c, e, e->number, args[0], 1, 0); return whole;
-    case LOOPS_SPLAT: return args[0];
-    case LOOPS_RAMP: {
-      int64_t reach = ((int64_t)e->lanes - 1) * e->stride;
-      return limited((__int128)args[0].low + (reach < 0 ? reach : 0), (__int128)args[0].high + (reach > 0 ? reach : 0));
-    }
+    case LOOPS_VARIABLE: check_variable(c, e); break;
+    case LOOPS_LOAD: check_access(c, "load", e->number, range(c, e->args[0], 1), active, e->lanes == 1 ? 0 : e->stride); break;
+    case LOOPS_GATHER:
+      if (e->args[0]->lanes != e->lanes) fail(c, "a gather at offsets of other lanes");
+      check_access(c, "gather", e->number, range(c, e->args[0], active), 1, 0);
+      break;
+    case LOOPS_SPLAT:
+      if (e->args[0]->lanes != 1) fail(c, "a splat of a vector");
+      break;
     case LOOPS_FMA:
       for (int i = 0; i < 3; i++)
         if (e->args[i]->type != e->type || e->args[i]->lanes != e->lanes) fail(c, "fma of unequal types");
-      return whole;
-    case LOOPS_REDUCE: return whole;
-    case LOOPS_CALL:
-    case LOOPS_APPLY: {
-      dtype types[6], result;
-      if ((int)e->n_args != op_table[e->op].arity) {
-        fail(c, "an operation with too few operands");
-        return whole;
-      }
-      for (uint32_t i = 0; i < e->n_args; i++) {
-        types[i] = e->args[i]->type;
-        if (e->args[i]->lanes != e->lanes) fail(c, arena_printf(c->arena, "%s of unequal lanes", op_table[e->op].name));
-      }
-      if (!op_result_dtype(e->op, types, e->type, &result) || result != e->type) fail(c, arena_printf(c->arena, "%s of wrong types", op_table[e->op].name));
-      return dtype_is_real(e->type) ? whole : apply_range(e->op, args, e);
-    }
+      break;
+    case LOOPS_REDUCE:
+      if (e->lanes != 1 || e->args[0]->type != e->type) fail(c, "a reduction to another type");
+      break;
+    case LOOPS_APPLY:
+    case LOOPS_CALL: check_apply(c, e); break;
+    case LOOPS_CONSTANT:
+    case LOOPS_RAMP: break;
   }
-  return whole;
+}
+
+/* -- statements ------------------------------------------------------------------------------------------- */
+
+static void narrow(checker *c, const loops_expr *variable, int64_t low, int64_t high) {
+  interval *r = &c->registers[variable->number].range;
+  if (low > r->low) r->low = low;
+  if (high < r->high) r->high = high;
+}
+
+/* Inside an IF, its comparisons of registers with constants hold. */
+static void assume(checker *c, const loops_expr *test) {
+  if (test->kind != LOOPS_APPLY || test->n_args != 2) return;
+  const loops_expr *x = test->args[0], *y = test->args[1];
+  int64_t strict = test->op == OP_LT;
+  if (test->op == OP_AND) {
+    assume(c, x);
+    assume(c, y);
+  } else if (test->op == OP_LT || test->op == OP_LE) {
+    if (x->kind == LOOPS_VARIABLE && y->kind == LOOPS_CONSTANT) narrow(c, x, INT64_MIN, y->constant.integer - strict);
+    if (y->kind == LOOPS_VARIABLE && x->kind == LOOPS_CONSTANT) narrow(c, y, x->constant.integer + strict, INT64_MAX);
+  } else if (test->op == OP_EQ && x->kind == LOOPS_VARIABLE && y->kind == LOOPS_CONSTANT) {
+    narrow(c, x, y->constant.integer, y->constant.integer);
+  }
+}
+
+static void check_block(checker *c, const block *b);
+
+/* What is set in a body that may not run counts as unset behind it. */
+static void check_body(checker *c, const block *body, const loops_expr *test) {
+  size_t bytes = c->loops->n_registers * sizeof *c->registers;
+  void *saved = arena_copy(c->arena, c->registers, bytes);
+  if (test) assume(c, test);
+  check_block(c, body);
+  memcpy(c->registers, saved, bytes);
+}
+
+static void check_for(checker *c, const statement *s) {
+  check(c, s->begin);
+  check(c, s->end);
+  if (s->step < 1 || s->number >= c->loops->n_registers) fail(c, "a loop that does not advance");
+  if (c->error) return;
+  interval begin = range(c, s->begin, 1), end = range(c, s->end, 1);
+  if (end.high <= begin.low) return;
+  interval before = c->registers[s->number].range;
+  bool was_set = c->registers[s->number].set;
+  c->registers[s->number].set = true;
+  c->registers[s->number].range = (interval){begin.low, end.high - 1};
+  if (begin.low == begin.high) c->registers[s->number].range.high = begin.low + (end.high - 1 - begin.low) / s->step * s->step;
+  check_body(c, &s->body, NULL);
+  c->registers[s->number].set = was_set;
+  c->registers[s->number].range = before;
+}
+
+static void check_set(checker *c, const statement *s) {
+  check(c, s->value);
+  if (s->number >= c->loops->n_registers || c->loops->registers[s->number].type != s->value->type ||
+      c->loops->registers[s->number].lanes != s->value->lanes) {
+    fail(c, "a register is set to another type");
+    return;
+  }
+  bool once = c->registers[s->number].settings == 1;
+  c->registers[s->number].set = true;
+  c->registers[s->number].value = once && s->value->kind != LOOPS_LOAD ? s->value : NULL;
+  c->registers[s->number].range = once && !c->error ? range(c, s->value, s->value->lanes) : dtype_range(s->value->type);
+}
+
+static void check_store(checker *c, const statement *s) {
+  check(c, s->offset);
+  check(c, s->value);
+  if (c->error) return;
+  if (s->active < 1 || s->active > s->value->lanes) fail(c, "a store of no lanes");
+  check_access(c, "store", s->number, range(c, s->offset, 1), s->active, s->stride);
+  if (!c->error && s->value->type != c->loops->buffers[s->number].type) fail(c, "a store of another type");
+  if (!c->error && !c->loops->buffers[s->number].written) fail(c, "a store to what is only read");
 }
 
 static void check_block(checker *c, const block *b) {
   for (uint32_t i = 0; i < b->n && !c->error; i++) {
     const statement *s = b->items[i];
     switch (s->kind) {
-      case STATEMENT_FOR: {
-        range begin = check(c, s->begin), end = check(c, s->end);
-        if (s->step < 1 || s->number >= c->loops->n_registers) fail(c, "a loop that does not advance");
-        if (c->error || end.high <= begin.low) break; /* never runs */
-        c->set[s->number] = true;
-        c->ranges[s->number] = (range){begin.low, begin.low + (end.high - 1 - begin.low) / s->step * s->step};
-        if (begin.low != begin.high) c->ranges[s->number].high = end.high - 1;
-        check_block(c, &s->body);
-        break;
-      }
+      case STATEMENT_FOR: check_for(c, s); break;
       case STATEMENT_IF:
         check(c, s->value);
-        check_block(c, &s->body);
+        if (s->value->type != DTYPE_BOOL || s->value->lanes != 1) fail(c, "a test that is no truth value");
+        check_body(c, &s->body, s->value);
         break;
-      case STATEMENT_SET: {
-        range r = check(c, s->value);
-        if (s->number >= c->loops->n_registers || c->loops->registers[s->number].type != s->value->type ||
-            c->loops->registers[s->number].lanes != s->value->lanes) {
-          fail(c, "a register is set to another type");
-          break;
-        }
-        c->ranges[s->number] = c->set[s->number] ? whole : r; /* set again: what it was may flow around a loop */
-        c->set[s->number] = true;
-        break;
-      }
-      case STATEMENT_STORE: {
-        range at = check(c, s->offset);
-        check(c, s->value);
-        if (s->active < 1 || s->active > s->value->lanes) fail(c, "a store of no lanes");
-        check_access(c, NULL, s->number, at, s->active, s->stride);
-        if (!c->error && s->value->type != c->loops->buffers[s->number].type) fail(c, "a store of another type");
-        if (!c->error && !c->loops->buffers[s->number].written) fail(c, "a store to what is only read");
-        break;
-      }
+      case STATEMENT_SET: check_set(c, s); break;
+      case STATEMENT_STORE: check_store(c, s); break;
     }
   }
 }
 
+static void count_settings(checker *c, const block *b) {
+  for (uint32_t i = 0; i < b->n; i++) {
+    const statement *s = b->items[i];
+    if (s->kind == STATEMENT_SET && s->number < c->loops->n_registers) c->registers[s->number].settings++;
+    count_settings(c, &s->body);
+  }
+}
+
 const char *loops_verify(const loops *l, arena *scratch) {
-  checker c = {l, scratch, ARENA_ARRAY(scratch, bool, l->n_registers), ARENA_ARRAY(scratch, range, l->n_registers), NULL};
-  c.set[0] = true;
-  c.ranges[0] = (range){0, l->iterations - 1};
+  checker c = {.loops = l, .arena = scratch};
+  c.registers = arena_alloc(scratch, l->n_registers * sizeof *c.registers);
+  count_settings(&c, &l->body);
+  c.registers[0].set = true;
+  c.registers[0].range = (interval){0, l->iterations - 1};
   check_block(&c, &l->body);
   return c.error;
 }

@@ -96,7 +96,8 @@ static bool bind_launches(instance *i, const executable *e) {
     const plan_launch *planned = &i->plan->launches[l];
     uint32_t n = planned->kernel->n_buffers;
     bound_launch *bound = &i->launches[l];
-    *bound = (bound_launch){launches[l].entry, calloc(n + 1, sizeof *bound->buffers), launches[l].iterations, launches[l].chunks};
+    *bound = (bound_launch){launches[l].entry, calloc(n + 1, sizeof *bound->buffers), launches[l].iterations,
+                            launches[l].chunks};
     if (!bound->buffers) return false;
     for (uint32_t b = 0; b < n; b++) bound->buffers[b] = i->memory[planned->buffers[b]];
   }

@@ -171,7 +171,8 @@ thread_pool *thread_pool_new(unsigned threads) {
   pthread_mutex_init(&p->sleep, NULL);
   pthread_cond_init(&p->wake, NULL);
   pthread_cond_init(&p->finished, NULL);
-  while (p->workers && p->n_workers + 1 < threads && !pthread_create(&p->workers[p->n_workers], NULL, worker, p)) p->n_workers++;
+  while (p->workers && p->n_workers + 1 < threads && !pthread_create(&p->workers[p->n_workers], NULL, worker, p))
+    p->n_workers++;
   if (p->workers && p->n_workers + 1 == threads) return p;
   thread_pool_free(p);
   return NULL;

@@ -34,5 +34,9 @@ static char *compiled_text(const loops *l, text_of_module *text, arena *into, co
   return result;
 }
 
-char *loops_llvm_text(const loops *l, arena *into, const char **error) { return compiled_text(l, llvm_text, into, error); }
-char *loops_assembly_text(const loops *l, arena *into, const char **error) { return compiled_text(l, assembly_text, into, error); }
+char *loops_llvm_text(const loops *l, arena *into, const char **error) {
+  return compiled_text(l, llvm_text, into, error);
+}
+char *loops_assembly_text(const loops *l, arena *into, const char **error) {
+  return compiled_text(l, assembly_text, into, error);
+}

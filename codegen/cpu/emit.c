@@ -1,7 +1,5 @@
 #include "codegen/cpu/emit.h"
 
-#include <math.h>
-
 #include "codegen/cpu/value.h"
 
 /* A quarter of the stack that threads have by default. */
@@ -14,7 +12,7 @@ typedef struct {
     const loops_expr *expr;
     LLVMValueRef value;
     uint64_t statement;
-  } *slots;
+  } * slots;
   uint32_t n, capacity; /* a power of two */
   uint64_t statement;
 } known_values;
@@ -27,7 +25,7 @@ typedef struct {
   const char **error;
   bool failed;
   LLVMValueRef function;
-  LLVMValueRef *registers, *buffers; /* addresses */
+  LLVMValueRef *registers, *buffers;      /* addresses */
   LLVMValueRef *own_scope, *other_scopes; /* per buffer: !alias.scope and !noalias, or NULL */
   unsigned scope_kind, noalias_kind;
   known_values known;
@@ -102,7 +100,8 @@ static LLVMValueRef mark(emitter *e, uint32_t buffer, LLVMValueRef instruction) 
 static LLVMValueRef addresses(emitter *e, const access *a) {
   if (a->gathers) return address(e, a->buffer, a->offset);
   return LLVMBuildInBoundsGEP2(e->values.builder, value_memory_type(&e->values, element_type(e, a), 1),
-                               address(e, a->buffer, a->offset), (LLVMValueRef[]){lane_numbers(e, a->lanes, a->stride)}, 1, "");
+                               address(e, a->buffer, a->offset), (LLVMValueRef[]){lane_numbers(e, a->lanes, a->stride)},
+                               1, "");
 }
 
 /* Offsets are arbitrary, so accesses are aligned to their elements only. */
@@ -122,7 +121,8 @@ static LLVMValueRef load_elements(emitter *e, const access *a) {
   }
   if (a->stride == 1 && !a->gathers) {
     LLVMTypeRef types[] = {type, LLVMPointerTypeInContext(b->context, 0)};
-    LLVMValueRef args[] = {address(e, a->buffer, a->offset), alignment(e, a), value_mask(b, a->lanes, a->active), LLVMConstNull(type)};
+    LLVMValueRef args[] = {address(e, a->buffer, a->offset), alignment(e, a), value_mask(b, a->lanes, a->active),
+                           LLVMConstNull(type)};
     return mark(e, a->buffer, value_intrinsic(b, "llvm.masked.load", types, 2, args, 4));
   }
   LLVMTypeRef types[] = {type, LLVMVectorType(LLVMPointerTypeInContext(b->context, 0), a->lanes)};
@@ -152,7 +152,9 @@ static void store_elements(emitter *e, const access *a, LLVMValueRef v) {
 
 /* -- checked access ---------------------------------------------------------------------------------------- */
 
-static LLVMBasicBlockRef append_block(emitter *e) { return LLVMAppendBasicBlockInContext(e->values.context, e->function, ""); }
+static LLVMBasicBlockRef append_block(emitter *e) {
+  return LLVMAppendBasicBlockInContext(e->values.context, e->function, "");
+}
 
 /* The offset of an access that lies farthest out, as unsigned: below 0 counts as huge. */
 static LLVMValueRef outermost_offset(emitter *e, const access *a) {
@@ -160,7 +162,8 @@ static LLVMValueRef outermost_offset(emitter *e, const access *a) {
   LLVMTypeRef i64 = LLVMInt64TypeInContext(b->context);
   if (a->gathers && a->lanes > 1) {
     LLVMTypeRef type = LLVMTypeOf(a->offset);
-    LLVMValueRef active = LLVMBuildSelect(b->builder, value_mask(b, a->lanes, a->active), a->offset, LLVMConstNull(type), "");
+    LLVMValueRef active =
+        LLVMBuildSelect(b->builder, value_mask(b, a->lanes, a->active), a->offset, LLVMConstNull(type), "");
     return value_intrinsic(b, "llvm.vector.reduce.umax", &type, 1, &active, 1);
   }
   if (a->active == 1) return a->offset;
@@ -194,7 +197,8 @@ static guard open_guard(emitter *e, const access *a) {
   LLVMBasicBlockRef sound = append_block(e);
   guard g = {append_block(e), append_block(e)};
   LLVMValueRef offset = outermost_offset(e, a);
-  LLVMValueRef inside = LLVMBuildICmp(b->builder, LLVMIntULT, offset, value_integer(b, e->loops->buffers[a->buffer].elements), "");
+  LLVMValueRef inside =
+      LLVMBuildICmp(b->builder, LLVMIntULT, offset, value_integer(b, e->loops->buffers[a->buffer].elements), "");
   LLVMBuildCondBr(b->builder, inside, sound, g.violated);
   LLVMPositionBuilderAtEnd(b->builder, g.violated);
   report_violation(e, a->buffer, offset);
@@ -245,14 +249,16 @@ static LLVMValueRef variable(emitter *e, const loops_expr *x) {
 }
 
 static LLVMValueRef load_expression(emitter *e, const loops_expr *x) {
-  access a = {x->number, x->lanes, x->active, x->stride, offset_of(e, x->args[0]), x->kind == LOOPS_GATHER && x->lanes > 1};
+  access a = {
+      x->number, x->lanes, x->active, x->stride, offset_of(e, x->args[0]), x->kind == LOOPS_GATHER && x->lanes > 1};
   return value_from_memory(&e->values, x->type, x->lanes, load(e, &a));
 }
 
 static LLVMValueRef ramp(emitter *e, const loops_expr *x) {
   LLVMValueRef base = expression(e, x->args[0]);
   if (x->lanes == 1) return base;
-  return LLVMBuildAdd(e->values.builder, value_splat(&e->values, base, x->lanes), lane_numbers(e, x->lanes, x->stride), "");
+  return LLVMBuildAdd(e->values.builder, value_splat(&e->values, base, x->lanes), lane_numbers(e, x->lanes, x->stride),
+                      "");
 }
 
 static LLVMValueRef apply(emitter *e, const loops_expr *x) {
@@ -285,51 +291,54 @@ static LLVMValueRef call(emitter *e, const loops_expr *x) {
   return value_cast(b, DTYPE_F64, x->type, x->lanes, all);
 }
 
-/* What leaves the other operand of a reduction as it is. */
-static LLVMValueRef identity(emitter *e, op_id op, dtype t, uint32_t lanes) {
-  double farthest = op == OP_ADD ? 0 : op == OP_MAX ? -INFINITY : INFINITY;
-  return value_constant(&e->values, t, lanes, scalar_convert(DTYPE_F64, t, (scalar){.real = farthest}));
-}
-
-/* The active lanes, and identities up to the next power of two. */
-static LLVMValueRef padded_lanes(emitter *e, const loops_expr *x, LLVMValueRef v, uint32_t *n) {
-  const value_builder *b = &e->values;
-  uint32_t lanes = x->args[0]->lanes;
-  for (*n = 1; *n < lanes;) *n *= 2;
-  if (x->active == *n) return v;
-  LLVMValueRef *index = ARENA_ARRAY(e->scratch, LLVMValueRef, *n);
-  for (uint32_t i = 0; i < *n; i++) index[i] = LLVMConstInt(LLVMInt32TypeInContext(b->context), i < x->active ? i : lanes, 0);
-  return LLVMBuildShuffleVector(b->builder, v, identity(e, x->op, x->type, lanes), LLVMConstVector(index, *n), "");
-}
-
-/* Halves folded on each other until one lane is left. */
+/* Halves of the active lanes folded on each other until one is left; an odd one out joins the first. */
 static LLVMValueRef reduce(emitter *e, const loops_expr *x) {
+  const value_builder *b = &e->values;
+  LLVMTypeRef i32 = LLVMInt32TypeInContext(b->context);
   LLVMValueRef v = expression(e, x->args[0]);
-  uint32_t n = 1;
-  if (x->args[0]->lanes > 1) v = padded_lanes(e, x, v, &n);
-  for (n /= 2; n && v; n /= 2) {
-    LLVMValueRef halves[] = {value_lanes(&e->values, v, 0, n), value_lanes(&e->values, v, n, n)};
-    v = value_apply(&e->values, x->op, x->type, x->type, n, halves);
+  for (uint32_t n = x->active; n > 1 && v; n /= 2) {
+    uint32_t half = n / 2, rest = n - half;
+    LLVMValueRef halves[] = {value_lanes(b, v, 0, half), value_lanes(b, v, rest, half)};
+    LLVMValueRef folded = value_apply(b, x->op, x->type, x->type, half, halves);
+    if (folded && rest > half) {
+      LLVMValueRef pair[] = {value_lanes(b, folded, 0, 1), value_lanes(b, v, half, 1)};
+      LLVMValueRef first = value_apply(b, x->op, x->type, x->type, 1, pair);
+      folded = half == 1 ? first : LLVMBuildInsertElement(b->builder, folded, first, LLVMConstInt(i32, 0, 0), "");
+    }
+    v = folded;
   }
-  if (!v) fail(e, arena_printf(e->scratch, "%s: no reduction by `%s`", e->loops->name, op_table[x->op].name));
-  return v;
+  if (v) return value_lanes(b, v, 0, 1);
+  fail(e, arena_printf(e->scratch, "%s: no reduction by `%s`", e->loops->name, op_table[x->op].name));
+  return NULL;
 }
 
 typedef LLVMValueRef expression_rule(emitter *e, const loops_expr *x);
 
-static LLVMValueRef constant(emitter *e, const loops_expr *x) { return value_constant(&e->values, x->type, x->lanes, x->constant); }
-static LLVMValueRef splat(emitter *e, const loops_expr *x) { return value_splat(&e->values, expression(e, x->args[0]), x->lanes); }
+static LLVMValueRef constant(emitter *e, const loops_expr *x) {
+  return value_constant(&e->values, x->type, x->lanes, x->constant);
+}
+static LLVMValueRef splat(emitter *e, const loops_expr *x) {
+  return value_splat(&e->values, expression(e, x->args[0]), x->lanes);
+}
 
 static expression_rule *const expression_rules[] = {
-    [LOOPS_CONSTANT] = constant, [LOOPS_VARIABLE] = variable, [LOOPS_LOAD] = load_expression, [LOOPS_GATHER] = load_expression,
-    [LOOPS_SPLAT] = splat,       [LOOPS_RAMP] = ramp,         [LOOPS_APPLY] = apply,          [LOOPS_FMA] = apply,
-    [LOOPS_CALL] = call,         [LOOPS_REDUCE] = reduce,
+    [LOOPS_CONSTANT] = constant,
+    [LOOPS_VARIABLE] = variable,
+    [LOOPS_LOAD] = load_expression,
+    [LOOPS_GATHER] = load_expression,
+    [LOOPS_SPLAT] = splat,
+    [LOOPS_RAMP] = ramp,
+    [LOOPS_APPLY] = apply,
+    [LOOPS_FMA] = apply,
+    [LOOPS_CALL] = call,
+    [LOOPS_REDUCE] = reduce,
 };
 
 static LLVMValueRef expression(emitter *e, const loops_expr *x) {
   LLVMValueRef v = known_value(&e->known, x);
   if (v) return v;
-  v = expression_rules[x->kind](e, x);
+  if (x->lanes > MAX_LANES) fail(e, arena_printf(e->scratch, "%s: vectors of %u lanes", e->loops->name, x->lanes));
+  else v = expression_rules[x->kind](e, x);
   if (e->failed) return LLVMGetPoison(value_register_type(&e->values, x->type, x->lanes));
   known_add(e, x, v);
   return v;
@@ -339,7 +348,12 @@ static LLVMValueRef expression(emitter *e, const loops_expr *x) {
 
 static void statements(emitter *e, const block *b);
 
-/* for index = begin; index < end; index += step, tested before the first round and behind each. */
+static bool surely_less(LLVMValueRef x, LLVMValueRef y) {
+  return LLVMIsAConstantInt(x) && LLVMIsAConstantInt(y) && LLVMConstIntGetSExtValue(x) < LLVMConstIntGetSExtValue(y);
+}
+
+/* for index = begin; index < end; index += step, tested behind each round, and before the first unless
+ * constants decide that. */
 typedef struct {
   LLVMValueRef index, end;
   int64_t step;
@@ -350,7 +364,8 @@ static open_loop begin_loop(emitter *e, LLVMValueRef begin, LLVMValueRef end, in
   LLVMBuilderRef at = e->values.builder;
   open_loop l = {.end = end, .step = step, .body = append_block(e), .behind = append_block(e)};
   LLVMBasicBlockRef before = LLVMGetInsertBlock(at);
-  LLVMBuildCondBr(at, LLVMBuildICmp(at, LLVMIntSLT, begin, end, ""), l.body, l.behind);
+  if (surely_less(begin, end)) LLVMBuildBr(at, l.body);
+  else LLVMBuildCondBr(at, LLVMBuildICmp(at, LLVMIntSLT, begin, end, ""), l.body, l.behind);
   LLVMPositionBuilderAtEnd(at, l.body);
   l.index = LLVMBuildPhi(at, LLVMInt64TypeInContext(e->values.context), "");
   LLVMAddIncoming(l.index, &begin, &before, 1);
@@ -438,8 +453,10 @@ static void make_scopes(emitter *e) {
   e->noalias_kind = LLVMGetMDKindIDInContext(c, "noalias", 7);
   e->own_scope = ARENA_ARRAY(e->scratch, LLVMValueRef, e->loops->n_buffers + 1);
   e->other_scopes = ARENA_ARRAY(e->scratch, LLVMValueRef, e->loops->n_buffers + 1);
-  LLVMMetadataRef domain_name = LLVMMDStringInContext2(c, "arguments", 9), domain = LLVMMDNodeInContext2(c, &domain_name, 1);
-  LLVMMetadataRef *scope = ARENA_ARRAY(e->scratch, LLVMMetadataRef, n + 1), *others = ARENA_ARRAY(e->scratch, LLVMMetadataRef, n + 1);
+  LLVMMetadataRef domain_name = LLVMMDStringInContext2(c, "arguments", 9),
+                  domain = LLVMMDNodeInContext2(c, &domain_name, 1);
+  LLVMMetadataRef *scope = ARENA_ARRAY(e->scratch, LLVMMetadataRef, n + 1),
+                  *others = ARENA_ARRAY(e->scratch, LLVMMetadataRef, n + 1);
   for (uint32_t i = 0; i < n; i++) {
     const char *name = arena_printf(e->scratch, "argument %u", e->options->groups[i]);
     LLVMMetadataRef parts[] = {LLVMMDStringInContext2(c, name, strlen(name)), domain};
@@ -476,15 +493,18 @@ static void make_storage(emitter *e) {
     }
   }
   for (uint32_t i = 0; i < l->n_registers; i++)
-    e->registers[i] = LLVMBuildAlloca(at, value_register_type(&e->values, l->registers[i].type, l->registers[i].lanes), "");
+    e->registers[i] =
+        LLVMBuildAlloca(at, value_register_type(&e->values, l->registers[i].type, l->registers[i].lanes), "");
   if (stack_bytes > MAX_LOCAL_BYTES)
-    fail(e, arena_printf(e->scratch, "%s: local buffers of %lld bytes do not fit on a stack", l->name, (long long)stack_bytes));
+    fail(e, arena_printf(e->scratch, "%s: local buffers of %lld bytes do not fit on a stack", l->name,
+                         (long long)stack_bytes));
 }
 
 static void emit_function(emitter *e) {
   LLVMContextRef c = e->values.context;
   LLVMTypeRef i64 = LLVMInt64TypeInContext(c), params[] = {LLVMPointerTypeInContext(c, 0), i64, i64};
-  e->function = LLVMAddFunction(e->values.module, e->options->symbol, LLVMFunctionType(LLVMVoidTypeInContext(c), params, 3, 0));
+  e->function =
+      LLVMAddFunction(e->values.module, e->options->symbol, LLVMFunctionType(LLVMVoidTypeInContext(c), params, 3, 0));
   add_attribute(e, 1, "noalias");
   add_attribute(e, 1, "readonly");
   add_attribute(e, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, "nounwind");
@@ -500,7 +520,8 @@ static void emit_function(emitter *e) {
   LLVMBuildRetVoid(e->values.builder);
 }
 
-LLVMModuleRef emit_loops(LLVMContextRef context, const loops *l, const emit_options *o, arena *scratch, const char **error) {
+LLVMModuleRef emit_loops(LLVMContextRef context, const loops *l, const emit_options *o, arena *scratch,
+                         const char **error) {
   enum { FIRST_KNOWN = 256 };
   emitter e = {.loops = l, .options = o, .scratch = scratch, .error = error};
   e.values.context = context;

@@ -22,6 +22,7 @@ typedef void violation_reporter(void *record, const char *kernel, const char *bu
 
 /* NULL and *error (in `scratch`) when the loops hold something that has no machine code. The caller
  * sets triple and data layout, and disposes of the module. */
-LLVMModuleRef emit_loops(LLVMContextRef context, const loops *l, const emit_options *o, arena *scratch, const char **error);
+LLVMModuleRef emit_loops(LLVMContextRef context, const loops *l, const emit_options *o, arena *scratch,
+                         const char **error);
 
 #endif

@@ -43,8 +43,8 @@ static void record_violation(void *record, const char *kernel_name, const char *
 const char *executable_violation(executable *e) {
   violation *v = &e->violation;
   if (atomic_load(&v->state) != 2) return NULL;
-  snprintf(e->violation_text, sizeof e->violation_text, "kernel %s: access outside buffer %s at element %lld", v->kernel,
-           v->buffer, (long long)v->offset);
+  snprintf(e->violation_text, sizeof e->violation_text, "kernel %s: access outside buffer %s at element %lld",
+           v->kernel, v->buffer, (long long)v->offset);
   atomic_store(&v->state, 0);
   return e->violation_text;
 }
@@ -66,7 +66,8 @@ typedef struct {
 } unit;
 
 static uint32_t memory_of(const plan *p, uint32_t buffer) {
-  for (uint32_t steps = 0; p->buffers[buffer].alias >= 0 && steps < p->n_buffers; steps++) buffer = (uint32_t)p->buffers[buffer].alias;
+  for (uint32_t steps = 0; p->buffers[buffer].alias >= 0 && steps < p->n_buffers; steps++)
+    buffer = (uint32_t)p->buffers[buffer].alias;
   return buffer;
 }
 
@@ -98,8 +99,9 @@ static void find_key(unit *u, const machine *m, const compile_options *o, arena 
   loops anonymous = *u->loops;
   if (!o->checked) anonymous.name = "kernel";
   const char *text = loops_print(&anonymous, scratch);
-  const char *generator = arena_printf(scratch, "sslc %s, LLVM %u.%u.%u, %s, %s, %s, %s", codegen_version, major, minor, patch,
-                                       m->triple, m->processor, m->features, o->checked ? "checked" : "unchecked");
+  const char *generator =
+      arena_printf(scratch, "sslc %s, LLVM %u.%u.%u, %s, %s, %s, %s", codegen_version, major, minor, patch, m->triple,
+                   m->processor, m->features, o->checked ? "checked" : "unchecked");
   u->weight = strlen(text);
   u->key = content_hash_start();
   content_hash_add(&u->key, text, u->weight);
@@ -180,7 +182,8 @@ static const char *run_batch(unit *units, uint32_t n, unit_step *step, const com
   batch b = {.units = units, .n = n, .step = step, .options = o};
   pthread_t threads[MOST_THREADS];
   unsigned started = 0, wanted = o->threads < n ? o->threads : n;
-  while (started + 1 < wanted && started < MOST_THREADS && !pthread_create(&threads[started], NULL, work, &b)) started++;
+  while (started + 1 < wanted && started < MOST_THREADS && !pthread_create(&threads[started], NULL, work, &b))
+    started++;
   work(&b);
   for (unsigned i = 0; i < started; i++) pthread_join(threads[i], NULL);
   return atomic_load(&b.error);
@@ -206,7 +209,9 @@ static bool collect(const plan *p, unit_list *list, const char **error) {
     }
     const uint32_t *groups = argument_groups(p, &p->launches[i], p->arena);
     uint32_t u = 0;
-    while (u < list->n && (list->units[u].loops != l || memcmp(list->units[u].groups, groups, l->n_arguments * sizeof *groups))) u++;
+    while (u < list->n &&
+           (list->units[u].loops != l || memcmp(list->units[u].groups, groups, l->n_arguments * sizeof *groups)))
+      u++;
     if (u == list->n) list->units[list->n++] = (unit){.loops = l, .groups = groups, .cached = CACHE_MISSING};
     list->of_launch[i] = u;
   }
@@ -269,7 +274,8 @@ static bool link_all(executable *e, const plan *p, const unit_list *list, const 
   return true;
 }
 
-executable *executable_compile_cpu(const plan *p, const compile_options *o, compile_report *report, const char **error) {
+executable *executable_compile_cpu(const plan *p, const compile_options *o, compile_report *report,
+                                   const char **error) {
   unit_list list = {0};
   compile_report counted = {0};
   *error = NULL;

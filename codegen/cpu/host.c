@@ -29,7 +29,8 @@ static int64_t cache_bytes(int name, int64_t otherwise) {
 
 void host_target(target *out) {
   char *name = LLVMGetHostCPUName(), *features = LLVMGetHostCPUFeatures();
-  *out = (target){.l1_bytes = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 32 << 10), .l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 1 << 20)};
+  *out = (target){.l1_bytes = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 32 << 10),
+                  .l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 1 << 20)};
   snprintf(out->name, sizeof out->name, "%s", name);
   for (size_t i = 0; i < sizeof vector_units / sizeof *vector_units && !out->vector_bytes; i++)
     if (has_feature(features, vector_units[i].feature)) {

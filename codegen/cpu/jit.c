@@ -19,11 +19,13 @@ static const struct {
   const char *name;
   void (*function)(void);
 } library[] = {
-#define SCALAR(name) {SCALAR_PREFIX #name, (void (*)(void))name}
-#define FALLBACK(name) {#name, (void (*)(void))name}
-    SCALAR(exp),      SCALAR(log),      SCALAR(sin),   SCALAR(cos),    SCALAR(tanh),    SCALAR(erf), SCALAR(pow),
-    FALLBACK(memcpy), FALLBACK(memmove), FALLBACK(memset), FALLBACK(floor), FALLBACK(floorf), FALLBACK(fma),
-    FALLBACK(fmaf),   FALLBACK(sqrt),   FALLBACK(sqrtf),
+#define SCALAR(name)                                                                                                   \
+  { SCALAR_PREFIX #name, (void (*)(void))name }
+#define FALLBACK(name)                                                                                                 \
+  { #name, (void (*)(void))name }
+    SCALAR(exp),   SCALAR(log),      SCALAR(sin),       SCALAR(cos),      SCALAR(tanh),    SCALAR(erf),
+    SCALAR(pow),   FALLBACK(memcpy), FALLBACK(memmove), FALLBACK(memset), FALLBACK(floor), FALLBACK(floorf),
+    FALLBACK(fma), FALLBACK(fmaf),   FALLBACK(sqrt),    FALLBACK(sqrtf),
 #undef SCALAR
 #undef FALLBACK
 };
@@ -65,7 +67,8 @@ static bool define_library(LLVMOrcLLJITRef session, void *reporter, void *record
 static bool link(LLVMOrcLLJITRef session, jit_object *objects, uint32_t n, arena *scratch, const char **error) {
   LLVMOrcJITDylibRef main = LLVMOrcLLJITGetMainJITDylib(session);
   for (uint32_t i = 0; i < n; i++) {
-    LLVMMemoryBufferRef copy = LLVMCreateMemoryBufferWithMemoryRangeCopy(objects[i].object, objects[i].bytes, objects[i].symbol);
+    LLVMMemoryBufferRef copy =
+        LLVMCreateMemoryBufferWithMemoryRangeCopy(objects[i].object, objects[i].bytes, objects[i].symbol);
     if (!succeeded(LLVMOrcLLJITAddObjectFile(session, main, copy), scratch, error)) return false;
   }
   for (uint32_t i = 0; i < n; i++) {
@@ -84,7 +87,8 @@ jit *jit_open(jit_object *objects, uint32_t n, void *reporter, void *record, are
   }
   if (succeeded(LLVMOrcCreateLLJIT(&j->session, LLVMOrcCreateLLJITBuilder()), scratch, error)) {
     LLVMOrcExecutionSessionSetErrorReporter(LLVMOrcLLJITGetExecutionSession(j->session), keep_report, j);
-    if (define_library(j->session, reporter, record, scratch, error) && link(j->session, objects, n, scratch, error)) return j;
+    if (define_library(j->session, reporter, record, scratch, error) && link(j->session, objects, n, scratch, error))
+      return j;
     if (j->report[0]) *error = arena_printf(scratch, "%s: %s", *error, j->report);
   }
   jit_close(j);

@@ -36,7 +36,8 @@ NATIVE(native_abs) {
   LLVMTypeRef type = LLVMTypeOf(args[0]);
   if (!a->real && !dtype_is_signed(a->operand)) return args[0];
   LLVMValueRef with_flag[] = {args[0], LLVMConstInt(LLVMInt1TypeInContext(b->context), 0, 0)};
-  return a->real ? value_intrinsic(b, "llvm.fabs", &type, 1, with_flag, 1) : value_intrinsic(b, "llvm.abs", &type, 1, with_flag, 2);
+  return a->real ? value_intrinsic(b, "llvm.fabs", &type, 1, with_flag, 1)
+                 : value_intrinsic(b, "llvm.abs", &type, 1, with_flag, 2);
 }
 
 static LLVMValueRef less(const value_builder *b, const application *a, LLVMValueRef x, LLVMValueRef y) {
@@ -46,7 +47,8 @@ static LLVMValueRef less(const value_builder *b, const application *a, LLVMValue
 
 /* `y` where `second` holds, else `x`; a NaN in y never satisfies a comparison, so it is chosen apart. A
  * NaN in x stays because the comparison fails. The first select is one instruction on x86 and arm. */
-static LLVMValueRef choose(const value_builder *b, const application *a, LLVMValueRef second, LLVMValueRef x, LLVMValueRef y) {
+static LLVMValueRef choose(const value_builder *b, const application *a, LLVMValueRef second, LLVMValueRef x,
+                           LLVMValueRef y) {
   LLVMValueRef chosen = LLVMBuildSelect(b->builder, second, y, x, "");
   if (!a->real) return chosen;
   return LLVMBuildSelect(b->builder, LLVMBuildFCmp(b->builder, LLVMRealUNO, y, y, ""), y, chosen, "");
@@ -99,7 +101,8 @@ static bool constant_of(LLVMValueRef v, int64_t *out) {
 
 static LLVMValueRef splat_integer(LLVMTypeRef type, int64_t v) {
   bool vector = LLVMGetTypeKind(type) == LLVMVectorTypeKind;
-  LLVMValueRef element = LLVMConstInt(vector ? LLVMGetElementType(type) : type, (unsigned long long)v, 1), all[256];
+  LLVMValueRef element = LLVMConstInt(vector ? LLVMGetElementType(type) : type, (unsigned long long)v, 1),
+               all[MAX_LANES];
   unsigned lanes = vector ? LLVMGetVectorSize(type) : 1;
   for (unsigned i = 0; i < lanes; i++) all[i] = element;
   return vector ? LLVMConstVector(all, lanes) : element;
@@ -107,7 +110,8 @@ static LLVMValueRef splat_integer(LLVMTypeRef type, int64_t v) {
 
 /* Division by anything: 0 and, for signed types, -1 (whose quotient may overflow) are replaced by 1
  * before the instruction and their results put in behind it. */
-static LLVMValueRef integer_floor_div_any(const value_builder *b, const application *a, LLVMValueRef x, LLVMValueRef y) {
+static LLVMValueRef integer_floor_div_any(const value_builder *b, const application *a, LLVMValueRef x,
+                                          LLVMValueRef y) {
   LLVMBuilderRef at = b->builder;
   LLVMTypeRef type = LLVMTypeOf(x);
   LLVMValueRef zero = LLVMConstNull(type), one = splat_integer(type, 1);
@@ -133,7 +137,8 @@ NATIVE(native_floor_div) {
   if (a->real) return real_floor_div(b, a, args);
   if (constant_of(args[1], &by) && by > 0 && (by & (by - 1)) == 0) {
     LLVMValueRef bits = splat_integer(LLVMTypeOf(args[0]), __builtin_ctzll((unsigned long long)by));
-    return dtype_is_signed(a->operand) ? LLVMBuildAShr(b->builder, args[0], bits, "") : LLVMBuildLShr(b->builder, args[0], bits, "");
+    return dtype_is_signed(a->operand) ? LLVMBuildAShr(b->builder, args[0], bits, "")
+                                       : LLVMBuildLShr(b->builder, args[0], bits, "");
   }
   return integer_floor_div_any(b, a, args[0], args[1]);
 }
@@ -176,7 +181,8 @@ NATIVE(native_xor) {
 }
 
 /* LLVM leaves shifts by the width or more open; ops.def does not. */
-static LLVMValueRef shift_in_range(const value_builder *b, const application *a, LLVMValueRef by, LLVMValueRef *clamped) {
+static LLVMValueRef shift_in_range(const value_builder *b, const application *a, LLVMValueRef by,
+                                   LLVMValueRef *clamped) {
   int64_t width = a->operand == DTYPE_BOOL ? 1 : 8 * (int64_t)dtype_bytes(a->operand);
   LLVMTypeRef type = LLVMTypeOf(by);
   LLVMValueRef within = LLVMBuildICmp(b->builder, LLVMIntULT, by, splat_integer(type, width), "");
@@ -186,13 +192,15 @@ static LLVMValueRef shift_in_range(const value_builder *b, const application *a,
 
 NATIVE(native_shl) {
   LLVMValueRef by, within = shift_in_range(b, a, args[1], &by);
-  return LLVMBuildSelect(b->builder, within, LLVMBuildShl(b->builder, args[0], by, ""), LLVMConstNull(LLVMTypeOf(by)), "");
+  return LLVMBuildSelect(b->builder, within, LLVMBuildShl(b->builder, args[0], by, ""), LLVMConstNull(LLVMTypeOf(by)),
+                         "");
 }
 
 NATIVE(native_shr) {
   LLVMValueRef by, within = shift_in_range(b, a, args[1], &by);
   if (dtype_is_signed(a->operand)) return LLVMBuildAShr(b->builder, args[0], by, "");
-  return LLVMBuildSelect(b->builder, within, LLVMBuildLShr(b->builder, args[0], by, ""), LLVMConstNull(LLVMTypeOf(by)), "");
+  return LLVMBuildSelect(b->builder, within, LLVMBuildLShr(b->builder, args[0], by, ""), LLVMConstNull(LLVMTypeOf(by)),
+                         "");
 }
 
 NATIVE(native_select) {
@@ -213,16 +221,20 @@ NATIVE(native_same) {
 }
 
 static native_rule *const natives[OP_COUNT] = {
-    [OP_ADD] = native_add,     [OP_SUB] = native_sub,       [OP_MUL] = native_mul,   [OP_DIV] = native_div,
-    [OP_NEG] = native_neg,     [OP_ABS] = native_abs,       [OP_MAX] = native_max,   [OP_MIN] = native_min,
-    [OP_FLOOR_DIV] = native_floor_div, [OP_MOD] = native_mod, [OP_FLOOR] = native_floor, [OP_SQRT] = native_sqrt,
-    [OP_LT] = native_lt,       [OP_LE] = native_le,         [OP_EQ] = native_eq,     [OP_AND] = native_and,
-    [OP_OR] = native_or,       [OP_XOR] = native_xor,       [OP_SHL] = native_shl,   [OP_SHR] = native_shr,
-    [OP_SELECT] = native_select, [OP_CAST] = native_cast,   [OP_BITCAST] = native_bitcast, [OP_STOP_GRAD] = native_same,
+    [OP_ADD] = native_add,   [OP_SUB] = native_sub,         [OP_MUL] = native_mul,
+    [OP_DIV] = native_div,   [OP_NEG] = native_neg,         [OP_ABS] = native_abs,
+    [OP_MAX] = native_max,   [OP_MIN] = native_min,         [OP_FLOOR_DIV] = native_floor_div,
+    [OP_MOD] = native_mod,   [OP_FLOOR] = native_floor,     [OP_SQRT] = native_sqrt,
+    [OP_LT] = native_lt,     [OP_LE] = native_le,           [OP_EQ] = native_eq,
+    [OP_AND] = native_and,   [OP_OR] = native_or,           [OP_XOR] = native_xor,
+    [OP_SHL] = native_shl,   [OP_SHR] = native_shr,         [OP_SELECT] = native_select,
+    [OP_CAST] = native_cast, [OP_BITCAST] = native_bitcast, [OP_STOP_GRAD] = native_same,
 };
 
 /* Ops whose results are bf16 values again without rounding: they only choose or convert. */
-static bool rounds(op_id op) { return op != OP_CAST && op != OP_SELECT && op != OP_BITCAST && op_table[op].rule != RULE_COMPARE; }
+static bool rounds(op_id op) {
+  return op != OP_CAST && op != OP_SELECT && op != OP_BITCAST && op_table[op].rule != RULE_COMPARE;
+}
 
 LLVMValueRef value_apply(const value_builder *b, op_id op, dtype operand, dtype result, uint32_t lanes,
                          const LLVMValueRef *args) {

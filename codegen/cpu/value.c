@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-enum { MAX_LANES = 256 };
-
 static LLVMTypeRef widen(LLVMTypeRef element, uint32_t lanes) {
   return lanes > 1 ? LLVMVectorType(element, lanes) : element;
 }
@@ -105,8 +103,9 @@ static LLVMValueRef narrow_to_odd(const value_builder *b, uint32_t lanes, LLVMVa
   LLVMValueRef inexact = LLVMBuildFCmp(at, LLVMRealONE, back, v, "");
   LLVMValueRef above = LLVMBuildFCmp(at, LLVMRealOGT, value_intrinsic(b, "llvm.fabs", &f64, 1, &back, 1),
                                      value_intrinsic(b, "llvm.fabs", &f64, 1, &v, 1), "");
-  LLVMValueRef infinite = LLVMBuildFCmp(at, LLVMRealOEQ, value_intrinsic(b, "llvm.fabs", &f32, 1, &narrow, 1),
-                                        constant_splat(LLVMConstReal(LLVMFloatTypeInContext(b->context), __builtin_inf()), lanes), "");
+  LLVMValueRef infinite =
+      LLVMBuildFCmp(at, LLVMRealOEQ, value_intrinsic(b, "llvm.fabs", &f32, 1, &narrow, 1),
+                    constant_splat(LLVMConstReal(LLVMFloatTypeInContext(b->context), __builtin_inf()), lanes), "");
   LLVMValueRef bits = LLVMBuildBitCast(at, narrow, i32, "");
   LLVMValueRef toward_zero = LLVMBuildSub(at, bits, LLVMBuildZExt(at, above, i32, ""), "");
   LLVMValueRef odd = LLVMBuildOr(at, toward_zero, splat_bits(b, lanes, 1), "");
@@ -117,11 +116,11 @@ static LLVMValueRef narrow_to_odd(const value_builder *b, uint32_t lanes, LLVMVa
 /* -- memory ---------------------------------------------------------------------------------------------- */
 
 LLVMValueRef value_from_memory(const value_builder *b, dtype t, uint32_t lanes, LLVMValueRef stored) {
-  if (t == DTYPE_BOOL)
-    return LLVMBuildICmp(b->builder, LLVMIntNE, stored, LLVMConstNull(LLVMTypeOf(stored)), "");
+  if (t == DTYPE_BOOL) return LLVMBuildICmp(b->builder, LLVMIntNE, stored, LLVMConstNull(LLVMTypeOf(stored)), "");
   if (t != DTYPE_BF16) return stored;
   LLVMTypeRef i32 = widen(LLVMInt32TypeInContext(b->context), lanes);
-  LLVMValueRef high = LLVMBuildShl(b->builder, LLVMBuildZExt(b->builder, stored, i32, ""), splat_bits(b, lanes, 16), "");
+  LLVMValueRef high =
+      LLVMBuildShl(b->builder, LLVMBuildZExt(b->builder, stored, i32, ""), splat_bits(b, lanes, 16), "");
   return LLVMBuildBitCast(b->builder, high, value_register_type(b, DTYPE_F32, lanes), "");
 }
 
@@ -140,14 +139,16 @@ static LLVMValueRef cast_real_to_real(const value_builder *b, dtype from, dtype 
   LLVMTypeRef type = value_register_type(b, to, lanes);
   if (to == DTYPE_F64) return LLVMBuildFPExt(b->builder, v, type, "");
   if (from != DTYPE_F64) return value_round(b, to, lanes, v);
-  return to == DTYPE_BF16 ? value_round(b, to, lanes, narrow_to_odd(b, lanes, v)) : LLVMBuildFPTrunc(b->builder, v, type, "");
+  return to == DTYPE_BF16 ? value_round(b, to, lanes, narrow_to_odd(b, lanes, v))
+                          : LLVMBuildFPTrunc(b->builder, v, type, "");
 }
 
 /* By way of double, which holds all but i64 exactly: the meaning of `cast` rounds i64 there too. */
 static LLVMValueRef cast_integer_to_real(const value_builder *b, dtype from, dtype to, uint32_t lanes, LLVMValueRef v) {
   bool direct = to == DTYPE_F64 || (to == DTYPE_F32 && from != DTYPE_I64);
   LLVMTypeRef type = value_register_type(b, direct ? to : DTYPE_F64, lanes);
-  LLVMValueRef real = dtype_is_signed(from) ? LLVMBuildSIToFP(b->builder, v, type, "") : LLVMBuildUIToFP(b->builder, v, type, "");
+  LLVMValueRef real =
+      dtype_is_signed(from) ? LLVMBuildSIToFP(b->builder, v, type, "") : LLVMBuildUIToFP(b->builder, v, type, "");
   return direct ? real : cast_real_to_real(b, DTYPE_F64, to, lanes, real);
 }
 

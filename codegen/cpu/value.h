@@ -7,6 +7,8 @@
 
 #include "ir/op.h"
 
+enum { MAX_LANES = 256 };
+
 typedef struct {
   LLVMContextRef context;
   LLVMModuleRef module;

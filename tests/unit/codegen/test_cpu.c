@@ -20,9 +20,11 @@ static uint64_t next_random(uint64_t *state) { /* xorshift64* (Vigna, 2016) */
 }
 
 static scalar random_scalar(dtype t, uint64_t *state) {
-  static const double reals[] = {0,    -0.0, 1,     -1,    0.5,    -0.5, 2.5,   -2.5,      3,     255,   256.5, -128, 1e-40,
-                                 3e9,  -3e9, 1e19,  -1e19, 2e38,   1e30, 1e-30, INFINITY,  -INFINITY, NAN, 1e300, -7,  0.1};
-  static const int64_t integers[] = {0, 1, -1, 2, -2, 7, -7, 8, 100, 127, 128, 255, 256, INT32_MAX, INT32_MIN, UINT32_MAX, INT64_MAX, INT64_MIN};
+  static const double reals[] = {0,    -0.0,  1,        -1,        0.5, -0.5,  2.5,  -2.5,  3,
+                                 255,  256.5, -128,     1e-40,     3e9, -3e9,  1e19, -1e19, 2e38,
+                                 1e30, 1e-30, INFINITY, -INFINITY, NAN, 1e300, -7,   0.1};
+  static const int64_t integers[] = {0,   1,   -1,  2,   -2,        7,         -7,         8,         100,
+                                     127, 128, 255, 256, INT32_MAX, INT32_MIN, UINT32_MAX, INT64_MAX, INT64_MIN};
   uint64_t r = next_random(state);
   bool special = (r & 3) == 0;
   r = next_random(state) >> 8;
@@ -49,20 +51,31 @@ static bench make_bench(arena *a, const char *name) {
 }
 
 static uint32_t add_buffer(bench *b, const char *name, dtype t, int64_t elements, bool written) {
-  uint32_t i = loops_add_buffer(b->loops, (loops_buffer){.name = name, .type = t, .elements = elements, .written = written});
+  uint32_t i =
+      loops_add_buffer(b->loops, (loops_buffer){.name = name, .type = t, .elements = elements, .written = written});
   b->buffers[i] = arena_alloc(b->arena, (size_t)elements * dtype_bytes(t));
   for (int64_t e = 0; e < elements; e++) element_store(t, b->buffers[i], e, random_scalar(t, &b->random));
   return i;
 }
 
-static const loops_expr *load_at(bench *b, uint32_t buffer, const loops_expr *offset, uint32_t lanes, uint32_t active, int64_t stride) {
-  return loops_node(b->loops, (loops_expr){.kind = LOOPS_LOAD, .type = b->loops->buffers[buffer].type, .lanes = lanes, .active = active,
-                                           .number = buffer, .stride = stride, .n_args = 1, .args = (const loops_expr *[]){offset}});
+static const loops_expr *load_at(bench *b, uint32_t buffer, const loops_expr *offset, uint32_t lanes, uint32_t active,
+                                 int64_t stride) {
+  return loops_node(b->loops, (loops_expr){.kind = LOOPS_LOAD,
+                                           .type = b->loops->buffers[buffer].type,
+                                           .lanes = lanes,
+                                           .active = active,
+                                           .number = buffer,
+                                           .stride = stride,
+                                           .n_args = 1,
+                                           .args = (const loops_expr *[]){offset}});
 }
 
-static void store_at(bench *b, uint32_t buffer, const loops_expr *offset, const loops_expr *v, uint32_t active, int64_t stride) {
-  loops_append(b->loops, &b->loops->body, (statement){.kind = STATEMENT_STORE, .number = buffer, .value = v, .offset = offset,
-                                                      .active = active, .stride = stride});
+static void store_at(bench *b, uint32_t buffer, const loops_expr *offset, const loops_expr *v, uint32_t active,
+                     int64_t stride) {
+  loops_append(
+      b->loops, &b->loops->body,
+      (statement){
+          .kind = STATEMENT_STORE, .number = buffer, .value = v, .offset = offset, .active = active, .stride = stride});
 }
 
 /* The iteration's own lanes. */
@@ -84,8 +97,8 @@ static void compare(const bench *b, void *const *found, void *const *expected) {
       if (!same_element(buffer->type, found[i], expected[i], e)) {
         scalar f = element_load(buffer->type, found[i], e), x = element_load(buffer->type, expected[i], e);
         bool real = dtype_is_real(buffer->type);
-        fail_msg("%s, %s of %u lanes, element %lld: found %.17g, expected %.17g", b->loops->name, buffer->name, b->lanes,
-                 (long long)e, real ? f.real : (double)f.integer, real ? x.real : (double)x.integer);
+        fail_msg("%s, %s of %u lanes, element %lld: found %.17g, expected %.17g", b->loops->name, buffer->name,
+                 b->lanes, (long long)e, real ? f.real : (double)f.integer, real ? x.real : (double)x.integer);
       }
   }
 }
@@ -97,7 +110,8 @@ static void check(bench *b, bool checked) {
   compile_options options = {.threads = 1, .checked = checked};
   executable *e = executable_compile_cpu(plan_of(b->arena, each, 1), &options, NULL, &error);
   if (!e) fail_msg("%s: %s", b->loops->name, error);
-  void **found = copy_buffers(b->arena, b->loops, b->buffers), **expected = copy_buffers(b->arena, b->loops, b->buffers);
+  void **found = copy_buffers(b->arena, b->loops, b->buffers),
+       **expected = copy_buffers(b->arena, b->loops, b->buffers);
   uint32_t n;
   const executable_launch *launch = executable_launches(e, &n);
   assert_int_equal(n, 1);
@@ -112,8 +126,9 @@ static void check(bench *b, bool checked) {
 }
 
 static const uint32_t lane_counts[] = {1, 2, 4, 8, 16, 32};
-#define FOR_EACH_LANES(lanes) \
-  for (uint32_t which = 0, lanes; which < sizeof lane_counts / sizeof *lane_counts && (lanes = lane_counts[which]); which++)
+#define FOR_EACH_LANES(lanes)                                                                                          \
+  for (uint32_t which = 0, lanes; which < sizeof lane_counts / sizeof *lane_counts && (lanes = lane_counts[which]);    \
+       which++)
 
 /* -- elementwise ops ------------------------------------------------------------------------------------- */
 
@@ -124,9 +139,11 @@ typedef struct {
 static operands add_operands(bench *b) {
   operands o;
   for (dtype t = 0; t < DTYPE_COUNT; t++) {
-    for (int i = 0; i < 3; i++) o.any[t][i] = add_buffer(b, arena_printf(b->arena, "%s_%c", dtype_name(t), "xyz"[i]), t, ELEMENTS, false);
+    for (int i = 0; i < 3; i++)
+      o.any[t][i] = add_buffer(b, arena_printf(b->arena, "%s_%c", dtype_name(t), "xyz"[i]), t, ELEMENTS, false);
     o.shift[t] = add_buffer(b, arena_printf(b->arena, "%s_shift", dtype_name(t)), t, ELEMENTS, false);
-    for (int64_t i = 0, width = t == DTYPE_BOOL ? 1 : 8 * (int64_t)dtype_bytes(t); i < ELEMENTS && !dtype_is_real(t); i++)
+    for (int64_t i = 0, width = t == DTYPE_BOOL ? 1 : 8 * (int64_t)dtype_bytes(t); i < ELEMENTS && !dtype_is_real(t);
+         i++)
       element_store(t, b->buffers[o.shift[t]], i, (scalar){.integer = i * 5 % width});
   }
   return o;
@@ -187,7 +204,9 @@ static void division_by_constants(void **state) {
       for (int modulo = 0; modulo < 2; modulo++) {
         const loops_expr *args[] = {load_at(&b, x, here(&b), b.lanes, b.lanes, 1),
                                     loops_constant(b.loops, t, 1, (scalar){.integer = divisors[i]})};
-        uint32_t out = add_buffer(&b, arena_printf(a, "%s %s %d", dtype_name(t), modulo ? "mod" : "div", (int)divisors[i]), t, ELEMENTS, true);
+        uint32_t out =
+            add_buffer(&b, arena_printf(a, "%s %s %d", dtype_name(t), modulo ? "mod" : "div", (int)divisors[i]), t,
+                       ELEMENTS, true);
         store_at(&b, out, here(&b), loops_apply(b.loops, modulo ? OP_MOD : OP_FLOOR_DIV, t, args, 2), b.lanes, 1);
       }
   }
@@ -206,7 +225,8 @@ static void fused_multiplication_rounds_once(void **state) {
     for (dtype t = DTYPE_BF16; t <= DTYPE_F64; t++) {
       const loops_expr *args[3];
       for (int i = 0; i < 3; i++) args[i] = load_at(&b, o.any[t][i], here(&b), lanes, lanes, 1);
-      const loops_expr *v = loops_node(b.loops, (loops_expr){.kind = LOOPS_FMA, .type = t, .lanes = lanes, .n_args = 3, .args = args});
+      const loops_expr *v =
+          loops_node(b.loops, (loops_expr){.kind = LOOPS_FMA, .type = t, .lanes = lanes, .n_args = 3, .args = args});
       store_at(&b, add_buffer(&b, dtype_name(t), t, ELEMENTS, true), here(&b), v, lanes, 1);
     }
     check(&b, false);
@@ -226,8 +246,12 @@ static void scalar_library_calls(void **state) {
     for (size_t i = 0; i < sizeof called / sizeof *called; i++) {
       const loops_expr *args[] = {load_at(&b, o.any[DTYPE_F64][0], here(&b), lanes, lanes, 1),
                                   load_at(&b, o.any[DTYPE_F64][1], here(&b), lanes, lanes, 1)};
-      const loops_expr *v = loops_node(b.loops, (loops_expr){.kind = LOOPS_CALL, .op = called[i], .type = DTYPE_F64, .lanes = lanes,
-                                                             .n_args = (uint32_t)op_table[called[i]].arity, .args = args});
+      const loops_expr *v = loops_node(b.loops, (loops_expr){.kind = LOOPS_CALL,
+                                                             .op = called[i],
+                                                             .type = DTYPE_F64,
+                                                             .lanes = lanes,
+                                                             .n_args = (uint32_t)op_table[called[i]].arity,
+                                                             .args = args});
       store_at(&b, add_buffer(&b, op_table[called[i]].name, DTYPE_F64, ELEMENTS, true), here(&b), v, lanes, 1);
     }
     check(&b, false);
@@ -245,13 +269,20 @@ static void add_accesses(bench *b, dtype t) {
   uint32_t index = add_buffer(b, "index", DTYPE_I64, 2 * b->lanes, false);
   uint32_t y = add_buffer(b, arena_printf(b->arena, "%s out", dtype_name(t)), t, 2 * of_iteration, true);
   for (int64_t i = 0; i < 2 * b->lanes; i++)
-    element_store(DTYPE_I64, b->buffers[index], i, (scalar){.integer = (int64_t)(next_random(&b->random) % (uint64_t)reach)});
+    element_store(DTYPE_I64, b->buffers[index], i,
+                  (scalar){.integer = (int64_t)(next_random(&b->random) % (uint64_t)reach)});
   const loops_expr *iteration = loops_variable(b->loops, 0);
   for (uint32_t active = 1; active <= b->lanes; active++) {
     const loops_expr *at = load_at(b, index, here(b), b->lanes, b->lanes, 1);
-    const loops_expr *gathered = loops_node(b->loops, (loops_expr){.kind = LOOPS_GATHER, .type = t, .lanes = b->lanes, .active = active,
-                                                                   .number = x, .n_args = 1, .args = (const loops_expr *[]){at}});
-    const loops_expr *values[] = {load_at(b, x, iteration, b->lanes, active, 1), load_at(b, x, iteration, b->lanes, active, STRIDE),
+    const loops_expr *gathered = loops_node(b->loops, (loops_expr){.kind = LOOPS_GATHER,
+                                                                   .type = t,
+                                                                   .lanes = b->lanes,
+                                                                   .active = active,
+                                                                   .number = x,
+                                                                   .n_args = 1,
+                                                                   .args = (const loops_expr *[]){at}});
+    const loops_expr *values[] = {load_at(b, x, iteration, b->lanes, active, 1),
+                                  load_at(b, x, iteration, b->lanes, active, STRIDE),
                                   load_at(b, x, iteration, b->lanes, active, 2), gathered};
     for (int i = 0; i < 4; i++) {
       const loops_expr *begin[] = {iteration, loops_integer(b->loops, of_iteration)};
@@ -266,8 +297,7 @@ static void add_accesses(bench *b, dtype t) {
 
 static void accesses_touch_active_lanes_only(void **state) {
   (void)state;
-  for (int checked = 0; checked < 2; checked++)
-    FOR_EACH_LANES(lanes) {
+  for (int checked = 0; checked < 2; checked++) FOR_EACH_LANES(lanes) {
       if (lanes > 16) break;
       arena *a = arena_new();
       bench b = make_bench(a, "access");
@@ -288,9 +318,14 @@ static void splats_and_ramps(void **state) {
     b.lanes = lanes;
     b.loops->iterations = 4;
     uint32_t x = add_buffer(&b, "x", DTYPE_F32, 4, false);
-    uint32_t spread = add_buffer(&b, "spread", DTYPE_F32, 4 * lanes, true), ramp = add_buffer(&b, "ramp", DTYPE_I64, 4 * lanes, true);
+    uint32_t spread = add_buffer(&b, "spread", DTYPE_F32, 4 * lanes, true),
+             ramp = add_buffer(&b, "ramp", DTYPE_I64, 4 * lanes, true);
     const loops_expr *iteration = loops_variable(b.loops, 0);
-    const loops_expr *v = loops_node(b.loops, (loops_expr){.kind = LOOPS_RAMP, .type = DTYPE_I64, .lanes = lanes, .stride = -5, .n_args = 1,
+    const loops_expr *v = loops_node(b.loops, (loops_expr){.kind = LOOPS_RAMP,
+                                                           .type = DTYPE_I64,
+                                                           .lanes = lanes,
+                                                           .stride = -5,
+                                                           .n_args = 1,
                                                            .args = (const loops_expr *[]){iteration}});
     store_at(&b, spread, here(&b), loops_splat(b.loops, load_at(&b, x, iteration, 1, 1, 1), lanes), lanes, 1);
     store_at(&b, ramp, here(&b), v, lanes, 1);
@@ -312,9 +347,15 @@ static void reductions_fold_halves(void **state) {
       for (int i = 0; i < 3; i++)
         for (uint32_t active = 1; active <= lanes; active += 1 + active / 4) {
           const loops_expr *v = load_at(&b, o.any[t][i], here(&b), lanes, lanes, 1);
-          const loops_expr *r = loops_node(b.loops, (loops_expr){.kind = LOOPS_REDUCE, .op = folds[i], .type = t, .lanes = 1, .active = active,
-                                                                 .n_args = 1, .args = &v});
-          uint32_t out = add_buffer(&b, arena_printf(a, "%s %s %u", op_table[folds[i]].name, dtype_name(t), active), t, ELEMENTS, true);
+          const loops_expr *r = loops_node(b.loops, (loops_expr){.kind = LOOPS_REDUCE,
+                                                                 .op = folds[i],
+                                                                 .type = t,
+                                                                 .lanes = 1,
+                                                                 .active = active,
+                                                                 .n_args = 1,
+                                                                 .args = &v});
+          uint32_t out = add_buffer(&b, arena_printf(a, "%s %s %u", op_table[folds[i]].name, dtype_name(t), active), t,
+                                    ELEMENTS, true);
           store_at(&b, out, loops_variable(b.loops, 0), r, 1, 1);
         }
     check(&b, false);
@@ -325,7 +366,10 @@ static void reductions_fold_halves(void **state) {
 /* -- control --------------------------------------------------------------------------------------------- */
 
 static statement *add_for(bench *b, block *to, uint32_t index, int64_t begin, const loops_expr *end, int64_t step) {
-  return loops_append(b->loops, to, (statement){.kind = STATEMENT_FOR, .number = index, .begin = loops_integer(b->loops, begin), .end = end, .step = step});
+  return loops_append(
+      b->loops, to,
+      (statement){
+          .kind = STATEMENT_FOR, .number = index, .begin = loops_integer(b->loops, begin), .end = end, .step = step});
 }
 
 static void set(bench *b, block *to, uint32_t number, const loops_expr *v) {
@@ -346,18 +390,27 @@ static void loops_registers_tests_and_local_buffers(void **state) {
     loops *l = b.loops;
     l->iterations = 7;
     uint32_t x = add_buffer(&b, "x", DTYPE_F32, 64, false), y = add_buffer(&b, "y", DTYPE_F32, 7, true);
-    uint32_t local = loops_add_buffer(l, (loops_buffer){.name = "kept", .type = DTYPE_F32, .elements = 64, .place = PLACE_LOCAL, .written = true});
+    uint32_t local = loops_add_buffer(
+        l, (loops_buffer){.name = "kept", .type = DTYPE_F32, .elements = 64, .place = PLACE_LOCAL, .written = true});
     l->n_arguments = 2;
-    uint32_t i = loops_add_register(l, DTYPE_I64, 1), j = loops_add_register(l, DTYPE_I64, 1), sum = loops_add_register(l, DTYPE_F32, 1);
+    uint32_t i = loops_add_register(l, DTYPE_I64, 1), j = loops_add_register(l, DTYPE_I64, 1),
+             sum = loops_add_register(l, DTYPE_F32, 1);
     const loops_expr *iteration = loops_variable(l, 0), *at_i = loops_variable(l, i), *at_j = loops_variable(l, j);
     for (int64_t e = 0; e < 64; e++) element_store(DTYPE_F32, b.buffers[x], e, (scalar){.real = (double)(e * e % 17)});
     set(&b, &l->body, sum, loops_constant(l, DTYPE_F32, 1, (scalar){.real = 0}));
     statement *fill = add_for(&b, &l->body, i, 0, loops_integer(l, 64), 3);
-    loops_append(l, &fill->body, (statement){.kind = STATEMENT_STORE, .number = local, .offset = at_i, .active = 1, .stride = 1,
-                                             .value = load_at(&b, x, at_i, 1, 1, 1)});
+    loops_append(l, &fill->body,
+                 (statement){.kind = STATEMENT_STORE,
+                             .number = local,
+                             .offset = at_i,
+                             .active = 1,
+                             .stride = 1,
+                             .value = load_at(&b, x, at_i, 1, 1, 1)});
     statement *outer = add_for(&b, &l->body, i, 1, iteration, 2), *inner = add_for(&b, &outer->body, j, 0, at_i, 1);
-    statement *test = loops_append(l, &inner->body, (statement){.kind = STATEMENT_IF,
-                                                                .value = apply_two(&b, OP_LT, at_j, apply_two(&b, OP_SUB, iteration, loops_integer(l, 3)))});
+    statement *test = loops_append(
+        l, &inner->body,
+        (statement){.kind = STATEMENT_IF,
+                    .value = apply_two(&b, OP_LT, at_j, apply_two(&b, OP_SUB, iteration, loops_integer(l, 3)))});
     const loops_expr *kept = load_at(&b, local, apply_two(&b, OP_MUL, at_j, loops_integer(l, 9)), 1, 1, 1);
     set(&b, &test->body, sum, apply_two(&b, OP_ADD, loops_variable(l, sum), kept));
     store_at(&b, y, iteration, loops_variable(l, sum), 1, 1);

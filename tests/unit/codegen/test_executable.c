@@ -12,12 +12,19 @@
 #include "tests/unit/codegen/launch.h"
 
 static const loops_expr *load(loops *l, uint32_t buffer, const loops_expr *offset) {
-  return loops_node(l, (loops_expr){.kind = LOOPS_LOAD, .type = DTYPE_F32, .lanes = 1, .number = buffer, .stride = 1, .n_args = 1,
+  return loops_node(l, (loops_expr){.kind = LOOPS_LOAD,
+                                    .type = DTYPE_F32,
+                                    .lanes = 1,
+                                    .number = buffer,
+                                    .stride = 1,
+                                    .n_args = 1,
                                     .args = (const loops_expr *[]){offset}});
 }
 
 static void store(loops *l, block *to, uint32_t buffer, const loops_expr *offset, const loops_expr *v) {
-  loops_append(l, to, (statement){.kind = STATEMENT_STORE, .number = buffer, .value = v, .offset = offset, .active = 1, .stride = 1});
+  loops_append(
+      l, to,
+      (statement){.kind = STATEMENT_STORE, .number = buffer, .value = v, .offset = offset, .active = 1, .stride = 1});
 }
 
 static const loops_expr *plus(loops *l, const loops_expr *x, double by) {
@@ -64,8 +71,10 @@ static float count_up(plan *p, bool together) {
 static const loops *counting_loops(arena *a) {
   loops *l = new_loops(a, "count", 16);
   uint32_t i = loops_add_register(l, DTYPE_I64, 1);
-  statement *repeat = loops_append(l, &l->body, (statement){.kind = STATEMENT_FOR, .number = i, .begin = loops_integer(l, 0),
-                                                            .end = loops_integer(l, 8), .step = 1});
+  statement *repeat = loops_append(
+      l, &l->body,
+      (statement){
+          .kind = STATEMENT_FOR, .number = i, .begin = loops_integer(l, 0), .end = loops_integer(l, 8), .step = 1});
   store(l, &repeat->body, 1, loops_integer(l, 0), plus(l, load(l, 0, loops_integer(l, 0)), 1));
   return l;
 }
@@ -83,8 +92,10 @@ static void memory_that_the_plan_shares_is_read_again(void **state) {
   assert_float_equal(count_up(p, true), 18, 0);
   /* Temporaries whose places overlap share memory too. */
   p->launches[0].buffers[1] = 1;
-  for (int i = 0; i < 2; i++) p->buffers[i] = (plan_buffer){.storage = STORAGE_TEMPORARY, .alias = -1, .bytes = 64, .offset = 32 * i};
+  for (int i = 0; i < 2; i++)
+    p->buffers[i] = (plan_buffer){.storage = STORAGE_TEMPORARY, .alias = -1, .bytes = 64, .offset = 32 * i};
   assert_float_equal(count_up(p, true), 18, 0);
+  arena_free(a);
 }
 
 static void sharing_makes_other_code(void **state) {
@@ -108,7 +119,8 @@ enum { KERNELS = 12 };
 /* KERNELS different sums, each launched twice: by another name, from another copy of the loops. */
 static plan *many_kernels(arena *a) {
   const loops **each = ARENA_ARRAY(a, const loops *, 2 * KERNELS);
-  for (int i = 0; i < 2 * KERNELS; i++) each[i] = shifted_sum(a, i < KERNELS ? "first" : "second", 16, 15, 1, i % KERNELS);
+  for (int i = 0; i < 2 * KERNELS; i++)
+    each[i] = shifted_sum(a, i < KERNELS ? "first" : "second", 16, 15, 1, i % KERNELS);
   return plan_of(a, each, 2 * KERNELS);
 }
 
@@ -141,6 +153,16 @@ static void equal_loops_are_compiled_once(void **state) {
   }
 }
 
+/* A violation names its kernel, so kernels of different names are different code. */
+static void checked_kernels_keep_their_names(void **state) {
+  (void)state;
+  arena *a = arena_new();
+  compile_report report;
+  executable_free(compile(many_kernels(a), &(compile_options){.threads = 2, .checked = true}, &report));
+  assert_int_equal(report.kernels, 2 * KERNELS);
+  arena_free(a);
+}
+
 static void chunks_come_from_the_schedule(void **state) {
   (void)state;
   static const int64_t asked[] = {0, 4, 100}, given[] = {15, 4, 15};
@@ -162,7 +184,8 @@ static void chunks_come_from_the_schedule(void **state) {
 static compile_report compile_many(const char *cache_directory) {
   arena *a = arena_new();
   compile_report report;
-  executable *e = compile(many_kernels(a), &(compile_options){.cache_directory = cache_directory, .threads = 2}, &report);
+  executable *e =
+      compile(many_kernels(a), &(compile_options){.cache_directory = cache_directory, .threads = 2}, &report);
   check_many(e);
   executable_free(e);
   arena_free(a);
@@ -206,9 +229,11 @@ static void checked_code_is_cached_apart(void **state) {
   for (int round = 0; round < 2; round++)
     for (int checked = 0; checked < 2; checked++) {
       arena *a = arena_new();
-      const loops *each[] = {shifted_sum(a, "sum", 16, 15, 1, 1)};
+      const loops *each[] = {shifted_sum(a, "kernel", 16, 15, 1, 1)};
       compile_report report;
-      executable_free(compile(plan_of(a, each, 1), &(compile_options){.cache_directory = directory, .threads = 1, .checked = checked}, &report));
+      executable_free(compile(plan_of(a, each, 1),
+                              &(compile_options){.cache_directory = directory, .threads = 1, .checked = checked},
+                              &report));
       assert_int_equal(report.compiled, !round);
       arena_free(a);
     }
@@ -270,13 +295,16 @@ static void what_cannot_be_compiled_is_refused(void **state) {
   store(l, &l->body, 1, zero, loops_apply(l, OP_EXP, DTYPE_F32, args, 1));
   assert_refused(a, l, "unexpanded: `exp` is not a native operation");
   l = new_loops(a, "large", 4);
-  loops_add_buffer(l, (loops_buffer){.name = "kept", .type = DTYPE_F32, .elements = 1 << 20, .place = PLACE_LOCAL, .written = true});
+  loops_add_buffer(
+      l, (loops_buffer){.name = "kept", .type = DTYPE_F32, .elements = 1 << 20, .place = PLACE_LOCAL, .written = true});
   l->n_arguments = 2;
   assert_refused(a, l, "do not fit on a stack");
   l = new_loops(a, "no_such_function", 4);
   args[0] = load(l, 0, loops_integer(l, 0));
-  store(l, &l->body, 1, loops_integer(l, 0), loops_node(l, (loops_expr){.kind = LOOPS_CALL, .op = OP_GATHER, .type = DTYPE_F32, .lanes = 1,
-                                                                        .n_args = 1, .args = args}));
+  store(l, &l->body, 1, loops_integer(l, 0),
+        loops_node(l,
+                   (loops_expr){
+                       .kind = LOOPS_CALL, .op = OP_GATHER, .type = DTYPE_F32, .lanes = 1, .n_args = 1, .args = args}));
   assert_refused(a, l, "scalar_gather");
   arena_free(a);
 }
@@ -297,6 +325,7 @@ int main(void) {
       cmocka_unit_test(memory_that_the_plan_shares_is_read_again),
       cmocka_unit_test(sharing_makes_other_code),
       cmocka_unit_test(equal_loops_are_compiled_once),
+      cmocka_unit_test(checked_kernels_keep_their_names),
       cmocka_unit_test(chunks_come_from_the_schedule),
       cmocka_unit_test(the_cache_spares_compiling),
       cmocka_unit_test(checked_code_is_cached_apart),

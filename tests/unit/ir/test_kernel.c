@@ -201,7 +201,9 @@ static const struct {
     {"kernel k { " MAP "s[i] : f32 = x[i + j] -> y[i] }", "does not have"},
     {"kernel k { " MAP "s[i] : f32 = x[i] -> y[j] }", "not free"},
     {"kernel k { " MAP "s[i] : f32 = x[i] -> y[i / 2] }", "not proven to be disjoint"},
-    {"kernel k { in x : f32[4] out y : f32[8] axes i:4 s[i] : f32 = x[i] -> y[i] }", "4 elements of y are written, of 8"},
+    {"kernel k { in x : f32[4] out y : f32[4] axes i:2 j:2 s[i,j] : f32 = x[i] -> y[i + j] }", "disjoint"},
+    {"kernel k { in x : f32[4] out y : f32[8] axes i:4 s[i] : f32 = x[i] -> y[i] }",
+     "4 elements of y are written, of 8"},
     {"kernel k { " MAP "s[i] : f32 = x[i] -> y[i] t[j] : f32 = x[j] -> y[j] }", "8 elements"},
     {"kernel k { " MAP "s[i] : f32 = x[i] -> x[i] }", "is an input"},
     {"kernel k { " MAP "s[i] : f32 = x[i] -> y[i] t[j] : f32 = s }", "without having its axes"},
@@ -253,10 +255,14 @@ static void damaged_texts_do_no_harm(void **state) {
 static void writes_through_reshapes_are_proven(void **state) {
   (void)state;
   arena *a = arena_new();
-  parse(a, "kernel k { in x : f32[2000000] out y : f32[1000,2000] axes m:2000000 "
-           "s[m] : f32 = x[m] -> y[m % 1000, m / 1000] }", NULL);
-  parse(a, "kernel k { in x : f32[30] out y : f32[5,3,2] axes m:30 "
-           "s[m] : f32 = x[m] -> y[m / 2 % 5, m / 10, m % 2] }", NULL);
+  parse(a,
+        "kernel k { in x : f32[2000000] out y : f32[1000,2000] axes m:2000000 "
+        "s[m] : f32 = x[m] -> y[m % 1000, m / 1000] }",
+        NULL);
+  parse(a,
+        "kernel k { in x : f32[30] out y : f32[5,3,2] axes m:30 "
+        "s[m] : f32 = x[m] -> y[m / 2 % 5, m / 10, m % 2] }",
+        NULL);
   arena_free(a);
 }
 

@@ -77,11 +77,11 @@ static void add_numbers(void *context, int64_t begin, int64_t end) {
 static void late_workers_disturb_no_later_job(void **state) {
   (void)state;
   thread_pool *p = thread_pool_new(3);
-  for (int64_t job = 0; job < 20000; job++) {
-    int64_t n = 1 + job * 7 % 23;
+  for (int64_t job = 0; job < 200000; job++) {
+    int64_t n = 20 + job * 7 % 23;
     numbered_job *j = calloc(1, sizeof *j); /* freed at once: whoever comes late would touch freed memory */
     j->job = job;
-    thread_pool_run(p, add_numbers, j, n, 2 + job % 9);
+    thread_pool_run(p, add_numbers, j, n, job % 2 ? 2 : 20);
     assert_int_equal(atomic_load(&j->sum), n * (n - 1) / 2 + n * job);
     free(j);
   }
@@ -145,9 +145,9 @@ static void the_machine_decides_for_zero_threads(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_index_is_visited_once),     cmocka_unit_test(an_empty_job_runs_nothing),
-      cmocka_unit_test(late_workers_disturb_no_later_job), cmocka_unit_test(sleeping_workers_wake_up),
-      cmocka_unit_test(pieces_run_at_the_same_time),     cmocka_unit_test(several_callers_share_a_pool),
+      cmocka_unit_test(every_index_is_visited_once),          cmocka_unit_test(an_empty_job_runs_nothing),
+      cmocka_unit_test(late_workers_disturb_no_later_job),    cmocka_unit_test(sleeping_workers_wake_up),
+      cmocka_unit_test(pieces_run_at_the_same_time),          cmocka_unit_test(several_callers_share_a_pool),
       cmocka_unit_test(the_machine_decides_for_zero_threads),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

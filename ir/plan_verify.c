@@ -1,0 +1,173 @@
+/* What makes a plan sound: launches fit their buffers, order, places, and updates in place. */
+#include <stdlib.h>
+
+#include "ir/plan.h"
+
+enum { NEVER = UINT32_MAX };
+
+/* When a buffer is really used. */
+typedef struct {
+  uint32_t written, first, last; /* launches; NEVER: not at all */
+} use;
+
+typedef struct {
+  const plan *p;
+  arena *scratch;
+  use *uses;
+} checker;
+
+#define WRONG(...) return arena_printf(c->scratch, __VA_ARGS__)
+
+static const char *label(const checker *c, uint32_t buffer) {
+  const plan_buffer *b = &c->p->buffers[buffer];
+  return *b->name ? arena_printf(c->scratch, "buffer %u (%s)", buffer, b->name)
+                  : arena_printf(c->scratch, "buffer %u", buffer);
+}
+
+/* -- launches -------------------------------------------------------------------------------------------- */
+
+static bool same_layout(const layout *x, const layout *y, const tensor_type *t) {
+  return layout_equal(x, y) || (layout_is_row_major(x, t) && layout_is_row_major(y, t));
+}
+
+static bool has_content(const plan_buffer *b) {
+  if (b->is_splat || b->literal) return true;
+  return (b->storage == STORAGE_STATE || b->storage == STORAGE_DATA) && b->alias < 0;
+}
+
+static const char *check_argument(checker *c, uint32_t launch, const kernel_buffer *k, uint32_t buffer) {
+  const plan_buffer *b = &c->p->buffers[buffer];
+  use *u = &c->uses[buffer];
+  const char *name = label(c, buffer);
+  if (!type_equal(&k->type, &b->type)) WRONG("launch %u: %s does not have the type of %s", launch, name, k->name);
+  if (!same_layout(&k->layout, &b->layout, &b->type))
+    WRONG("launch %u: %s does not have the layout of %s", launch, name, k->name);
+  if (u->first == NEVER) u->first = launch;
+  u->last = launch;
+  if (k->access == ACCESS_IN) {
+    bool ready = has_content(b) || (u->written != NEVER && u->written < launch);
+    if (!ready) WRONG("launch %u reads %s before it is written", launch, name);
+    return NULL;
+  }
+  if (has_content(b)) WRONG("launch %u writes %s, which has its content from outside", launch, name);
+  if (u->written != NEVER) WRONG("launch %u writes %s a second time", launch, name);
+  u->written = launch;
+  return NULL;
+}
+
+static const char *check_launches(checker *c) {
+  const char *wrong = NULL;
+  for (uint32_t i = 0; i < c->p->n_launches; i++) {
+    const plan_launch *l = &c->p->launches[i];
+    for (uint32_t b = 0; !wrong && b < l->kernel->n_buffers; b++) {
+      if (l->buffers[b] >= c->p->n_buffers) WRONG("launch %u names a buffer that does not exist", i);
+      wrong = check_argument(c, i, &l->kernel->buffers[b], l->buffers[b]);
+    }
+  }
+  for (uint32_t i = 0; !wrong && i < c->p->n_buffers; i++)
+    if (c->p->buffers[i].storage == STORAGE_RESULT && !has_content(&c->p->buffers[i]) && c->uses[i].written == NEVER)
+      WRONG("%s is a result, but nothing writes it", label(c, i));
+  return wrong;
+}
+
+/* -- updates in place --------------------------------------------------------------------------------------- */
+
+static const char *check_alias(checker *c, uint32_t number) {
+  const plan_buffer *b = &c->p->buffers[number];
+  const char *name = label(c, number);
+  if (b->alias == (int32_t)number || (uint32_t)b->alias >= c->p->n_buffers) WRONG("%s has no such alias", name);
+  uint32_t under = (uint32_t)b->alias;
+  const plan_buffer *shared = &c->p->buffers[under];
+  if (shared->alias >= 0) WRONG("%s is the alias of an alias", name);
+  if (shared->storage != STORAGE_STATE && shared->storage != STORAGE_TEMPORARY)
+    WRONG("%s would overwrite what is not the program's own", name);
+  if (shared->is_splat || shared->literal) WRONG("%s would overwrite a constant", name);
+  if (!type_equal(&b->type, &shared->type) ||
+      layout_elements(&b->layout, &b->type) != layout_elements(&shared->layout, &shared->type))
+    WRONG("%s does not have the type of the buffer it overwrites", name);
+  for (uint32_t i = 0; i < number; i++)
+    if (c->p->buffers[i].alias == b->alias) WRONG("%s and buffer %u overwrite the same buffer", name, i);
+  uint32_t at = c->uses[number].written;
+  if (at == NEVER) WRONG("%s is an alias, but nothing writes it", name);
+  if (c->uses[under].last != NEVER && c->uses[under].last > at)
+    WRONG("launch %u uses buffer %u, which %s has overwritten", c->uses[under].last, under, name);
+  if (c->uses[under].last != at) return NULL;
+  const plan_launch *l = &c->p->launches[at];
+  if (!same_layout(&b->layout, &shared->layout, &b->type)) WRONG("%s is updated in place with another layout", name);
+  for (uint32_t r = 0; r < l->kernel->n_buffers; r++)
+    for (uint32_t w = 0; w < l->kernel->n_buffers; w++)
+      if (l->buffers[r] == under && l->buffers[w] == number && !kernel_updates_in_place(l->kernel, r, w, c->scratch))
+        WRONG("launch %u reads buffer %u elsewhere than where it updates it in place", at, under);
+  return NULL;
+}
+
+/* -- places --------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  uint32_t buffer, first, last;
+  int64_t begin, end;
+} place;
+
+static int by_begin(const void *x, const void *y) {
+  const place *a = x, *b = y;
+  return (a->begin > b->begin) - (a->begin < b->begin);
+}
+
+static const char *check_place(checker *c, uint32_t number) {
+  const plan_buffer *b = &c->p->buffers[number];
+  const use *u = &c->uses[number];
+  const char *name = label(c, number);
+  int64_t needed = layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype);
+  if (b->bytes < needed) WRONG("%s has %lld bytes and needs %lld", name, (long long)b->bytes, (long long)needed);
+  if (b->storage != STORAGE_TEMPORARY || b->alias >= 0) return NULL;
+  if (b->offset < 0 || b->offset % 64) WRONG("%s is not at a multiple of 64", name);
+  if (b->bytes > c->p->arena_bytes || b->offset > c->p->arena_bytes - b->bytes)
+    WRONG("%s reaches beyond the arena", name);
+  if (u->first != NEVER && (b->first > u->first || b->last < u->last))
+    WRONG("%s is used outside launches %u to %u, where it lives", name, b->first, b->last);
+  return NULL;
+}
+
+/* Pairs that overlap in memory must not live at the same time. */
+static const char *check_overlaps(checker *c) {
+  const plan *p = c->p;
+  place *places = ARENA_ARRAY(c->scratch, place, p->n_buffers);
+  uint32_t n = 0, *at = ARENA_ARRAY(c->scratch, uint32_t, p->n_buffers);
+  for (uint32_t i = 0; i < p->n_buffers; i++) {
+    const plan_buffer *b = &p->buffers[i];
+    if (b->storage != STORAGE_TEMPORARY || b->alias >= 0 || !b->bytes) continue;
+    at[i] = n + 1;
+    places[n++] = (place){i, b->first, b->last, b->offset, b->offset + b->bytes};
+  }
+  for (uint32_t i = 0; i < p->n_buffers; i++) { /* what overwrites a buffer lives on in its place */
+    const plan_buffer *b = &p->buffers[i];
+    if (b->alias < 0 || !at[b->alias] || c->uses[i].last == NEVER) continue;
+    place *under = &places[at[b->alias] - 1];
+    if (c->uses[i].last > under->last) under->last = c->uses[i].last;
+    if (b->storage != STORAGE_TEMPORARY) under->last = p->n_launches;
+  }
+  qsort(places, n, sizeof *places, by_begin);
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t j = i + 1; j < n && places[j].begin < places[i].end; j++)
+      if (places[i].first <= places[j].last && places[j].first <= places[i].last)
+        WRONG("%s and %s live at the same time and overlap", label(c, places[i].buffer), label(c, places[j].buffer));
+  return NULL;
+}
+
+const char *plan_verify(const plan *p, arena *scratch) {
+  checker checking = {.p = p, .scratch = scratch}, *c = &checking;
+  c->uses = ARENA_ARRAY(scratch, use, p->n_buffers);
+  for (uint32_t i = 0; i < p->n_buffers; i++) c->uses[i] = (use){NEVER, NEVER, NEVER};
+  const char *wrong = NULL;
+  for (uint32_t i = 0; !wrong && i < p->n_launches; i++) {
+    bool seen = false;
+    for (uint32_t j = 0; j < i && !seen; j++) seen = p->launches[j].kernel == p->launches[i].kernel;
+    if (!seen) wrong = kernel_verify(p->launches[i].kernel, scratch);
+  }
+  if (!wrong) wrong = check_launches(c);
+  for (uint32_t i = 0; !wrong && i < p->n_buffers; i++)
+    if (p->buffers[i].alias >= 0) wrong = check_alias(c, i);
+  if (!p->arena_bytes) return wrong; /* places are given by a later pass */
+  for (uint32_t i = 0; !wrong && i < p->n_buffers; i++) wrong = check_place(c, i);
+  return wrong ? wrong : check_overlaps(c);
+}

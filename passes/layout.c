@@ -1,0 +1,236 @@
+/* Layouts over the whole plan. Buffers that maps read and write at the same index share one layout, so that
+ * no elementwise kernel ever walks two orders. Contractions vote, with their arithmetic as weight, for the
+ * dimension of each operand that should be innermost; where the vote went against the operand that feeds
+ * vectors, a conversion kernel makes a copy in the order that is wanted, which one can see and count. */
+#include "passes/passes.h"
+
+enum { WORTH_A_COPY = 32 }; /* uses of each element that pay for converting it first */
+
+#define AXIS(i) ((axis_set)1 << (i))
+
+typedef struct {
+  plan *plan;
+  arena *arena;
+  uint32_t *parent; /* classes of buffers that share a layout */
+  double (*votes)[MAX_RANK]; /* by class: for each dimension, as the innermost one */
+  struct variant {
+    const kernel *from;
+    kernel *made;
+    struct variant *next;
+  } *variants;
+  plan_launch *launches; /* the new list */
+  uint32_t n_launches, launches_capacity;
+} layouts;
+
+static uint32_t class_of(layouts *l, uint32_t buffer) {
+  while (l->parent[buffer] != buffer) buffer = l->parent[buffer] = l->parent[l->parent[buffer]];
+  return buffer;
+}
+
+static void unite(layouts *l, uint32_t a, uint32_t b) {
+  if (shape_equal(&l->plan->buffers[a].type, &l->plan->buffers[b].type)) l->parent[class_of(l, a)] = class_of(l, b);
+}
+
+/* Unites the output of a map with what it reads at the index that it writes. */
+static void unite_reads(layouts *l, const plan_launch *launch, const stage *s, const expr *e, bool *seen) {
+  if (seen[e->id]) return;
+  seen[e->id] = true;
+  for (uint32_t i = 0; i < e->n_args; i++) unite_reads(l, launch, s, e->args[i], seen);
+  const kernel_buffer *out = &launch->kernel->buffers[s->output];
+  if (e->kind != EXPR_READ || e->n_args != out->type.rank) return;
+  for (uint32_t d = 0; d < e->n_args; d++)
+    if (e->args[d] != s->index[d]) return;
+  unite(l, launch->buffers[e->number], launch->buffers[s->output]);
+}
+
+static void find_classes(layouts *l) {
+  for (uint32_t i = 0; i < l->plan->n_launches; i++) {
+    const plan_launch *launch = &l->plan->launches[i];
+    uint32_t ids = 1;
+    for (uint32_t k = 0; k < launch->kernel->n_stages; k++)
+      if (launch->kernel->stages[k].body->id >= ids) ids = launch->kernel->stages[k].body->id + 1;
+    for (uint32_t k = 0; k < launch->kernel->n_stages; k++) {
+      const stage *s = &launch->kernel->stages[k];
+      if (s->output >= 0 && s->monoid == MONOID_NONE) unite_reads(l, launch, s, s->body, ARENA_ARRAY(l->arena, bool, ids));
+    }
+  }
+  for (uint32_t i = 0; i < l->plan->n_buffers; i++) /* a state and its next value */
+    for (uint32_t k = 0; k < i; k++)
+      if (!strcmp(l->plan->buffers[i].role, "state") && !strcmp(l->plan->buffers[k].role, "state") && !strcmp(l->plan->buffers[i].name, l->plan->buffers[k].name))
+        unite(l, i, k);
+}
+
+/* -- what a contraction wants -------------------------------------------------------------------------------- */
+
+/* The dimension of an index list that is exactly this axis; -1 when there is none. */
+static int32_t plain_dimension(const expr *const *index, uint32_t rank, uint32_t axis) {
+  for (uint32_t d = 0; d < rank; d++)
+    if (index[d]->kind == EXPR_AXIS && index[d]->number == axis) return (int32_t)d;
+  return -1;
+}
+
+/* The read that an operand expression comes down to: itself, or behind casts and maps of one operand. */
+static const expr *only_read(const expr *e) {
+  while (e->kind == EXPR_APPLY && e->n_args == 1) e = e->args[0];
+  return e->kind == EXPR_READ ? e : NULL;
+}
+
+typedef struct {
+  const expr *vector, *other; /* the operand that feeds vectors, and the one whose values are broadcast */
+  int32_t axis;               /* that runs along vectors */
+  int32_t reduced;            /* innermost reduced axis of the other operand; -1: none stands plain */
+  double points;
+} wish;
+
+static bool find_wish(const kernel *k, uint32_t number, wish *out) {
+  contraction_form c;
+  if (!stage_contraction(k, number, &c)) return false;
+  const expr *left = only_read(c.left), *right = only_read(c.right);
+  if (!left || !right) return false;
+  *out = (wish){.axis = -1, .reduced = -1, .points = 1};
+  const stage *s = &k->stages[number];
+  int64_t best = -1;
+  for (uint32_t a = 0, rank = 0; a < k->n_axes; a++) {
+    if ((s->free | s->reduced) & AXIS(a)) out->points *= (double)k->axes[a].extent;
+    /* Axes stand in the order of the result's dimensions: a later one is more of a channel than an earlier
+     * one, which is the batch; one too short for vectors is a last resort. */
+    if (!((c.left_only | c.right_only) & AXIS(a))) continue;
+    rank++;
+    const expr *operand = c.left_only & AXIS(a) ? left : right;
+    if (plain_dimension(operand->args, operand->n_args, a) < 0) continue;
+    int64_t score = rank + (k->axes[a].extent >= 16 ? 1000 : k->axes[a].extent >= 8 ? 500 : 0);
+    if (score > best) best = score, out->axis = (int32_t)a;
+  }
+  if (out->axis < 0) return false;
+  out->vector = c.left_only & AXIS(out->axis) ? left : right;
+  out->other = out->vector == left ? right : left;
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (c.reduced & AXIS(a) && plain_dimension(out->other->args, out->other->n_args, a) >= 0 &&
+        (out->reduced < 0 || k->axes[a].extent > k->axes[out->reduced].extent))
+      out->reduced = (int32_t)a;
+  return true;
+}
+
+static void vote(layouts *l, uint32_t buffer, const expr *const *index, int32_t axis, double weight) {
+  int32_t d = axis < 0 ? -1 : plain_dimension(index, l->plan->buffers[buffer].type.rank, (uint32_t)axis);
+  if (d >= 0) l->votes[class_of(l, buffer)][d] += weight;
+}
+
+static void collect_votes(layouts *l) {
+  for (uint32_t i = 0; i < l->plan->n_launches; i++) {
+    const plan_launch *launch = &l->plan->launches[i];
+    const kernel *k = launch->kernel;
+    for (uint32_t at = 0; at < k->n_stages; at++) {
+      wish w;
+      if (!find_wish(k, at, &w)) continue;
+      vote(l, launch->buffers[w.vector->number], w.vector->args, w.axis, w.points);
+      vote(l, launch->buffers[w.other->number], w.other->args, w.reduced, w.points / 2);
+      for (uint32_t s = at; s < k->n_stages; s++)
+        if (k->stages[s].output >= 0) vote(l, launch->buffers[k->stages[s].output], k->stages[s].index, w.axis, w.points / 2);
+    }
+  }
+}
+
+static layout innermost(const tensor_type *t, uint32_t dim) {
+  uint32_t order[MAX_RANK], n = 0;
+  for (uint32_t d = 0; d < t->rank; d++)
+    if (d != dim) order[n++] = d;
+  order[n] = dim;
+  return layout_permuted(t, order);
+}
+
+static void decide(layouts *l) {
+  for (uint32_t i = 0; i < l->plan->n_buffers; i++) {
+    plan_buffer *b = &l->plan->buffers[i];
+    const double *votes = l->votes[class_of(l, i)];
+    uint32_t best = b->type.rank ? b->type.rank - 1 : 0;
+    for (uint32_t d = 0; d < b->type.rank; d++)
+      if (votes[d] > votes[best]) best = d;
+    /* What the host gives for each run stays as the host has it. */
+    if (b->type.rank > 1 && best != b->type.rank - 1 && b->storage != STORAGE_DATA) b->layout = innermost(&b->type, best);
+  }
+}
+
+/* -- carrying it out ----------------------------------------------------------------------------------------- */
+
+/* The kernel with the layouts of these buffers; launches that agree share it. */
+static kernel *with_layouts(layouts *l, const kernel *k, const uint32_t *buffers) {
+  for (struct variant *v = l->variants; v; v = v->next) {
+    bool same = v->from == k;
+    for (uint32_t i = 0; same && i < k->n_buffers; i++) same = layout_equal(&v->made->buffers[i].layout, &l->plan->buffers[buffers[i]].layout);
+    if (same) return v->made;
+  }
+  struct variant *v = ARENA_NEW(l->arena, struct variant);
+  v->from = k;
+  v->made = arena_copy(l->arena, k, sizeof *k);
+  v->made->buffers = arena_copy(l->arena, k->buffers, k->n_buffers * sizeof *k->buffers);
+  v->made->buffers_capacity = k->n_buffers;
+  for (uint32_t i = 0; i < k->n_buffers; i++) v->made->buffers[i].layout = l->plan->buffers[buffers[i]].layout;
+  v->next = l->variants;
+  l->variants = v;
+  return v->made;
+}
+
+static void launch(layouts *l, const kernel *k, const uint32_t *buffers) {
+  *ARENA_PUSH(l->arena, l->launches, l->n_launches, l->launches_capacity) =
+      (plan_launch){.kernel = with_layouts(l, k, buffers), .buffers = arena_copy(l->arena, buffers, k->n_buffers * sizeof *buffers)};
+}
+
+static kernel *copy_kernel(layouts *l, const tensor_type *t, span where) {
+  const expr *index[MAX_RANK];
+  kernel *k = kernel_new(l->arena, "convert", where);
+  stage s = {.name = "copy", .type = t->dtype, .output = 1, .index = index, .where = where};
+  for (uint32_t d = 0; d < t->rank; d++) {
+    uint32_t axis = kernel_add_axis(k, "i", t->dim[d]);
+    index[d] = expr_axis(k, axis);
+    s.free |= AXIS(axis);
+  }
+  kernel_add_buffer(k, "from", *t, ACCESS_IN);
+  kernel_add_buffer(k, "to", *t, ACCESS_OUT);
+  s.body = expr_read(k, 0, index, NULL, 0, (scalar){.integer = 0});
+  kernel_add_stage(k, s);
+  return k;
+}
+
+/* Puts a converted copy in place of the vector operand when its vectors would not be contiguous. */
+static void convert_operand(layouts *l, const kernel *k, uint32_t number, uint32_t *buffers) {
+  wish w;
+  if (!find_wish(k, number, &w)) return;
+  uint32_t from = buffers[w.vector->number];
+  plan_buffer b = l->plan->buffers[from];
+  int32_t dim = plain_dimension(w.vector->args, b.type.rank, (uint32_t)w.axis);
+  const layout *has = &b.layout;
+  uint32_t last = has->n ? has->part[has->n - 1].dim : b.type.rank - 1;
+  if (dim < 0 || last == (uint32_t)dim || w.points < WORTH_A_COPY * (double)type_elements(&b.type)) return;
+  b.name = b.role = "";
+  b.layout = innermost(&b.type, (uint32_t)dim);
+  b.storage = STORAGE_TEMPORARY;
+  b.alias = -1;
+  b.is_splat = false;
+  b.literal = NULL;
+  b.bytes = layout_elements(&b.layout, &b.type) * (int64_t)dtype_bytes(b.type.dtype);
+  uint32_t to = plan_add_buffer(l->plan, b);
+  launch(l, copy_kernel(l, &b.type, b.where), (uint32_t[]){from, to});
+  buffers[w.vector->number] = to;
+}
+
+bool pass_layout(plan *p, pass_context *c) {
+  layouts l = {.plan = p, .arena = p->arena};
+  (void)c;
+  l.parent = ARENA_ARRAY(p->arena, uint32_t, p->n_buffers);
+  for (uint32_t i = 0; i < p->n_buffers; i++) l.parent[i] = i;
+  l.votes = arena_alloc(p->arena, (p->n_buffers + 1) * sizeof *l.votes);
+  find_classes(&l);
+  collect_votes(&l);
+  decide(&l);
+  for (uint32_t i = 0; i < p->n_launches; i++) {
+    const plan_launch *at = &p->launches[i];
+    uint32_t *buffers = arena_copy(p->arena, at->buffers, at->kernel->n_buffers * sizeof *at->buffers);
+    for (uint32_t s = 0; s < at->kernel->n_stages; s++) convert_operand(&l, at->kernel, s, buffers);
+    launch(&l, at->kernel, buffers);
+  }
+  p->launches = l.launches;
+  p->n_launches = l.n_launches;
+  p->launches_capacity = l.launches_capacity;
+  return true;
+}

@@ -1,0 +1,238 @@
+/* What the files of lowering share. One lowering walks the schedule's loops once, outermost first, with
+ * the set of stages that run there; loops become statements, coordinates become affine forms over index
+ * registers, and values become expressions that are set in the outermost block where they can be known.
+ *
+ *   lower.c           the pass; what is decided once for a kernel
+ *   lower_parallel.c  iterations that are handed out to threads
+ *   lower_tasks.c     the order in which stages run, loops, tiles, peeling
+ *   lower_guard.c     what is skipped because a read lies outside its buffer
+ *   lower_affine.c    coordinates, ranges, decided conditions
+ *   lower_emit.c      blocks, registers, and which values are known where
+ *   lower_value.c     expressions of a kernel at the current coordinates
+ *   lower_access.c    reads and writes: offsets, layouts, masks
+ *   lower_reduce.c    accumulators, in registers and in memory */
+#ifndef SSLC_PASSES_LOWER_H
+#define SSLC_PASSES_LOWER_H
+
+#include "ir/kernel.h"
+#include "ir/loops.h"
+
+/* Index = constant + lane * (number of the lane) + sum of coefficient * register. Registers count
+ * iterations, not elements, so that blocks of a layout divide out of the coefficients. */
+enum { AFFINE_TERMS = 32 };
+typedef struct {
+  int64_t constant, lane;
+  uint32_t n;
+  struct {
+    uint32_t number; /* in order, all different */
+    int64_t coefficient;
+  } term[AFFINE_TERMS];
+} affine;
+
+/* Stands in a form for what loops still to come will add to an axis; never emitted. */
+enum { AXIS_TO_COME = 1u << 31 };
+
+typedef struct {
+  affine at;    /* of the first index that the loops still to come walk over */
+  int64_t left; /* how many they walk over; 1 once the axis is bound */
+  uint32_t id;  /* equal coordinates have equal ids */
+} coordinate;
+
+/* An expression and the depth of the outermost block in which it can be computed. */
+typedef struct {
+  const loops_expr *expr;
+  uint32_t level;
+} operand;
+
+typedef struct known_value known_value;
+typedef struct {
+  block *block;
+  known_value *values;
+  uint32_t guarded; /* level of the innermost enclosing block under an IF */
+} frame;
+
+/* Where a stage's value lies in memory. */
+typedef struct {
+  bool exists, is_output;
+  uint32_t buffer;
+  affine *origin;  /* by axis: coordinates of its first element */
+  int64_t *stride; /* by axis */
+} home;
+
+enum { COMPONENTS = 2, MAX_SLOTS = 8 };
+typedef struct {
+  uint32_t uses;         /* by later stages */
+  int32_t vector_loop;   /* the loop that runs in lanes, or -1 */
+  bool needs_home;       /* a reader walks its axes in another way, so a register will not do */
+  bool in_registers, in_memory; /* accumulating there */
+  bool ready;            /* the home holds the value */
+  home home[COMPONENTS]; /* of an argmax: the index, and the largest value so far */
+  int32_t local[COMPONENTS]; /* the local buffer it has had, or -1 */
+  uint32_t lanes;        /* of accumulators whose reduced axis runs in lanes; else 1 */
+  uint32_t slots;        /* accumulators that take turns, to hide the latency of the chain */
+  uint32_t slot_axis;
+  int64_t slot_step;
+  char accumulator[COMPONENTS][MAX_SLOTS], value; /* their addresses name registers among the known values */
+} stage_state;
+
+/* A condition that an enclosing IF has tested; `pinned` is the register that holds its subject. */
+typedef struct {
+  const condition *condition;
+  uint32_t pinned;
+} fact;
+
+enum { MAX_FACTS = 16 };
+typedef struct {
+  const kernel *kernel;
+  loops *loops;
+  arena *arena;
+  const char *error;
+
+  schedule_loop *schedule;
+  uint32_t n_loops;
+  bool *in_lanes; /* by loop: a vector loop that the stores of all stages allow */
+
+  coordinate axis[MAX_AXES];
+  axis_set unrolled; /* axes whose coordinate is one of several in straight-line code */
+  int32_t vector_axis;
+  uint32_t lanes, active;
+
+  stage_state *stages;
+  frame *frames;
+  uint32_t depth, frames_capacity;
+  struct {
+    interval range;
+    uint32_t level;
+  } *registers; /* beside those of the loops */
+  uint32_t n_registers, registers_capacity;
+
+  fact facts[MAX_FACTS];
+  uint32_t n_facts;
+  struct known_table *known;
+  struct coordinate_table *coordinates;
+  struct use_table *uses;
+} lowering;
+
+/* -- lower_affine.c --------------------------------------------------------------------------------------- */
+
+affine affine_constant(int64_t v);
+affine affine_register(uint32_t number, int64_t coefficient);
+/* a += factor * b; false when there are too many terms. */
+bool affine_add(affine *a, const affine *b, int64_t factor);
+interval affine_range(const lowering *l, const affine *a);
+uint32_t affine_id(lowering *l, const affine *a);
+
+typedef enum {
+  AFFINE_ANALYSE, /* emits nothing; loops still to come may stand in the form */
+  AFFINE_PROBE,   /* as above, and parts that would be computed count as 0 */
+  AFFINE_EMIT     /* parts of other forms are computed into registers */
+} affine_mode;
+bool affine_of(lowering *l, const expr *e, affine_mode mode, affine *out);
+bool affine_divide(lowering *l, const affine *a, int64_t by, affine_mode mode, affine *quotient, affine *rest);
+interval range_of(lowering *l, const expr *e);
+
+typedef enum { NEVER, ALWAYS, UNDECIDED } decision;
+decision decide_condition(lowering *l, const condition *c);
+decision decide_truth(lowering *l, const expr *e);
+void bind_axis(lowering *l, uint32_t axis, const affine *step, int64_t left);
+
+/* -- lower_emit.c ----------------------------------------------------------------------------------------- */
+
+void fail_lowering(lowering *l, const char *message);
+void open_frame(lowering *l, block *b, bool under_condition);
+void close_frame(lowering *l);
+void emit(lowering *l, statement s); /* in the current block */
+uint32_t new_register(lowering *l, dtype type, uint32_t lanes, interval range, uint32_t level);
+/* Sets a register in the block at the value's level, unless the value is one or a constant. */
+operand share(lowering *l, operand v);
+operand emit_affine(lowering *l, const affine *a); /* without lanes */
+operand value_of_index(lowering *l, const affine *a); /* a ramp when it has lanes */
+operand constant_value(lowering *l, dtype type, scalar v);
+operand variable_value(lowering *l, uint32_t number);
+/* What is known under `name` at the current coordinates of `axes`. */
+bool find_known(lowering *l, const void *name, axis_set axes, operand *out);
+void add_known(lowering *l, const void *name, axis_set axes, operand v);
+bool find_known_by(lowering *l, const void *name, const uint32_t *ids, uint32_t n, operand *out);
+void add_known_by(lowering *l, const void *name, const uint32_t *ids, uint32_t n, operand v);
+
+/* -- lower_value.c ---------------------------------------------------------------------------------------- */
+
+void count_uses(lowering *l);
+operand evaluate(lowering *l, const expr *e);
+operand apply_op(lowering *l, op_id op, dtype result, const operand *args, uint32_t n);
+operand cast_value(lowering *l, operand v, dtype to);
+operand fuse_multiply_add(lowering *l, operand x, operand y, operand z);
+/* The body that an internal map stands for, while nothing else needs its value. */
+const expr *look_through(const lowering *l, const expr *e);
+
+/* -- lower_access.c --------------------------------------------------------------------------------------- */
+
+operand read_buffer(lowering *l, const expr *read);
+/* The test of an undecided condition on the value of its subject. */
+operand condition_value(lowering *l, const condition *c, operand subject);
+bool can_store_in_lanes(lowering *l, const stage *s);
+void store_output(lowering *l, uint32_t stage, operand v);
+void make_home(lowering *l, uint32_t stage, uint32_t component, dtype type);
+operand load_home(lowering *l, uint32_t stage, uint32_t component);
+void store_home(lowering *l, uint32_t stage, uint32_t component, operand v);
+
+/* -- lower_reduce.c --------------------------------------------------------------------------------------- */
+
+dtype accumulator_type(const kernel *k, const stage *s, uint32_t component);
+uint32_t accumulator_components(const stage *s);
+void prepare_registers(lowering *l, uint32_t stage); /* identities */
+void clear_memory(lowering *l, uint32_t stage);
+void accumulate(lowering *l, uint32_t stage);
+void finish_registers(lowering *l, uint32_t stage);
+void finish_memory(lowering *l, uint32_t stage);
+
+/* -- lower_guard.c ---------------------------------------------------------------------------------------- */
+
+/* Conditions under which a stage's body is the identity of its monoid when they fail. */
+typedef struct {
+  const condition *conditions[MAX_FACTS];
+  uint32_t n;
+  bool nothing; /* one of them always fails here */
+} guard;
+/* `any_bound`: also conditions that differ between unrolled coordinates. */
+guard find_guard(lowering *l, const stage *s, bool any_bound);
+/* Opens an IF on the conditions; close_guard appends it. */
+void open_guard(lowering *l, const guard *g, block *body, statement *s);
+void close_guard(lowering *l, const guard *g, block *body, statement *s);
+
+/* -- lower_tasks.c ---------------------------------------------------------------------------------------- */
+
+/* What a stage still has to do in the loops from some position on. */
+typedef enum {
+  TASK_EVALUATE, /* a map: compute and store; a reduction: take in one element */
+  TASK_PREPARE,  /* accumulators in registers: set to the identity */
+  TASK_FINISH,   /* accumulators in registers are complete */
+  TASK_CLEAR,    /* accumulators in memory: set to the identity */
+  TASK_COPY      /* accumulators in memory are complete */
+} task_action;
+
+typedef struct {
+  uint32_t stage;
+  task_action action;
+  axis_set axes; /* that its loops walk over */
+} task;
+
+typedef struct {
+  task *items;
+  uint32_t n;
+} task_list;
+
+bool reduces(const stage *s);
+/* Marks the stages that one reads, itself or through maps that are computed in place. */
+bool *reads_of(const lowering *l, uint32_t number);
+/* How far a loop walks at most: the step of the loop around it over the same axis, or the extent. */
+int64_t reach_of_loop(const lowering *l, uint32_t loop);
+/* Tasks in the schedule's loops from number `at` on. */
+void lower_tasks(lowering *l, task_list tasks, uint32_t at);
+
+/* -- lower_parallel.c ------------------------------------------------------------------------------------- */
+
+/* Everything, with the leading parallel loops around it. */
+void lower_iterations(lowering *l, task_list tasks);
+
+#endif

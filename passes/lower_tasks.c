@@ -1,0 +1,367 @@
+/* The order in which stages run in the loops, and the loops themselves. */
+#include "passes/lower.h"
+
+static const stage *stage_of(const lowering *l, const task *t) { return &l->kernel->stages[t->stage]; }
+
+bool reduces(const stage *s) { return s->monoid != MONOID_NONE; }
+
+/* -- which stages read which ------------------------------------------------------------------------------ */
+
+/* Marks stages whose values the expression needs, through maps that are computed in place. */
+static void mark_reads(const lowering *l, const expr *e, bool *marks) {
+  if (e->kind == EXPR_STAGE && !marks[e->number]) {
+    const stage *s = &l->kernel->stages[e->number];
+    marks[e->number] = true;
+    if (!reduces(s)) mark_reads(l, s->body, marks);
+  }
+  for (uint32_t i = 0; i < e->n_args; i++) mark_reads(l, e->args[i], marks);
+  for (uint32_t i = 0; i < e->n_conditions; i++) mark_reads(l, e->conditions[i].subject, marks);
+}
+
+bool *reads_of(const lowering *l, uint32_t number) {
+  bool *marks = ARENA_ARRAY(l->arena, bool, l->kernel->n_stages);
+  mark_reads(l, l->kernel->stages[number].body, marks);
+  return marks;
+}
+
+/* -- order ------------------------------------------------------------------------------------------------ */
+
+/* Whether `t` may join the tasks chosen for a loop over `axis`, while those that are neither chosen nor
+ * done come later: nothing it reads may be among the latter, or be a reduction over the axis. */
+static bool may_join(const lowering *l, const task_list *pending, const bool *chosen, uint32_t candidate, uint32_t axis) {
+  const task *t = &pending->items[candidate];
+  if (t->action != TASK_EVALUATE) return true;
+  const bool *reads = reads_of(l, t->stage);
+  for (uint32_t i = 0; i < candidate; i++) {
+    const task *other = &pending->items[i];
+    if (!reads[other->stage] || other->stage == t->stage) continue;
+    const stage *s = stage_of(l, other);
+    if (!chosen[i] || (axis < MAX_AXES && reduces(s) && (s->reduced >> axis & 1))) return false;
+  }
+  return true;
+}
+
+/* The first task and all later ones that can run with it: in the loop if it uses the axis, else without. */
+static task_list next_run(lowering *l, task_list *pending, uint32_t axis) {
+  bool in_loop = pending->items[0].axes >> axis & 1;
+  bool *chosen = ARENA_ARRAY(l->arena, bool, pending->n);
+  task_list run = {ARENA_ARRAY(l->arena, task, pending->n), 0}, rest = {pending->items, 0};
+  for (uint32_t i = 0; i < pending->n; i++)
+    chosen[i] = (pending->items[i].axes >> axis & 1) == in_loop && may_join(l, pending, chosen, i, in_loop ? axis : MAX_AXES);
+  for (uint32_t i = 0; i < pending->n; i++) {
+    if (chosen[i]) run.items[run.n++] = pending->items[i];
+    else rest.items[rest.n++] = pending->items[i];
+  }
+  *pending = rest;
+  return run;
+}
+
+/* -- values kept between loops ---------------------------------------------------------------------------- */
+
+enum { MAX_KEPT_ELEMENTS = 1 << 14 };
+
+static bool is_costly(const lowering *l, const expr *e) {
+  if (e->kind == EXPR_APPLY && !strcmp(op_table[e->op].lowering, "math")) return true;
+  if (e->kind == EXPR_STAGE && !reduces(&l->kernel->stages[e->number])) return is_costly(l, l->kernel->stages[e->number].body);
+  for (uint32_t i = 0; i < e->n_args; i++)
+    if (is_costly(l, e->args[i])) return true;
+  return false;
+}
+
+static int64_t elements_left(const lowering *l, axis_set axes) {
+  int64_t n = 1;
+  for (uint32_t i = 0; i < l->kernel->n_axes; i++)
+    if ((axes >> i & 1) && n <= MAX_KEPT_ELEMENTS) n *= l->axis[i].left;
+  return n;
+}
+
+/* The first run that reads a map, or -1 when fewer than two do; runs before `until` count. */
+static int32_t first_of_two_readers(lowering *l, uint32_t map, const task_list *runs, uint32_t n_runs) {
+  int32_t first = -1;
+  for (uint32_t r = 0; r < n_runs; r++) {
+    bool read = false;
+    for (uint32_t i = 0; i < runs[r].n && !read; i++)
+      read = runs[r].items[i].action == TASK_EVALUATE &&
+             (runs[r].items[i].stage == map || reads_of(l, runs[r].items[i].stage)[map]);
+    if (!read) continue;
+    if (first >= 0) return first;
+    first = (int32_t)r;
+  }
+  return -1;
+}
+
+static void insert_before_readers(lowering *l, task_list *run, uint32_t map) {
+  task_list wider = {ARENA_ARRAY(l->arena, task, run->n + 1), 0};
+  wider.items[wider.n++] = (task){map, TASK_EVALUATE, l->kernel->stages[map].free};
+  for (uint32_t i = 0; i < run->n; i++)
+    if (run->items[i].stage != map) wider.items[wider.n++] = run->items[i];
+  *run = wider;
+}
+
+/* A costly map that several loops over one row need is computed in the first and kept in memory. */
+static void keep_costly_maps(lowering *l, task_list *runs, uint32_t n_runs, uint32_t axis, int32_t *kept_from) {
+  const kernel *k = l->kernel;
+  for (uint32_t m = k->n_stages; m-- > 0;) {
+    const stage *s = &k->stages[m];
+    kept_from[m] = -1;
+    if (reduces(s) || !(s->free >> axis & 1) || l->stages[m].home[0].exists) continue;
+    if (!is_costly(l, s->body) || elements_left(l, s->free) > MAX_KEPT_ELEMENTS) continue;
+    int32_t first = first_of_two_readers(l, m, runs, n_runs);
+    if (first < 0) continue;
+    make_home(l, m, 0, s->type);
+    insert_before_readers(l, &runs[first], m);
+    kept_from[m] = first;
+  }
+}
+
+/* -- accumulators ----------------------------------------------------------------------------------------- */
+
+/* Whether loops from `at` on over the axes are all in straight-line code, and into how many points. */
+static bool unrolls(const lowering *l, axis_set axes, uint32_t at, int64_t *points) {
+  int64_t left[MAX_AXES];
+  *points = 1;
+  for (uint32_t i = 0; i < l->kernel->n_axes; i++) left[i] = l->axis[i].left;
+  for (uint32_t i = at; i < l->n_loops; i++) {
+    const schedule_loop *loop = &l->schedule[i];
+    if (!(axes >> loop->axis & 1)) continue;
+    if (loop->kind == LOOP_SERIAL && left[loop->axis] > loop->step) return false;
+    if (!l->in_lanes[i]) *points *= (left[loop->axis] + loop->step - 1) / loop->step;
+    left[loop->axis] = loop->step < left[loop->axis] ? loop->step : left[loop->axis];
+  }
+  return true;
+}
+
+int64_t reach_of_loop(const lowering *l, uint32_t loop) {
+  for (uint32_t i = loop; i-- > 0;)
+    if (l->schedule[i].axis == l->schedule[loop].axis) return l->schedule[i].step;
+  return l->kernel->axes[l->schedule[loop].axis].extent;
+}
+
+/* A chain of dependent additions waits for each; with few elements, several accumulators take turns
+ * over an unrolled loop of the reduced axis that runs in lanes. */
+static void choose_slots(lowering *l, uint32_t number, uint32_t at, int64_t points) {
+  const stage *s = &l->kernel->stages[number];
+  stage_state *state = &l->stages[number];
+  state->slots = 1;
+  for (uint32_t i = at; i < l->n_loops && points < 4 && s->monoid != MONOID_ARGMAX; i++) {
+    const schedule_loop *loop = &l->schedule[i];
+    if (!(s->reduced >> loop->axis & 1) || loop->kind != LOOP_UNROLL) continue;
+    int64_t trips = reach_of_loop(l, i) / loop->step;
+    state->slot_axis = loop->axis;
+    state->slot_step = loop->step;
+    state->slots = trips >= MAX_SLOTS ? MAX_SLOTS : trips < 1 ? 1 : (uint32_t)trips;
+  }
+}
+
+static void open_registers(lowering *l, uint32_t number, uint32_t at, int64_t points) {
+  const stage *s = &l->kernel->stages[number];
+  stage_state *state = &l->stages[number];
+  choose_slots(l, number, at, points);
+  state->lanes = 1;
+  if (state->vector_loop >= 0 && (s->reduced >> l->schedule[state->vector_loop].axis & 1))
+    state->lanes = (uint32_t)reach_of_loop(l, (uint32_t)state->vector_loop);
+  if (state->needs_home && !state->in_memory) make_home(l, number, 0, accumulator_type(l->kernel, s, 0));
+  state->in_registers = true;
+}
+
+static void open_memory(lowering *l, uint32_t number) {
+  const stage *s = &l->kernel->stages[number];
+  for (uint32_t c = 0; c < accumulator_components(s); c++) make_home(l, number, c, accumulator_type(l->kernel, s, c));
+  l->stages[number].in_memory = true;
+  l->stages[number].ready = false;
+}
+
+typedef struct {
+  task_list before, after;
+  bool *opened_registers, *opened_memory; /* by stage */
+} accumulation;
+
+/* Before the first loop over an axis that a stage reduces, its accumulators come into being. */
+static accumulation open_accumulators(lowering *l, const task_list *run, uint32_t at) {
+  uint32_t axis = l->schedule[at].axis;
+  accumulation a = {{ARENA_ARRAY(l->arena, task, run->n), 0}, {ARENA_ARRAY(l->arena, task, run->n), 0},
+                    ARENA_ARRAY(l->arena, bool, l->kernel->n_stages), ARENA_ARRAY(l->arena, bool, l->kernel->n_stages)};
+  for (uint32_t i = 0; i < run->n; i++) {
+    uint32_t number = run->items[i].stage;
+    const stage *s = &l->kernel->stages[number];
+    stage_state *state = &l->stages[number];
+    int64_t points;
+    if (run->items[i].action != TASK_EVALUATE || !reduces(s) || !(s->reduced >> axis & 1) || state->in_registers) continue;
+    bool in_registers = unrolls(l, s->free, at + 1, &points);
+    if (!in_registers && state->in_memory) continue;
+    if (in_registers) open_registers(l, number, at, points);
+    else open_memory(l, number);
+    a.opened_registers[number] = in_registers;
+    a.opened_memory[number] = !in_registers;
+    a.before.items[a.before.n++] = (task){number, in_registers ? TASK_PREPARE : TASK_CLEAR, s->free};
+    a.after.items[a.after.n++] = (task){number, in_registers ? TASK_FINISH : TASK_COPY, s->free};
+  }
+  return a;
+}
+
+static void close_accumulators(lowering *l, const accumulation *a, uint32_t at) {
+  for (uint32_t i = 0; i < l->kernel->n_stages; i++) {
+    stage_state *state = &l->stages[i];
+    if (a->opened_registers[i]) state->in_registers = false;
+    if (a->opened_memory[i]) state->in_memory = false;
+  }
+  lower_tasks(l, a->after, at);
+  for (uint32_t i = 0; i < l->kernel->n_stages; i++) {
+    stage_state *state = &l->stages[i];
+    if (a->opened_memory[i] || (a->opened_registers[i] && state->needs_home && !state->in_memory)) state->ready = true;
+  }
+}
+
+/* -- loops ------------------------------------------------------------------------------------------------ */
+
+static void bind_and_lower(lowering *l, task_list tasks, uint32_t at, const affine *step, int64_t left) {
+  uint32_t axis = l->schedule[at].axis;
+  coordinate saved = l->axis[axis];
+  bind_axis(l, axis, step, left);
+  lower_tasks(l, tasks, at + 1);
+  l->axis[axis] = saved;
+}
+
+static void lower_trips(lowering *l, task_list tasks, uint32_t at, int64_t from, int64_t to) {
+  int64_t step = l->schedule[at].step;
+  affine constant = affine_constant(from * step);
+  if (from >= to) return;
+  if (to - from == 1) {
+    bind_and_lower(l, tasks, at, &constant, step);
+    return;
+  }
+  block body = {0};
+  open_frame(l, &body, false);
+  uint32_t index = new_register(l, DTYPE_I64, 1, (interval){from, to - 1}, l->depth - 1);
+  affine iteration = affine_register(index, step);
+  bind_and_lower(l, tasks, at, &iteration, step);
+  close_frame(l);
+  if (body.n)
+    emit(l, (statement){.kind = STATEMENT_FOR, .number = index, .begin = loops_integer(l->loops, from),
+                        .end = loops_integer(l->loops, to), .step = 1, .body = body});
+}
+
+static void lower_serial(lowering *l, task_list tasks, uint32_t at) {
+  const schedule_loop *loop = &l->schedule[at];
+  int64_t trips = l->axis[loop->axis].left / loop->step, rest = l->axis[loop->axis].left % loop->step;
+  int64_t first = loop->peel && trips > 1, last = loop->peel && trips > 1 && !rest;
+  affine behind = affine_constant(trips * loop->step);
+  lower_trips(l, tasks, at, 0, first);
+  lower_trips(l, tasks, at, first, trips - last);
+  lower_trips(l, tasks, at, trips - last, trips);
+  if (rest) bind_and_lower(l, tasks, at, &behind, rest);
+}
+
+static void lower_unrolled(lowering *l, task_list tasks, uint32_t at) {
+  const schedule_loop *loop = &l->schedule[at];
+  int64_t left = l->axis[loop->axis].left, step = loop->step;
+  axis_set saved = l->unrolled;
+  if (left > step) l->unrolled |= (axis_set)1 << loop->axis;
+  for (int64_t i = 0; i < left; i += step) {
+    affine constant = affine_constant(i);
+    bind_and_lower(l, tasks, at, &constant, left - i < step ? left - i : step);
+  }
+  l->unrolled = saved;
+}
+
+static void lower_lanes(lowering *l, task_list tasks, uint32_t at) {
+  const schedule_loop *loop = &l->schedule[at];
+  affine lane = {.lane = 1};
+  l->vector_axis = (int32_t)loop->axis;
+  l->lanes = (uint32_t)reach_of_loop(l, at);
+  l->active = (uint32_t)l->axis[loop->axis].left;
+  bind_and_lower(l, tasks, at, &lane, 1);
+  l->vector_axis = -1;
+  l->lanes = l->active = 1;
+}
+
+static void lower_loop(lowering *l, task_list tasks, uint32_t at) {
+  loop_kind kind = l->schedule[at].kind;
+  if (l->in_lanes[at] && l->vector_axis < 0) lower_lanes(l, tasks, at);
+  else if (kind == LOOP_SERIAL) lower_serial(l, tasks, at);
+  else lower_unrolled(l, tasks, at);
+}
+
+/* -- tasks ------------------------------------------------------------------------------------------------ */
+
+static void evaluate_stage(lowering *l, uint32_t number) {
+  const stage *s = &l->kernel->stages[number];
+  const stage_state *state = &l->stages[number];
+  if (reduces(s)) {
+    accumulate(l, number);
+    return;
+  }
+  bool is_kept = state->home[0].exists && !state->home[0].is_output;
+  operand v = evaluate(l, s->body);
+  if (is_kept && s->output >= 0) v = share(l, v);
+  if (s->output >= 0) store_output(l, number, v);
+  if (is_kept) store_home(l, number, 0, v);
+}
+
+static void perform(lowering *l, const task *t) {
+  guard g;
+  switch (t->action) {
+    case TASK_EVALUATE:
+      if (reduces(stage_of(l, t))) {
+        g = find_guard(l, stage_of(l, t), false);
+        if (g.nothing) return;
+      }
+      evaluate_stage(l, t->stage);
+      break;
+    case TASK_PREPARE: prepare_registers(l, t->stage); break;
+    case TASK_FINISH: finish_registers(l, t->stage); break;
+    case TASK_CLEAR: clear_memory(l, t->stage); break;
+    case TASK_COPY: finish_memory(l, t->stage); break;
+  }
+}
+
+/* A reduction that reads nothing inside its buffers here is not run, or runs under a test. */
+static bool lower_guarded(lowering *l, task_list tasks, uint32_t at) {
+  const task *t = tasks.items;
+  if (tasks.n != 1 || t->action != TASK_EVALUATE || !reduces(stage_of(l, t))) return false;
+  const stage_state *state = &l->stages[t->stage];
+  if (!state->in_registers && !state->in_memory) return false;
+  int64_t points;
+  guard g = find_guard(l, stage_of(l, t), !unrolls(l, t->axes, at, &points));
+  if (g.nothing) return true;
+  if (!g.n) return false;
+  block body = {0};
+  statement s;
+  open_guard(l, &g, &body, &s);
+  lower_tasks(l, tasks, at);
+  close_guard(l, &g, &body, &s);
+  return true;
+}
+
+static void lower_run(lowering *l, task_list run, uint32_t at) {
+  if (!(run.items[0].axes >> l->schedule[at].axis & 1)) {
+    lower_tasks(l, run, at + 1);
+    return;
+  }
+  accumulation a = open_accumulators(l, &run, at);
+  lower_tasks(l, a.before, at + 1);
+  lower_loop(l, run, at);
+  close_accumulators(l, &a, at + 1);
+}
+
+void lower_tasks(lowering *l, task_list tasks, uint32_t at) {
+  if (!tasks.n || l->error || lower_guarded(l, tasks, at)) return;
+  if (at == l->n_loops) {
+    for (uint32_t i = 0; i < tasks.n; i++) perform(l, &tasks.items[i]);
+    return;
+  }
+  uint32_t axis = l->schedule[at].axis, n_runs = 0;
+  task_list *runs = ARENA_ARRAY(l->arena, task_list, tasks.n), pending = {ARENA_ARRAY(l->arena, task, tasks.n), tasks.n};
+  memcpy(pending.items, tasks.items, tasks.n * sizeof *tasks.items);
+  while (pending.n) runs[n_runs++] = next_run(l, &pending, axis);
+  int32_t *kept_from = ARENA_ARRAY(l->arena, int32_t, l->kernel->n_stages);
+  for (uint32_t m = 0; m < l->kernel->n_stages; m++) kept_from[m] = -1;
+  if (n_runs > 1) keep_costly_maps(l, runs, n_runs, axis, kept_from);
+  for (uint32_t r = 0; r < n_runs; r++) {
+    lower_run(l, runs[r], at);
+    for (uint32_t m = 0; m < l->kernel->n_stages; m++)
+      if (kept_from[m] == (int32_t)r) l->stages[m].ready = true;
+  }
+  for (uint32_t m = 0; m < l->kernel->n_stages; m++)
+    if (kept_from[m] >= 0) l->stages[m].ready = l->stages[m].home[0].exists = false;
+}

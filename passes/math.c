@@ -1,0 +1,274 @@
+/* Elementary functions of f32 from native operations, in lanes and without branches. Ranges are reduced
+ * as by Cody and Waite ("Software Manual for the Elementary Functions", 1980); the polynomials are
+ * minimax fits (Remez) of the functions named beside them, with relative errors below 1e-8, so that
+ * what remains is rounding: at most about 2 units in the last place. Arguments are spoken of as x, y;
+ * NaN goes through. */
+#include "passes/math.h"
+
+#include <math.h>
+
+typedef const loops_expr *term;
+
+/* -- building --------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  const math_builder *builder;
+  uint32_t lanes;
+} maths;
+
+static term number(const maths *m, double v) {
+  return loops_constant(m->builder->loops, DTYPE_F32, m->lanes, (scalar){.real = v});
+}
+
+static term integer(const maths *m, dtype t, int64_t v) {
+  return loops_constant(m->builder->loops, t, m->lanes, (scalar){.integer = v});
+}
+
+static term keep(const maths *m, term x) { return m->builder->share(m->builder->context, x); }
+
+static term apply(const maths *m, op_id op, term x, term y) {
+  bool compares = op_table[op].rule == RULE_COMPARE;
+  return loops_apply(m->builder->loops, op, compares ? DTYPE_BOOL : x->type, (term[]){x, y}, 2);
+}
+
+static term apply_one(const maths *m, op_id op, dtype result, term x) {
+  return loops_apply(m->builder->loops, op, result, &x, 1);
+}
+
+static term add(const maths *m, term x, term y) { return apply(m, OP_ADD, x, y); }
+static term sub(const maths *m, term x, term y) { return apply(m, OP_SUB, x, y); }
+static term mul(const maths *m, term x, term y) { return apply(m, OP_MUL, x, y); }
+static term divide(const maths *m, term x, term y) { return apply(m, OP_DIV, x, y); }
+static term less(const maths *m, term x, term y) { return apply(m, OP_LT, x, y); }
+static term equal(const maths *m, term x, term y) { return apply(m, OP_EQ, x, y); }
+static term both(const maths *m, term x, term y) { return apply(m, OP_AND, x, y); }
+static term not(const maths *m, term x) { return apply(m, OP_XOR, x, integer(m, DTYPE_BOOL, 1)); }
+static term negate(const maths *m, term x) { return apply_one(m, OP_NEG, x->type, x); }
+static term magnitude(const maths *m, term x) { return apply_one(m, OP_ABS, x->type, x); }
+static term whole(const maths *m, term x) { return apply_one(m, OP_FLOOR, x->type, x); }
+static term bits(const maths *m, term x) { return apply_one(m, OP_BITCAST, DTYPE_I32, x); }
+static term from_bits(const maths *m, term x) { return apply_one(m, OP_BITCAST, DTYPE_F32, x); }
+
+static term select(const maths *m, term test, term x, term y) {
+  return loops_apply(m->builder->loops, OP_SELECT, x->type, (term[]){test, x, y}, 3);
+}
+
+static term fused(const maths *m, term x, term y, term z) {
+  return loops_node(m->builder->loops, (loops_expr){.kind = LOOPS_FMA, .type = x->type, .lanes = x->lanes, .n_args = 3,
+                                                    .args = (term[]){x, y, z}});
+}
+
+/* coefficients[0] + x * (coefficients[1] + ...); x is kept. */
+static term polynomial(const maths *m, term x, const double *coefficients, uint32_t n) {
+  term sum = number(m, coefficients[n - 1]);
+  for (uint32_t i = n - 1; i-- > 0;) sum = fused(m, sum, x, number(m, coefficients[i]));
+  return sum;
+}
+
+#define POLYNOMIAL(m, x, ...) \
+  polynomial(m, x, (const double[]){__VA_ARGS__}, sizeof((const double[]){__VA_ARGS__}) / sizeof(double))
+
+/* x with the sign of another; x is not negative. */
+static term with_sign(const maths *m, term x, term sign) {
+  term bit = both(m, bits(m, sign), integer(m, DTYPE_I32, INT32_MIN));
+  return from_bits(m, apply(m, OP_OR, bits(m, x), bit));
+}
+
+/* -- exponential ------------------------------------------------------------------------------------------ */
+
+/* ln 2 in two parts; n times the first is exact for the n that occur. */
+static const double ln2_high = 0.693359375, ln2_low = -2.12194440054690583e-4;
+
+static term power_of_two(const maths *m, term exponent) {
+  term biased = add(m, exponent, integer(m, DTYPE_I32, 127));
+  return from_bits(m, apply(m, OP_SHL, biased, integer(m, DTYPE_I32, 23)));
+}
+
+/* e^(x + tail), the tail much smaller: x = n ln 2 + r, and e^r = 1 + r + r^2 q(r). Beyond the ends of
+ * the range the result is 0 or infinite already. 2^n in two factors reaches the denormal numbers. */
+static term exponential(const maths *m, term x, term tail) {
+  x = select(m, less(m, x, number(m, -105)), number(m, -105), x);
+  x = keep(m, select(m, less(m, number(m, 89.5), x), number(m, 89.5), x));
+  term n = keep(m, whole(m, fused(m, x, number(m, 1.44269504088896341), number(m, 0.5))));
+  term r = fused(m, n, number(m, -ln2_low), fused(m, n, number(m, -ln2_high), x));
+  r = keep(m, tail ? add(m, r, tail) : r);
+  term q = POLYNOMIAL(m, r, 0.499999935, 0.166665207, 0.0416683869, 0.0083687097, 0.0013814643);
+  term p = add(m, fused(m, mul(m, r, r), q, r), number(m, 1));
+  term exponent = keep(m, apply_one(m, OP_CAST, DTYPE_I32, n));
+  term half = keep(m, apply(m, OP_SHR, exponent, integer(m, DTYPE_I32, 1)));
+  return mul(m, mul(m, p, power_of_two(m, half)), power_of_two(m, sub(m, exponent, half)));
+}
+
+/* -- logarithm -------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  term exponent; /* a whole number, f32 */
+  term mantissa; /* in [sqrt(1/2), sqrt(2)) */
+} parts;
+
+/* x = mantissa * 2^exponent, for positive finite x; denormal ones are scaled up first. */
+static parts split(const maths *m, term x) {
+  term tiny = keep(m, less(m, x, number(m, 0x1p-126)));
+  term scaled = keep(m, bits(m, select(m, tiny, mul(m, x, number(m, 0x1p23)), x)));
+  term above = sub(m, scaled, integer(m, DTYPE_I32, 0x3f3504f3)); /* of sqrt(1/2) */
+  term exponent = keep(m, apply(m, OP_SHR, above, integer(m, DTYPE_I32, 23)));
+  term mantissa = from_bits(m, sub(m, scaled, apply(m, OP_SHL, exponent, integer(m, DTYPE_I32, 23))));
+  term unscaled = select(m, tiny, number(m, -23), number(m, 0));
+  return (parts){keep(m, add(m, apply_one(m, OP_CAST, DTYPE_F32, exponent), unscaled)), keep(m, mantissa)};
+}
+
+/* log(1 + f) = f - f^2/2 + f^3 P(f). */
+static term expand_log(const maths *m, const term *args) {
+  term x = args[0];
+  parts p = split(m, x);
+  term f = keep(m, sub(m, p.mantissa, number(m, 1))), square = keep(m, mul(m, f, f));
+  term tail = POLYNOMIAL(m, f, 0.333333317, -0.250008209, 0.20001226, -0.166233613, 0.142017812, -0.13160169, 0.127614139,
+                         -0.0763432956);
+  term y = fused(m, p.exponent, number(m, ln2_low), mul(m, mul(m, square, f), tail));
+  y = add(m, f, fused(m, square, number(m, -0.5), y));
+  y = fused(m, p.exponent, number(m, ln2_high), y);
+  y = select(m, equal(m, x, number(m, INFINITY)), x, y);
+  y = select(m, equal(m, x, number(m, 0)), number(m, -INFINITY), y);
+  return select(m, apply(m, OP_LE, number(m, 0), x), y, number(m, NAN));
+}
+
+static term expand_exp(const maths *m, const term *args) { return exponential(m, args[0], NULL); }
+
+/* -- power ------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+  term high, low;
+} pair;
+
+/* log x as a sum of two, good to about 2^-31: with s = (f - 1) / (f + 1) of the mantissa f,
+ * log f = 2 (s + s^3/3 + s^5/5 + ...), where 2 s is carried to two parts and the rest is small. */
+static pair precise_log(const maths *m, term x) {
+  parts p = split(m, x);
+  term f = keep(m, sub(m, p.mantissa, number(m, 1))), g = keep(m, add(m, p.mantissa, number(m, 1)));
+  term g_low = sub(m, p.mantissa, sub(m, g, number(m, 1)));
+  term s = keep(m, divide(m, f, g)), minus_s = keep(m, negate(m, s));
+  term s_low = divide(m, fused(m, minus_s, g_low, fused(m, minus_s, g, f)), g);
+  term z = keep(m, mul(m, s, s)), leading = keep(m, add(m, s, s));
+  /* atanh: the series' own coefficients; z < 0.03 */
+  term series = mul(m, z, POLYNOMIAL(m, z, 1.0 / 3, 1.0 / 5, 1.0 / 7, 1.0 / 9, 1.0 / 11));
+  term whole_part = keep(m, mul(m, p.exponent, number(m, ln2_high))); /* exact */
+  term high = keep(m, add(m, whole_part, leading));
+  term low = sub(m, leading, sub(m, high, whole_part)); /* exact: whole_part is 0 or the larger */
+  low = add(m, low, fused(m, leading, series, add(m, s_low, s_low)));
+  low = keep(m, fused(m, p.exponent, number(m, ln2_low), low));
+  term sum = keep(m, add(m, high, low));
+  return (pair){sum, keep(m, sub(m, low, sub(m, sum, high)))};
+}
+
+/* x^y = e^(y log |x|), then the special cases of IEEE 754 (pow, 9.2.1). */
+static term expand_pow(const maths *m, const term *args) {
+  term x = args[0], y = args[1], a = keep(m, magnitude(m, x)), one = number(m, 1), infinite = number(m, INFINITY);
+  pair l = precise_log(m, a);
+  term high = select(m, equal(m, a, infinite), infinite, select(m, equal(m, a, number(m, 0)), number(m, -INFINITY), l.high));
+  high = keep(m, select(m, equal(m, x, x), high, x));
+  term product = keep(m, mul(m, y, high));
+  term tail = fused(m, y, l.low, fused(m, y, high, negate(m, product)));
+  tail = select(m, less(m, magnitude(m, product), number(m, 200)), tail, number(m, 0));
+  term r = keep(m, exponential(m, product, tail)), half = keep(m, mul(m, y, number(m, 0.5)));
+  term is_whole = keep(m, equal(m, whole(m, y), y));
+  term is_odd = both(m, is_whole, not(m, equal(m, whole(m, half), half)));
+  r = keep(m, select(m, is_odd, with_sign(m, r, x), r));
+  term no_root = both(m, both(m, less(m, x, number(m, 0)), less(m, number(m, -INFINITY), x)), not(m, is_whole));
+  r = select(m, no_root, number(m, NAN), r);
+  r = select(m, both(m, equal(m, a, one), equal(m, magnitude(m, y), infinite)), one, r);
+  return select(m, apply(m, OP_OR, equal(m, x, one), equal(m, y, number(m, 0))), one, r);
+}
+
+/* -- sine and cosine -------------------------------------------------------------------------------------- */
+
+/* x = n pi/2 + r with pi/2 in three parts; good while n has no more than 16 bits. Quadrants turn sine
+ * into cosine and back. */
+static term circular(const maths *m, term x, int64_t quadrants_ahead) {
+  term n = keep(m, whole(m, fused(m, x, number(m, 0.636619772367581343), number(m, 0.5))));
+  term r = fused(m, n, number(m, -0x1.921fb6p0), x);
+  r = fused(m, n, number(m, 0x1.777a5cp-25), r);
+  r = keep(m, fused(m, n, number(m, 0x1.ee59dap-50), r));
+  term z = keep(m, mul(m, r, r));
+  term sine = fused(m, mul(m, r, z), POLYNOMIAL(m, z, -0.166666549, 0.00833217815, -0.00019517299), r);
+  term cosine = mul(m, mul(m, z, z), POLYNOMIAL(m, z, 0.0416666469, -0.00138873675, 2.44384518e-05));
+  cosine = add(m, number(m, 1), fused(m, z, number(m, -0.5), cosine));
+  term quadrant = keep(m, add(m, apply_one(m, OP_CAST, DTYPE_I32, n), integer(m, DTYPE_I32, quadrants_ahead)));
+  term odd = equal(m, both(m, quadrant, integer(m, DTYPE_I32, 1)), integer(m, DTYPE_I32, 1));
+  term low = equal(m, both(m, quadrant, integer(m, DTYPE_I32, 2)), integer(m, DTYPE_I32, 0));
+  term v = keep(m, select(m, odd, cosine, sine));
+  return select(m, low, v, negate(m, v));
+}
+
+static term expand_sin(const maths *m, const term *args) { return circular(m, args[0], 0); }
+static term expand_cos(const maths *m, const term *args) { return circular(m, args[0], 1); }
+
+/* -- tanh and erf ----------------------------------------------------------------------------------------- */
+
+/* x + x^3 P(x^2) near 0; else 1 - 2 / (e^2|x| + 1). */
+static term expand_tanh(const maths *m, const term *args) {
+  term x = args[0], a = keep(m, magnitude(m, x)), z = keep(m, mul(m, x, x));
+  term p = POLYNOMIAL(m, z, -0.333332677, 0.133309879, -0.0536984383, 0.0204972824, -0.00554124598);
+  term near = fused(m, mul(m, x, z), p, x);
+  term e = exponential(m, add(m, a, a), NULL);
+  term far = sub(m, number(m, 1), divide(m, number(m, 2), add(m, e, number(m, 1))));
+  return select(m, less(m, a, number(m, 0.625)), near, with_sign(m, far, x));
+}
+
+/* x P(x^2) up to 1; then 1 - e^-g(x) with g a fit of -log erfc on [1, 3.95], behind which the result
+ * rounds to 1. */
+static term expand_erf(const maths *m, const term *args) {
+  term x = args[0], z = keep(m, mul(m, x, x)), a = keep(m, magnitude(m, x)), end = number(m, 3.95);
+  term near = mul(m, x, POLYNOMIAL(m, z, 1.12837917, -0.376126258, 0.112835851, -0.0268538117, 0.00518832748,
+                                   -0.000801019301, 7.85386251e-05));
+  term clamped = keep(m, select(m, less(m, end, a), end, a));
+  term g = POLYNOMIAL(m, clamped, 0.000353735157, 1.12703997, 0.638225794, 0.103037263, -0.0218052655, 0.00293959359,
+                      -0.000185572567);
+  term far = sub(m, number(m, 1), exponential(m, negate(m, g), NULL));
+  return select(m, less(m, a, number(m, 1)), near, with_sign(m, far, x));
+}
+
+/* -- random bits ------------------------------------------------------------------------------------------ */
+
+static pair wide_product(const maths *m, term x, int64_t factor) {
+  term p = keep(m, mul(m, apply_one(m, OP_CAST, DTYPE_I64, x), integer(m, DTYPE_I64, factor)));
+  term high = apply(m, OP_SHR, p, integer(m, DTYPE_I64, 32));
+  return (pair){apply_one(m, OP_CAST, DTYPE_U32, high), apply_one(m, OP_CAST, DTYPE_U32, p)};
+}
+
+/* Philox4x32-10 (Salmon et al., SC 2011), as ops.def describes the operands. */
+static term expand_random_bits(const maths *m, const term *args) {
+  term key[2] = {args[0], args[1]}, three = integer(m, DTYPE_U32, 3);
+  term c[4] = {keep(m, apply(m, OP_SHR, args[2], integer(m, DTYPE_U32, 2))), args[3], args[4], args[5]};
+  for (int round = 0; round < 10; round++) {
+    pair p = wide_product(m, c[0], 0xD2511F53), q = wide_product(m, c[2], 0xCD9E8D57);
+    term first = apply(m, OP_XOR, apply(m, OP_XOR, q.high, c[1]), key[0]);
+    term third = apply(m, OP_XOR, apply(m, OP_XOR, p.high, c[3]), key[1]);
+    c[0] = keep(m, first);
+    c[1] = keep(m, q.low);
+    c[2] = keep(m, third);
+    c[3] = keep(m, p.low);
+    key[0] = keep(m, add(m, key[0], integer(m, DTYPE_U32, 0x9E3779B9)));
+    key[1] = keep(m, add(m, key[1], integer(m, DTYPE_U32, 0xBB67AE85)));
+  }
+  term word = keep(m, both(m, args[2], three)), result = c[3];
+  for (int i = 2; i >= 0; i--) result = select(m, equal(m, word, integer(m, DTYPE_U32, i)), c[i], result);
+  return result;
+}
+
+/* --------------------------------------------------------------------------------------------------------- */
+
+typedef term expansion(const maths *m, const term *args);
+
+static expansion *const expansions[OP_COUNT] = {
+    [OP_EXP] = expand_exp,   [OP_LOG] = expand_log, [OP_SIN] = expand_sin, [OP_COS] = expand_cos,
+    [OP_TANH] = expand_tanh, [OP_ERF] = expand_erf, [OP_POW] = expand_pow, [OP_RANDOM_BITS] = expand_random_bits,
+};
+
+const loops_expr *math_expand(const math_builder *b, op_id op, const loops_expr *const *args, uint32_t n) {
+  const loops_expr *first = args[0];
+  if (first->type == DTYPE_F64)
+    return loops_node(b->loops, (loops_expr){.kind = LOOPS_CALL, .op = op, .type = DTYPE_F64, .lanes = first->lanes, .n_args = n,
+                                             .args = (const loops_expr **)args});
+  maths m = {b, first->lanes};
+  return expansions[op] ? expansions[op](&m, args) : NULL;
+}

@@ -1,0 +1,289 @@
+/* Default schedules, from the accesses of a kernel and a few figures of the target. Two forms cover all:
+ * a contraction gets a register tile of vectors by broadcasts; everything else walks rows with one vector
+ * axis. The choices depend on the kernel and the target only, never on the number of threads. */
+#include "passes/passes.h"
+
+enum {
+  SMALL_KERNEL = 1 << 14,  /* points below which handing out pieces costs more than it gains */
+  MOST_CHUNKS = 64,
+  MOST_ITERATIONS = 4096,  /* of the parallel loops: enough to balance, not so many that they cost */
+  ROW_UNROLL = 4           /* independent accumulators hide the latency of a reduction */
+};
+
+typedef struct {
+  kernel *kernel;
+  const target *target;
+  axis_set used;       /* by any stage */
+  axis_set shared;     /* free in every stage: what may run in parallel */
+  axis_set reduced;    /* by any stage */
+  axis_set edges;      /* that conditions of reads depend on */
+  int64_t lanes;
+  schedule_loop *loops;
+  uint32_t n, capacity;
+} scheduler;
+
+#define AXIS(i) ((axis_set)1 << (i))
+
+static int64_t extent(const scheduler *s, uint32_t axis) { return s->kernel->axes[axis].extent; }
+
+static void add_loop(scheduler *s, uint32_t axis, int64_t step, loop_kind kind) {
+  *ARENA_PUSH(s->kernel->arena, s->loops, s->n, s->capacity) = (schedule_loop){.axis = axis, .step = step, .kind = kind};
+}
+
+/* -- what the accesses say --------------------------------------------------------------------------------- */
+
+/* Elements between neighbours along an axis, of an access to a buffer; INT64_MAX when not affine. */
+static int64_t access_stride(const kernel *k, uint32_t buffer, const expr *const *index, uint32_t axis) {
+  const kernel_buffer *b = &k->buffers[buffer];
+  layout l = b->layout.n ? b->layout : layout_row_major(&b->type);
+  int64_t stride = 0, size = 1;
+  for (uint32_t i = l.n; i-- > 0; size *= l.part[i].extent) {
+    const expr *e = index[l.part[i].dim];
+    int64_t coefficient[MAX_AXES], offset;
+    if (!(e->axes & AXIS(axis))) continue;
+    if (!expr_affine(k, e, coefficient, &offset)) return INT64_MAX;
+    if (l.part[i].divisor == 1) stride += coefficient[axis] * size; /* inside one block of a blocked dimension */
+  }
+  return stride;
+}
+
+typedef void access_visitor(void *context, const expr *read);
+
+/* Every read below an expression, once. */
+static void visit_reads(const expr *e, bool *seen, access_visitor *visit, void *context) {
+  if (seen[e->id]) return;
+  seen[e->id] = true;
+  if (e->kind == EXPR_READ) visit(context, e);
+  for (uint32_t i = 0; i < e->n_args; i++) visit_reads(e->args[i], seen, visit, context);
+}
+
+static uint32_t largest_id(const kernel *k) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < k->n_stages; i++)
+    if (k->stages[i].body->id >= n) n = k->stages[i].body->id + 1;
+  return n;
+}
+
+static void visit_all_reads(const kernel *k, access_visitor *visit, void *context) {
+  bool *seen = ARENA_ARRAY(k->arena, bool, largest_id(k) + 1);
+  for (uint32_t i = 0; i < k->n_stages; i++) visit_reads(k->stages[i].body, seen, visit, context);
+}
+
+static void note_edges(void *context, const expr *read) {
+  scheduler *s = context;
+  for (uint32_t i = 0; i < read->n_conditions; i++) s->edges |= read->conditions[i].subject->axes;
+}
+
+typedef struct {
+  const kernel *kernel;
+  uint32_t axis;
+  int64_t score;
+} axis_score;
+
+static void score_access(axis_score *s, uint32_t buffer, const expr *const *index, int64_t weight) {
+  int64_t stride = access_stride(s->kernel, buffer, index, s->axis);
+  if (stride == 1) s->score += 2 * weight;
+  else if (stride != 0) s->score -= weight;
+}
+
+static void score_read(void *context, const expr *read) {
+  score_access(context, read->number, read->args, 2);
+}
+
+/* How well an axis runs along vectors: contiguous accesses count for it, strided ones against. */
+static int64_t vector_score(const scheduler *s, uint32_t axis) {
+  axis_score score = {s->kernel, axis, 0};
+  visit_all_reads(s->kernel, score_read, &score);
+  for (uint32_t i = 0; i < s->kernel->n_stages; i++)
+    if (s->kernel->stages[i].output >= 0) score_access(&score, (uint32_t)s->kernel->stages[i].output, s->kernel->stages[i].index, 3);
+  score.score *= 16;
+  if (extent(s, axis) < s->lanes) score.score -= 16 * (s->lanes - extent(s, axis)) / s->lanes + 8;
+  return score.score;
+}
+
+static int32_t best_vector_axis(const scheduler *s, axis_set among) {
+  int32_t best = -1;
+  int64_t best_score = 0;
+  for (uint32_t a = 0; a < s->kernel->n_axes; a++) {
+    if (!(among & AXIS(a)) || extent(s, a) < 2) continue;
+    int64_t score = vector_score(s, a);
+    if (best < 0 || score > best_score) best = (int32_t)a, best_score = score;
+  }
+  return best;
+}
+
+/* An argmax keeps a pair, which no vector holds. */
+static bool has_argmax(const kernel *k) {
+  for (uint32_t i = 0; i < k->n_stages; i++)
+    if (k->stages[i].monoid == MONOID_ARGMAX) return true;
+  return false;
+}
+
+/* -- loops that both forms have ------------------------------------------------------------------------------ */
+
+static int64_t points(const scheduler *s) {
+  int64_t n = 1;
+  for (uint32_t a = 0; a < s->kernel->n_axes; a++)
+    if (s->used & AXIS(a) && n < SMALL_KERNEL) n *= extent(s, a);
+  return n;
+}
+
+/* Outer loops over the axes of `order`, each with its step; as many of the leading ones run in parallel as
+ * there is use for. */
+static void add_outer_loops(scheduler *s, const schedule_loop *order, uint32_t n, bool large) {
+  int64_t iterations = 1;
+  bool leading = large;
+  for (uint32_t i = 0; i < n; i++) {
+    int64_t count = (extent(s, order[i].axis) + order[i].step - 1) / order[i].step;
+    leading &= (s->shared & AXIS(order[i].axis)) != 0 && iterations < MOST_CHUNKS && iterations * count <= MOST_ITERATIONS * 16;
+    add_loop(s, order[i].axis, order[i].step, leading ? LOOP_PARALLEL : LOOP_SERIAL);
+    if (leading) iterations *= count;
+  }
+  s->kernel->schedule.chunks = iterations > MOST_CHUNKS ? MOST_CHUNKS : 0;
+}
+
+/* -- rows ------------------------------------------------------------------------------------------------------ */
+
+static void schedule_rows(scheduler *s) {
+  const kernel *k = s->kernel;
+  int32_t vector = has_argmax(k) ? -1 : best_vector_axis(s, s->used);
+  axis_set along = vector < 0 ? 0 : AXIS(vector);
+  bool reduces_along = (s->reduced & along) != 0;
+  schedule_loop outer[MAX_AXES] = {{0}};
+  uint32_t n = 0;
+  for (uint32_t a = 0; a < k->n_axes; a++) /* shared axes lead: stages meet inside them */
+    if (s->shared & ~along & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
+  /* A vector axis that all stages keep is cut in tiles outside the reductions, so that these run over
+   * registers; alone it also gives the threads their pieces. */
+  int64_t tile = vector < 0 ? 1 : s->lanes * (s->reduced ? ROW_UNROLL : 1);
+  bool tiled = along && (s->shared & along) && extent(s, (uint32_t)vector) > tile;
+  if (tiled) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = tile};
+  add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (s->used & ~s->shared & ~along & AXIS(a)) add_loop(s, a, 1, LOOP_SERIAL);
+  if (vector < 0) return;
+  int64_t left = tiled ? tile : extent(s, (uint32_t)vector);
+  if (left > s->lanes) {
+    if (reduces_along && left > s->lanes * ROW_UNROLL) {
+      add_loop(s, (uint32_t)vector, s->lanes * ROW_UNROLL, LOOP_SERIAL);
+      left = s->lanes * ROW_UNROLL;
+    }
+    /* Tiles in registers are spelled out; a long row that a map walks is a loop. */
+    add_loop(s, (uint32_t)vector, s->lanes, left <= s->lanes * ROW_UNROLL ? LOOP_UNROLL : LOOP_SERIAL);
+  }
+  add_loop(s, (uint32_t)vector, 1, LOOP_VECTOR);
+}
+
+/* -- contractions ------------------------------------------------------------------------------------------------ */
+
+/* Whether an axis stands in some access only together with others (a window), so that tiles of it meet edges. */
+typedef struct {
+  uint32_t axis;
+  bool window;
+} window_test;
+
+static void test_window(void *context, const expr *read) {
+  window_test *t = context;
+  for (uint32_t i = 0; i < read->n_args; i++)
+    if (read->args[i]->axes & AXIS(t->axis) && read->args[i]->axes != AXIS(t->axis)) t->window = true;
+}
+
+/* The tile of an axis that wastes least: at most `most`, near it, dividing the extent if any such does. */
+static int64_t choose_tile(int64_t n, int64_t most) {
+  if (n <= most) return n;
+  for (int64_t t = most; 2 * t > most; t--)
+    if (n % t == 0) return t;
+  int64_t best = most, best_rest = 0;
+  for (int64_t t = most; 2 * t > most; t--) /* else the one with the largest remainder tile */
+    if (n % t > best_rest) best = t, best_rest = n % t;
+  return best;
+}
+
+static bool schedule_contraction(scheduler *s, const contraction_form *c) {
+  const kernel *k = s->kernel;
+  axis_set free = c->left_only | c->right_only;
+  int32_t vector = best_vector_axis(s, free & s->shared);
+  if (vector < 0 || extent(s, (uint32_t)vector) < s->lanes / 2) return false;
+  axis_set along = AXIS(vector), other_side = c->left_only & along ? c->right_only : c->left_only;
+  int32_t broadcast = -1; /* the axis of the other operand whose values are broadcast against vectors */
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    if (!(other_side & s->shared & AXIS(a)) || extent(s, a) < 2) continue;
+    if (broadcast < 0 || extent(s, a) >= 4 || extent(s, a) > extent(s, (uint32_t)broadcast)) broadcast = (int32_t)a;
+  }
+  int64_t accumulators = s->target->vector_registers >= 32 ? 24 : 12;
+  int64_t vectors = (extent(s, (uint32_t)vector) + s->lanes - 1) / s->lanes, most = s->target->vector_registers >= 32 ? 4 : 2;
+  if (vectors > most) vectors = most;
+  int64_t rows = broadcast < 0 ? 1 : choose_tile(extent(s, (uint32_t)broadcast), accumulators / vectors);
+  int64_t panel = vectors * s->lanes;
+
+  /* Reductions that stay outside the tiles when the free domain is small and the sum is long (weight
+   * gradients): then partial sums of one sample at a time stay in the caches. */
+  schedule_loop outer[MAX_AXES] = {{0}};
+  uint32_t n = 0;
+  bool cut_vector = extent(s, (uint32_t)vector) > panel;
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (c->batch & s->shared & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
+  uint32_t batches = n;
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    if (!(free & s->shared & ~along & AXIS(a)) || (int32_t)a == broadcast) continue;
+    outer[n++] = (schedule_loop){.axis = a, .step = 1};
+    /* Panels of the vector operand are used again by everything inside: they stand behind the first axis. */
+    if (n == batches + 1 && cut_vector) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = panel};
+  }
+  if (n == batches && cut_vector) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = panel};
+  if (broadcast >= 0 && extent(s, (uint32_t)broadcast) > rows) outer[n++] = (schedule_loop){.axis = (uint32_t)broadcast, .step = rows};
+  add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
+  window_test window = {(uint32_t)(broadcast < 0 ? 0 : broadcast), false};
+  if (broadcast >= 0) visit_all_reads(k, test_window, &window);
+  bool edges = broadcast >= 0 && window.window && (s->edges & AXIS(broadcast));
+  for (uint32_t i = 0; edges && i < s->n; i++)
+    if (s->loops[i].axis == (uint32_t)broadcast) s->loops[i].peel = s->loops[i].kind == LOOP_SERIAL;
+
+  /* The reduced axes; the one with neighbours in memory innermost. Taps that meet the tile's edge are spelled
+   * out, so that a tap outside costs nothing. */
+  axis_set inner = s->used & ~free & ~c->batch;
+  int32_t contiguous = best_vector_axis(s, inner & c->reduced);
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    if (!(inner & AXIS(a)) || (int32_t)a == contiguous) continue;
+    add_loop(s, a, 1, edges && (s->edges & AXIS(a)) && extent(s, a) <= 3 ? LOOP_UNROLL : LOOP_SERIAL);
+  }
+  if (contiguous >= 0) {
+    int64_t length = extent(s, (uint32_t)contiguous), by = length % 4 == 0 ? 4 : length % 2 == 0 ? 2 : 1;
+    if (by > 1 && length > by) add_loop(s, (uint32_t)contiguous, by, LOOP_SERIAL);
+    add_loop(s, (uint32_t)contiguous, 1, by > 1 ? LOOP_UNROLL : LOOP_SERIAL);
+  }
+  if (broadcast >= 0) add_loop(s, (uint32_t)broadcast, 1, LOOP_UNROLL);
+  if (vectors > 1) add_loop(s, (uint32_t)vector, s->lanes, LOOP_UNROLL);
+  add_loop(s, (uint32_t)vector, 1, LOOP_VECTOR);
+  return true;
+}
+
+/* -- the choice -------------------------------------------------------------------------------------------------- */
+
+void schedule_kernel(kernel *k, const target *t) {
+  scheduler s = {.kernel = k, .target = t, .shared = ~(axis_set)0};
+  size_t widest = 4;
+  contraction_form form;
+  int32_t contraction_stage = -1;
+  for (uint32_t i = 0; i < k->n_stages; i++) {
+    const stage *at = &k->stages[i];
+    s.used |= at->free | at->reduced;
+    s.shared &= at->free;
+    s.reduced |= at->reduced;
+    if (dtype_bytes(at->type) > widest) widest = dtype_bytes(at->type);
+    if (contraction_stage < 0 && stage_contraction(k, i, &form)) contraction_stage = (int32_t)i;
+  }
+  s.shared &= s.used;
+  s.lanes = (int64_t)(t->vector_bytes / widest);
+  visit_all_reads(k, note_edges, &s);
+  k->schedule = (schedule){0};
+  if (contraction_stage < 0 || !schedule_contraction(&s, &form)) schedule_rows(&s);
+  k->schedule.loops = s.loops;
+  k->schedule.n = s.n;
+}
+
+bool pass_schedule(plan *p, pass_context *c) {
+  for (uint32_t i = 0; i < p->n_launches; i++)
+    if (p->launches[i].kernel->schedule.n == 0) schedule_kernel(p->launches[i].kernel, c->target);
+  return true;
+}

@@ -1,0 +1,109 @@
+/* Matrix products and convolutions by shape, compiled from graphs with their default schedules, against the
+ * measured FMA peak. Usage: bench_contractions [threads] */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "codegen/cpu/host.h"
+#include "passes/passes.h"
+#include "runtime/instance.h"
+#include "tests/bench/peak.h"
+
+typedef struct {
+  const char *name, *spec;
+  tensor_type x, y, out;
+  double flops; /* of live taps */
+} workload;
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
+
+/* Multiplications that read no padding, times 2: by counting them. */
+static double live_flops(const workload *w, arena *a) {
+  const char *error;
+  const contraction *c = contraction_parse(w->spec, a, &error);
+  int64_t extent[MAX_CONTRACTION_AXES];
+  tensor_type operands[2] = {w->x, w->y};
+  contraction_extents(c, operands, &w->out, extent, a, &error);
+  double total = 2;
+  bool counted[MAX_CONTRACTION_AXES] = {false};
+  for (int o = 0; o < 2; o++)
+    for (uint32_t d = 0; d < c->rank[o]; d++) {
+      const index_form *f = &c->operand[o][d];
+      if (f->n_terms != 2) continue;
+      int64_t live = 0;
+      for (int64_t i = 0; i < extent[f->term[0].axis]; i++)
+        for (int64_t k = 0; k < extent[f->term[1].axis]; k++) {
+          int64_t v = f->term[0].coefficient * i + f->term[1].coefficient * k + f->offset;
+          live += v % f->divisor == 0 && v / f->divisor >= 0 && v / f->divisor < operands[o].dim[d];
+        }
+      counted[f->term[0].axis] = counted[f->term[1].axis] = true;
+      total *= (double)live;
+    }
+  for (uint32_t i = 0; i < c->n_axes; i++)
+    if (!counted[i]) total *= (double)extent[i];
+  return total;
+}
+
+static int measure(const workload *w, unsigned threads, double peak) {
+  arena *a = arena_new();
+  diagnostics *d = diagnostics_new(a, sources_new(a));
+  graph *g = graph_new(a, "bench");
+  const char *roles[] = {"state", "state"}, *names[] = {"x", "y"};
+  value x = graph_parameter(g, roles[0], names[0], w->x, (span){0}), y = graph_parameter(g, roles[1], names[1], w->y, (span){0});
+  graph_add_result(g, "output", "out", graph_contract(g, x, y, w->spec, &w->out, (span){0}), (span){0});
+  target host;
+  host_target(&host);
+  pass_context c = {a, d, &host};
+  const char *error = "a pass failed";
+  compile_report report;
+  double start = now();
+  plan *p = run_passes(g, &c, NULL, NULL);
+  executable *e = p ? executable_compile_cpu(p, &(compile_options){.threads = 1}, &report, &error) : NULL;
+  double compiled = now() - start;
+  if (!e) {
+    printf("%-34s %s\n%s", w->name, error, diagnostics_render(d, a, false));
+    arena_free(a);
+    return 1;
+  }
+  if (getenv("SSLC_SHOW_PLAN")) puts(plan_print(p, a));
+  thread_pool *pool = thread_pool_new(threads);
+  instance *i = instance_new(p, e, pool);
+  double times[15], flops = live_flops(w, a);
+  for (int r = 0; r < 15; r++) {
+    start = now();
+    instance_run(i);
+    times[r] = now() - start;
+  }
+  qsort(times, 15, sizeof *times, by_size);
+  double rate = flops / times[7] * 1e-9;
+  printf("%-34s %8.2f ms %8.1f GFLOP/s %5.1f %% of peak   compiled in %.0f ms\n", w->name, times[7] * 1e3, rate, 100 * rate / peak, compiled * 1e3);
+  instance_free(i);
+  thread_pool_free(pool);
+  executable_free(e);
+  arena_free(a);
+  return 0;
+}
+
+int main(int n, char **args) {
+#define T(...) {.dtype = DTYPE_F32, .rank = sizeof(int64_t[]){__VA_ARGS__} / sizeof(int64_t), .dim = {__VA_ARGS__}}
+#define CONVOLUTIONS(size)                                                                                                    \
+  {"conv 3x3 128->256 " #size "x" #size " forward", "n,c,p+r-1,q+s-1; k,c,r,s -> n,k,p,q", T(64, 128, size, size), T(256, 128, 3, 3), T(64, 256, size, size), 0}, \
+  {"conv 3x3 128->256 " #size "x" #size " data", "n,k,h-r+1,w-s+1; k,c,r,s -> n,c,h,w", T(64, 256, size, size), T(256, 128, 3, 3), T(64, 128, size, size), 0},   \
+  {"conv 3x3 128->256 " #size "x" #size " weight", "n,k,p,q; n,c,p+r-1,q+s-1 -> k,c,r,s", T(64, 256, size, size), T(64, 128, size, size), T(256, 128, 3, 3), 0}
+  static const workload workloads[] = {
+      {"product 1024x1024x1024", "i,k; k,j -> i,j", T(1024, 1024), T(1024, 1024), T(1024, 1024), 0},
+      CONVOLUTIONS(8), CONVOLUTIONS(16), CONVOLUTIONS(32),
+  };
+  unsigned threads = n > 1 ? (unsigned)atoi(args[1]) : 1;
+  double peak = fma_peak_gflops(threads);
+  printf("%u thread%s, peak %.1f GFLOP/s\n", threads, threads == 1 ? "" : "s", peak);
+  int failed = 0;
+  for (size_t i = 0; i < sizeof workloads / sizeof *workloads; i++) failed |= measure(&workloads[i], threads, peak);
+  return failed;
+}

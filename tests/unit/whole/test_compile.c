@@ -1,0 +1,188 @@
+/* From a graph to machine code: what a compiled plan computes is what the interpreter says. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "codegen/cpu/host.h"
+#include "passes/passes.h"
+#include "runtime/instance.h"
+#include "tests/random_graph.h"
+
+static graph *parse(const char *text, arena *a, diagnostics *d) {
+  graph *g = graph_parse(a, sources_add(d->sources, "t.ir", text, strlen(text)), d);
+  if (!g) fail_msg("%s", diagnostics_render(d, a, false));
+  return g;
+}
+
+/* Largest difference, relative to the norm of what is expected. */
+static double distance(const tensor_type *t, const void *found, const void *expected) {
+  double difference = 0, norm = 0;
+  for (int64_t i = 0; i < type_elements(t); i++) {
+    scalar x = element_load(t->dtype, found, i), y = element_load(t->dtype, expected, i);
+    if (!dtype_is_real(t->dtype)) {
+      difference += x.integer != y.integer;
+      continue;
+    }
+    if (isnan(x.real) && isnan(y.real)) continue;
+    if (x.real == y.real) continue;
+    difference += (x.real - y.real) * (x.real - y.real);
+    norm += y.real * y.real;
+  }
+  return isnan(difference) ? INFINITY : norm > 0 ? sqrt(difference / norm) : sqrt(difference);
+}
+
+/* Compiles the graph, runs it `runs` times on each of 1 and 2 threads, and compares every result of the
+ * first run with the interpreter's, and the results of both thread counts bit by bit. */
+static void check(const graph *g, const graph_binding *bindings, uint32_t n, double tolerance, int runs, arena *a, diagnostics *d) {
+  target host;
+  host_target(&host);
+  pass_context c = {a, d, &host};
+  plan *p = run_passes(g, &c, NULL, NULL);
+  if (!p) fail_msg("%s\n%s", diagnostics_render(d, a, false), graph_print(g, d->sources, a));
+  const char *error = NULL;
+  graph *plain = pass_autodiff(g, &c);
+  graph_run *expected = graph_interpret(plain, bindings, n, a, &error);
+  if (!expected) fail_msg("%s", error);
+  compile_report report;
+  executable *e = executable_compile_cpu(p, &(compile_options){.threads = 1}, &report, &error);
+  if (!e) fail_msg("%s", error);
+  void *first[64] = {0};
+  for (unsigned threads = 1; threads <= 2; threads++) {
+    thread_pool *pool = thread_pool_new(threads);
+    instance *i = instance_new(p, e, pool);
+    assert_non_null(i);
+    for (uint32_t k = 0; k < n; k++) instance_set(i, bindings[k].role, bindings[k].name, bindings[k].data);
+    for (int r = 0; r < runs; r++) {
+      instance_run(i);
+      for (uint32_t k = 0; k < plain->n_results && k < 64; k++) {
+        const graph_result *result = &plain->results[k];
+        const tensor_type *t = graph_type(plain, result->value);
+        void *found = arena_alloc(a, (size_t)type_bytes(t) + 1);
+        assert_true(instance_get(i, result->role, result->name, found));
+        double off = r == 0 ? distance(t, found, expected->data[result->value]) : 0;
+        if (off > tolerance) fail_msg("result %s \"%s\" is off by %g\n%s\n%s", result->role, result->name, off, graph_print(g, d->sources, a), plan_print(p, a));
+        if (threads == 1 && r == runs - 1) first[k] = found;
+        if (threads == 2 && r == runs - 1) assert_memory_equal(found, first[k], (size_t)type_bytes(t));
+      }
+    }
+    instance_free(i);
+    thread_pool_free(pool);
+  }
+  executable_free(e);
+}
+
+static void check_text(const char *text, double tolerance, int runs) {
+  arena *a = arena_new();
+  diagnostics *d = diagnostics_new(a, sources_new(a));
+  graph *g = parse(text, a, d);
+  random_source r = {17};
+  uint32_t n;
+  graph_binding *bindings = random_bindings(&r, g, a, &n);
+  check(g, bindings, n, tolerance, runs, a, d);
+  arena_free(a);
+}
+
+static void a_linear_encoder_trains(void **state) {
+  (void)state;
+  /* The thin thread: y = x w + b, squared error, gradients, SGD; state is replaced in place. */
+  check_text("graph step {\n"
+             "  %1 = parameter {role=state, name=\"w\"} : f32[5,19]\n"
+             "  %2 = parameter {role=state, name=\"b\"} : f32[5]\n"
+             "  %3 = parameter {role=data, name=\"x\"} : f32[33,19]\n"
+             "  %4 = parameter {role=data, name=\"y\"} : f32[33,5]\n"
+             "  %5 = contract(%3, %1) {spec=\"i,k; j,k -> i,j\"} : f32[33,5]\n"
+             "  %6 = broadcast(%2) {axes=[1]} : f32[33,5]\n"
+             "  %7 = add(%5, %6) : f32[33,5]\n"
+             "  %8 = sub(%7, %4) : f32[33,5]\n"
+             "  %9 = mul(%8, %8) : f32[33,5]\n"
+             "  %10 = reduce_sum(%9) {axes=[0,1]} : f32[]\n"
+             "  %11 = constant {value=0.006060606} : f32[]\n"
+             "  %12 = mul(%10, %11) : f32[]\n"
+             "  %13, %14 = grad(%12, %1, %2) : f32[5,19], f32[5]\n"
+             "  %15 = constant {value=0.1} : f32[5,19]\n"
+             "  %16 = mul(%13, %15) : f32[5,19]\n"
+             "  %17 = sub(%1, %16) : f32[5,19]\n"
+             "  %18 = constant {value=0.1} : f32[5]\n"
+             "  %19 = mul(%14, %18) : f32[5]\n"
+             "  %20 = sub(%2, %19) : f32[5]\n"
+             "  result state \"w\" %17\n"
+             "  result state \"b\" %20\n"
+             "  result metric \"loss\" %12\n"
+             "}\n", 1e-5, 5);
+}
+
+static void a_convolution_trains(void **state) {
+  (void)state;
+  for (int wide = 0; wide < 2; wide++) {
+    const char *t = wide ? "f64" : "f32";
+    char text[4096];
+    snprintf(text, sizeof text,
+             "graph step {\n"
+             "  %%1 = parameter {role=state, name=\"w\"} : %s[20,3,3,3]\n"
+             "  %%2 = parameter {role=data, name=\"x\"} : %s[4,3,7,6]\n"
+             "  %%3 = contract(%%2, %%1) {spec=\"n,c,p+r-1,q+s-1; k,c,r,s -> n,k,p,q\"} : %s[4,20,7,6]\n"
+             "  %%4 = constant {value=0} : %s[4,20,7,6]\n"
+             "  %%5 = max(%%4, %%3) : %s[4,20,7,6]\n"
+             "  %%6 = slice(%%5) {start=[0,0,0,0], stop=[4,20,6,6], stride=[1,1,2,2]} : %s[4,20,3,3]\n"
+             "  %%7 = slice(%%5) {start=[0,0,1,1], stop=[4,20,7,6], stride=[1,1,2,2]} : %s[4,20,3,3]\n"
+             "  %%8 = max(%%6, %%7) : %s[4,20,3,3]\n"
+             "  %%9 = reduce_sum(%%8) {axes=[2,3]} : %s[4,20]\n"
+             "  %%10 = tanh(%%9) : %s[4,20]\n"
+             "  %%11 = reduce_sum(%%10) {axes=[0,1]} : %s[]\n"
+             "  %%12, %%13 = grad(%%11, %%1, %%2) : %s[20,3,3,3], %s[4,3,7,6]\n"
+             "  %%14 = sub(%%1, %%12) : %s[20,3,3,3]\n"
+             "  result state \"w\" %%14\n"
+             "  result output \"dx\" %%13\n"
+             "  result metric \"loss\" %%11\n"
+             "}\n", t, t, t, t, t, t, t, t, t, t, t, t, t, t);
+    check_text(text, wide ? 1e-12 : 1e-4, 2);
+  }
+}
+
+static void rows_softmax(void **state) {
+  (void)state;
+  check_text("graph g {\n"
+             "  %1 = parameter {role=data, name=\"x\"} : f32[37,45]\n"
+             "  %2 = reduce_max(%1) {axes=[1]} : f32[37]\n"
+             "  %3 = broadcast(%2) {axes=[0]} : f32[37,45]\n"
+             "  %4 = sub(%1, %3) : f32[37,45]\n"
+             "  %5 = exp(%4) : f32[37,45]\n"
+             "  %6 = reduce_sum(%5) {axes=[1]} : f32[37]\n"
+             "  %7 = broadcast(%6) {axes=[0]} : f32[37,45]\n"
+             "  %8 = div(%5, %7) : f32[37,45]\n"
+             "  %9 = argmax(%8) {axis=1} : i32[37]\n"
+             "  result output \"p\" %8\n"
+             "  result output \"best\" %9\n"
+             "}\n", 1e-5, 1);
+}
+
+static void random_graphs_compile_to_what_they_mean(void **state) {
+  (void)state;
+  const char *many = getenv("SSLC_RANDOM_GRAPHS");
+  int count = many ? atoi(many) : 40;
+  for (int i = 0; i < count; i++) {
+    arena *a = arena_new();
+    diagnostics *d = diagnostics_new(a, sources_new(a));
+    random_source r = {(uint64_t)i + 1000};
+    graph *g = random_graph(&r, 16, DTYPE_F64, false, a);
+    uint32_t n;
+    graph_binding *bindings = random_bindings(&r, g, a, &n);
+    check(g, bindings, n, 1e-9, 1, a, d);
+    arena_free(a);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_linear_encoder_trains),
+      cmocka_unit_test(a_convolution_trains),
+      cmocka_unit_test(rows_softmax),
+      cmocka_unit_test(random_graphs_compile_to_what_they_mean),
+  };
+  return cmocka_run_group_tests_name("whole/compile", tests, NULL, NULL);
+}
