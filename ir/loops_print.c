@@ -19,7 +19,8 @@ static void print_lanes(printer *p, const loops_expr *e) {
   text_add(&p->out, ":%s", dtype_name(e->type));
   if (e->lanes != 1) text_add(&p->out, "x%u", e->lanes);
   if (e->active && e->active != e->lanes) text_add(&p->out, "/%u", e->active);
-  if (e->stride > 1 || e->stride < 0) text_add(&p->out, " by %lld", (long long)e->stride);
+  bool strided = (e->kind == LOOPS_LOAD || e->kind == LOOPS_RAMP) && e->lanes != 1;
+  if (strided && e->stride != 1) text_add(&p->out, " by %lld", (long long)e->stride);
 }
 
 static void print_expr(printer *p, const loops_expr *e) {

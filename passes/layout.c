@@ -11,6 +11,7 @@ enum { WORTH_A_COPY = 32 }; /* uses of each element that pay for converting it f
 typedef struct {
   plan *plan;
   arena *arena;
+  const target *target;
   uint32_t *parent; /* classes of buffers that share a layout */
   double (*votes)[MAX_RANK]; /* by class: for each dimension, as the innermost one */
   struct variant {
@@ -192,18 +193,31 @@ static kernel *copy_kernel(layouts *l, const tensor_type *t, span where) {
   return k;
 }
 
-/* Puts a converted copy in place of the vector operand when its vectors would not be contiguous. */
+/* The order that vectors of one dimension want: contiguous, and in panels as wide as a register tile when
+ * the dimension is wider, so that a panel is one run of memory and its rows do not fall on the same lines
+ * of the cache. */
+static layout panels(const layouts *l, const tensor_type *t, uint32_t dim) {
+  uint32_t order[MAX_RANK], n = 0;
+  int64_t panel = 4 * (int64_t)(l->target->vector_bytes / dtype_bytes(t->dtype));
+  if (t->dim[dim] <= panel) return innermost(t, dim);
+  order[n++] = dim;
+  for (uint32_t d = 0; d < t->rank; d++)
+    if (d != dim) order[n++] = d;
+  return layout_blocked(t, order, dim, panel);
+}
+
+/* Puts a converted copy in place of the vector operand when its panels would not be contiguous. */
 static void convert_operand(layouts *l, const kernel *k, uint32_t number, uint32_t *buffers) {
   wish w;
   if (!find_wish(k, number, &w)) return;
   uint32_t from = buffers[w.vector->number];
   plan_buffer b = l->plan->buffers[from];
   int32_t dim = plain_dimension(w.vector->args, b.type.rank, (uint32_t)w.axis);
-  const layout *has = &b.layout;
-  uint32_t last = has->n ? has->part[has->n - 1].dim : b.type.rank - 1;
-  if (dim < 0 || last == (uint32_t)dim || w.points < WORTH_A_COPY * (double)type_elements(&b.type)) return;
+  if (dim < 0) return;
+  layout wanted = panels(l, &b.type, (uint32_t)dim), has = b.layout.n ? b.layout : layout_row_major(&b.type);
+  if (layout_equal(&wanted, &has) || w.points < WORTH_A_COPY * (double)type_elements(&b.type)) return;
   b.name = b.role = "";
-  b.layout = innermost(&b.type, (uint32_t)dim);
+  b.layout = wanted;
   b.storage = STORAGE_TEMPORARY;
   b.alias = -1;
   b.is_splat = false;
@@ -215,8 +229,7 @@ static void convert_operand(layouts *l, const kernel *k, uint32_t number, uint32
 }
 
 bool pass_layout(plan *p, pass_context *c) {
-  layouts l = {.plan = p, .arena = p->arena};
-  (void)c;
+  layouts l = {.plan = p, .arena = p->arena, .target = c->target};
   l.parent = ARENA_ARRAY(p->arena, uint32_t, p->n_buffers);
   for (uint32_t i = 0; i < p->n_buffers; i++) l.parent[i] = i;
   l.votes = arena_alloc(p->arena, (p->n_buffers + 1) * sizeof *l.votes);

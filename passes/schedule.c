@@ -188,6 +188,23 @@ static void test_window(void *context, const expr *read) {
     if (read->args[i]->axes & AXIS(t->axis) && read->args[i]->axes != AXIS(t->axis)) t->window = true;
 }
 
+/* Whether some condition depends on both axes: a tap and the tile that it slides over. */
+typedef struct {
+  axis_set both;
+  bool found;
+} meeting;
+
+static void test_meeting(void *context, const expr *read) {
+  meeting *m = context;
+  for (uint32_t i = 0; i < read->n_conditions; i++) m->found |= (read->conditions[i].subject->axes & m->both) == m->both;
+}
+
+static bool meets(const scheduler *s, uint32_t a, uint32_t b) {
+  meeting m = {AXIS(a) | AXIS(b), false};
+  visit_all_reads(s->kernel, test_meeting, &m);
+  return m.found;
+}
+
 /* The tile of an axis that wastes least: at most `most`, near it, dividing the extent if any such does. */
 static int64_t choose_tile(int64_t n, int64_t most) {
   if (n <= most) return n;
@@ -245,7 +262,7 @@ static bool schedule_contraction(scheduler *s, const contraction_form *c) {
   int32_t contiguous = best_vector_axis(s, inner & c->reduced);
   for (uint32_t a = 0; a < k->n_axes; a++) {
     if (!(inner & AXIS(a)) || (int32_t)a == contiguous) continue;
-    add_loop(s, a, 1, edges && (s->edges & AXIS(a)) && extent(s, a) <= 3 ? LOOP_UNROLL : LOOP_SERIAL);
+    add_loop(s, a, 1, edges && meets(s, a, (uint32_t)broadcast) && extent(s, a) <= 3 ? LOOP_UNROLL : LOOP_SERIAL);
   }
   if (contiguous >= 0) {
     int64_t length = extent(s, (uint32_t)contiguous), by = length % 4 == 0 ? 4 : length % 2 == 0 ? 2 : 1;
