@@ -124,12 +124,26 @@ static const expr *define_guarded(definition *d, value v, const expr *const *ind
   for (uint32_t i = 0; i < n; i++)
     if (may_fail(&c[i])) needed[n_needed++] = c[i];
   if (!n_needed) return define(d, v, index, g);
-  const expr *inside = define(d, v, index, intern_guard(d, g, needed, n_needed, outside)), *holds;
+  const guard *within = intern_guard(d, g, needed, n_needed, outside);
+  const expr *inside = define(d, v, index, within), *holds;
   scalar fallback;
+  if (inside->kind == EXPR_READ && !inside->n_conditions) /* safe everywhere, and chosen here */
+    return expr_read(d->kernel, inside->number, inside->args, within->conditions, within->n, outside);
   if (value_outside(inside, 8, &fallback) && same_bits(fallback, scalar_round(t, outside))) return inside;
   holds = conjunction(d, needed, n_needed);
   const expr *args[] = {holds, inside, expr_constant(d->kernel, t, outside)};
   return expr_apply(d->kernel, OP_SELECT, t, args, 3);
+}
+
+/* Do the conditions keep the index inside already? They do for x / d where 0 <= x < high is among them. */
+static bool is_implied(definition *d, const guard *g, const condition *inside) {
+  for (uint32_t i = 0; g && i < g->n; i++) {
+    const condition *c = &g->conditions[i];
+    if (c->low >= 0 && (c->high - 1) / c->divisor < inside->high &&
+        inside->subject == expr_divide(d->kernel, c->subject, c->divisor))
+      return true;
+  }
+  return false;
 }
 
 /* -- reads --------------------------------------------------------------------------------------------------- */
@@ -148,8 +162,8 @@ static const expr *read_value(definition *d, value v, const expr *const *index, 
   for (uint32_t i = 0; i < t->rank; i++) {
     condition inside = {index[i], 0, t->dim[i], 1};
     if (!may_fail(&inside)) continue;
-    leaving++; /* implied by the guard, but this form proves it */
-    conditions[n++] = inside;
+    leaving++;
+    if (!is_implied(d, g, &inside)) conditions[n++] = inside; /* it is, but only this form proves it */
   }
   scalar otherwise = {.integer = 0};
   return expr_read(d->kernel, buffer, index, conditions, leaving ? n : 0, g ? g->otherwise : otherwise);
@@ -427,7 +441,8 @@ static bool solve_axis(definition *d, solution *s, const tensor_type *updates, c
   s->by = expr_divide(d->kernel, left, by);
   d->reduced &= ~((axis_set)1 << axis->number);
   expr_rewrite replace = {.context = s, .axis = solved_axis};
-  for (uint32_t i = 0; i < updates->rank; i++) s->from[i] = expr_rewrite_into(d->kernel, d->kernel, s->from[i], &replace);
+  for (uint32_t i = 0; i < updates->rank; i++)
+    s->from[i] = expr_rewrite_into(d->kernel, d->kernel, s->from[i], &replace);
   for (uint32_t i = 0; i < s->n_conditions; i++)
     s->conditions[i].subject = expr_rewrite_into(d->kernel, d->kernel, s->conditions[i].subject, &replace);
   condition inside = {left, 0, (updates->dim[best] - 1) * by + 1, by};
@@ -479,12 +494,12 @@ static define_function *const definitions[OP_COUNT] = {
 static const fusion_role roles[OP_COUNT] = {
 #define ELEMENTWISE(id, ...) [OP_##id] = ROLE_MAP,
 #include "ir/ops.def"
-    [OP_GATHER] = ROLE_MAP,        [OP_PARAMETER] = ROLE_LEAF,    [OP_CONSTANT] = ROLE_VIEW,
-    [OP_IOTA] = ROLE_VIEW,         [OP_RESHAPE] = ROLE_VIEW,      [OP_TRANSPOSE] = ROLE_VIEW,
-    [OP_BROADCAST] = ROLE_VIEW,    [OP_SLICE] = ROLE_VIEW,        [OP_PAD] = ROLE_VIEW,
-    [OP_REVERSE] = ROLE_VIEW,      [OP_CONCAT] = ROLE_VIEW,       [OP_SCATTER_ADD] = ROLE_ANCHOR,
-    [OP_CONTRACT] = ROLE_ANCHOR,   [OP_REDUCE_SUM] = ROLE_ANCHOR, [OP_REDUCE_MAX] = ROLE_ANCHOR,
-    [OP_ARGMAX] = ROLE_ANCHOR,     [OP_GRAD] = ROLE_LEAF,
+    [OP_GATHER] = ROLE_MAP,      [OP_PARAMETER] = ROLE_LEAF,    [OP_CONSTANT] = ROLE_VIEW,
+    [OP_IOTA] = ROLE_VIEW,       [OP_RESHAPE] = ROLE_VIEW,      [OP_TRANSPOSE] = ROLE_VIEW,
+    [OP_BROADCAST] = ROLE_VIEW,  [OP_SLICE] = ROLE_VIEW,        [OP_PAD] = ROLE_VIEW,
+    [OP_REVERSE] = ROLE_VIEW,    [OP_CONCAT] = ROLE_VIEW,       [OP_SCATTER_ADD] = ROLE_ANCHOR,
+    [OP_CONTRACT] = ROLE_ANCHOR, [OP_REDUCE_SUM] = ROLE_ANCHOR, [OP_REDUCE_MAX] = ROLE_ANCHOR,
+    [OP_ARGMAX] = ROLE_ANCHOR,   [OP_GRAD] = ROLE_LEAF,
 };
 
 fusion_role value_role(const graph *g, value v) {

@@ -9,7 +9,7 @@ typedef struct {
   pass_context *context;
   plan *plan;
   int32_t *buffer_of; /* per value: plan buffer + 1 */
-  kernel **kernels; /* of launches, each once: a hash table by their canonical text */
+  kernel **kernels;   /* of launches, each once: a hash table by their canonical text */
   const char **texts;
   uint32_t n_kernels, capacity;
   uint32_t *name_count; /* per slot of names: how often it was given */
@@ -35,7 +35,8 @@ static const char *describe(const kernel *k, arena *a) {
     const stage *s = &k->stages[i];
     const expr *e = s->body;
     const char *word = e->kind == EXPR_APPLY ? op_table[e->op].name : "copy";
-    if (s->monoid != MONOID_NONE) word = stage_contraction(k, i, &form) ? "contract" : monoid_names[s->monoid];
+    if (s->monoid != MONOID_NONE) word = monoid_names[s->monoid];
+    if (stage_contraction(k, i, &form) && form.left_only && form.right_only) word = "contract";
     if (n && !strcmp(words[n - 1], word)) continue;
     words[n++] = word;
   }
@@ -132,7 +133,8 @@ static bool has_state(const fusing *f, const graph_result *r) {
 static result_kind kind_of_result(const fusing *f, const graph_result *r, bool seen) {
   const node *n = graph_node(f->graph, r->value);
   const attribute *name = node_attribute(n, ATTR_NAME), *role = node_attribute(n, ATTR_ROLE);
-  if (has_state(f, r) && name && !strcmp(role->as.text, "state") && !strcmp(name->as.text, r->name)) return RESULT_UNCHANGED;
+  if (has_state(f, r) && name && !strcmp(role->as.text, "state") && !strcmp(name->as.text, r->name))
+    return RESULT_UNCHANGED;
   /* Contents that never change can be given by the host; a state's do. */
   if (n->op == OP_CONSTANT && !has_state(f, r)) return RESULT_GIVEN;
   return seen || value_role(f->graph, r->value) == ROLE_LEAF ? RESULT_COPIED : RESULT_COMPUTED;
@@ -157,7 +159,8 @@ static fragment **define_all(const graph *g, const bool *materialised, const boo
   fragment **fragments = ARENA_ARRAY(a, fragment *, g->n_values);
   *n = 0;
   for (value v = 1; v < g->n_values; v++)
-    if (computed[v] || (materialised[v] && value_role(g, v) != ROLE_LEAF)) fragments[(*n)++] = define_value(g, materialised, v, a);
+    if (computed[v] || (materialised[v] && value_role(g, v) != ROLE_LEAF))
+      fragments[(*n)++] = define_value(g, materialised, v, a);
   return fragments;
 }
 

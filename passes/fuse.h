@@ -12,10 +12,10 @@
 
 /* What fusion may do with the result of an op. */
 typedef enum {
-  ROLE_MAP,    /* computed element by element: inlined, or materialised where that costs less */
-  ROLE_LEAF,   /* in memory already: parameters and literals */
-  ROLE_VIEW,   /* never computed: an index expression, or a number or index made from nothing */
-  ROLE_ANCHOR  /* a reduction: always a stage */
+  ROLE_MAP,   /* computed element by element: inlined, or materialised where that costs less */
+  ROLE_LEAF,  /* in memory already: parameters and literals */
+  ROLE_VIEW,  /* never computed: an index expression, or a number or index made from nothing */
+  ROLE_ANCHOR /* a reduction: always a stage */
 } fusion_role;
 fusion_role value_role(const graph *g, value v);
 
@@ -29,8 +29,8 @@ typedef struct {
   uint32_t values_capacity;
   const expr **reads; /* all reads in its stages, each once */
   uint32_t n_reads, reads_capacity;
-  uint32_t n_exprs;  /* of its stages, as a measure of size */
-  bool contraction;  /* holds one that has rows and columns: it gets register tiles, and few things beside it */
+  uint32_t n_exprs; /* of its stages, as a measure of size */
+  bool contraction; /* holds one that has rows and columns: it gets register tiles, and few things beside it */
 } fragment;
 
 /* The definition of a materialised value; reads are of materialised values only. */

@@ -43,6 +43,7 @@ typedef struct {
   const graph *graph;
   arena *arena;
   bool *materialised, *is_result;
+  uint32_t *n_consumers; /* nodes that name the value */
   use_list *uses;
   visit visits[VISITS];
   uint32_t stamp;
@@ -79,7 +80,9 @@ static bool is_number(const graph *g, value v) {
 static double operation_cost(const graph *g, const node *n) {
   const op_info *info = &op_table[n->op];
   if (!info->elementwise) return n->op == OP_GATHER ? 4 : 0;
-  if (info->arity == 1 && (info->rule == RULE_CAST || info->rule == RULE_BITCAST || info->rule == RULE_SAME || n->op == OP_NEG)) return 0.25;
+  if (info->arity == 1 &&
+      (info->rule == RULE_CAST || info->rule == RULE_BITCAST || info->rule == RULE_SAME || n->op == OP_NEG))
+    return 0.25;
   if (n->op == OP_MUL && (is_number(g, n->operands[0]) || is_number(g, n->operands[1]))) return 0.25;
   return !strcmp(info->lowering, "native") ? 1 : !strcmp(info->lowering, "math") ? 20 : 4;
 }
@@ -137,10 +140,14 @@ static double compute_time(const policy *p, const effort *e, double points) {
   return time;
 }
 
-/* A map of what a reduction gives is computed in its kernel, and written instead of that. */
+/* A map of what a reduction gives is computed in its kernel, and written instead of that when nobody else
+ * wants it. */
 static bool follows_reduction(const policy *p, const effort *e, double size) {
-  for (uint32_t i = 0; i < e->n_leaves; i++)
-    if (value_role(p->graph, e->leaves[i]) == ROLE_ANCHOR && elements(p, e->leaves[i]) == size) return true;
+  for (uint32_t i = 0; i < e->n_leaves; i++) {
+    value leaf = e->leaves[i];
+    if (value_role(p->graph, leaf) == ROLE_ANCHOR && p->n_consumers[leaf] == 1 && elements(p, leaf) == size)
+      return true;
+  }
   return false;
 }
 
@@ -150,7 +157,8 @@ static bool is_cheaper_in_memory(policy *p, value v) {
   if (e.too_large) return true;
   double size = elements(p, v), inlined = 0;
   double stored = size * e.operations;
-  if (!follows_reduction(p, &e, size)) stored = compute_time(p, &e, size) + size * element_bytes(p, v) * BYTE_COST + LAUNCH_COST;
+  if (!follows_reduction(p, &e, size))
+    stored = compute_time(p, &e, size) + size * element_bytes(p, v) * BYTE_COST + LAUNCH_COST;
   for (uint32_t i = 0; i <= uses->n; i++) {
     double points = (double)(i < uses->n ? uses->items[i].points : uses->further_points);
     double computed = size == 1 && points > SCALAR_POINTS ? SCALAR_POINTS : points; /* leaves the loops */
@@ -163,10 +171,10 @@ static bool is_cheaper_in_memory(policy *p, value v) {
 static bool decide(policy *p, value v) {
   bool used = p->uses[v].n > 0;
   switch (value_role(p->graph, v)) {
-    case ROLE_LEAF: return true;
-    case ROLE_ANCHOR: return used || p->is_result[v];
-    case ROLE_VIEW: return false; /* as a result it is a copy, and others look through it */
-    case ROLE_MAP: return p->is_result[v] || (used && is_cheaper_in_memory(p, v));
+  case ROLE_LEAF: return true;
+  case ROLE_ANCHOR: return used || p->is_result[v];
+  case ROLE_VIEW: return false; /* as a result it is a copy, and others look through it */
+  case ROLE_MAP: return p->is_result[v] || (used && is_cheaper_in_memory(p, v));
   }
   return false;
 }
@@ -183,13 +191,16 @@ static void add_use(policy *p, value v, use u) {
 
 static int64_t points_of_operand(const policy *p, value v, uint32_t operand) {
   const node *n = graph_node(p->graph, v);
-  int64_t own = type_elements(graph_type(p->graph, v)), size = type_elements(graph_type(p->graph, n->operands[operand]));
+  int64_t own = type_elements(graph_type(p->graph, v)),
+          size = type_elements(graph_type(p->graph, n->operands[operand]));
   if (value_role(p->graph, v) != ROLE_ANCHOR) return own;
   if (n->op != OP_CONTRACT) return size;
   int64_t other = type_elements(graph_type(p->graph, n->operands[1 - operand]));
   /* work = own * reduced, and own * other * size = work^2 / batch: the root of it, for one operand */
   double reuse = size > 0 ? (double)own * (double)other / (double)size : 1;
-  double bounded = reuse < 1 ? 1 : reuse > CONTRACTION_REUSE * CONTRACTION_REUSE ? CONTRACTION_REUSE : __builtin_sqrt(reuse);
+  double bounded = reuse < 1                                       ? 1
+                   : reuse > CONTRACTION_REUSE * CONTRACTION_REUSE ? CONTRACTION_REUSE
+                                                                   : __builtin_sqrt(reuse);
   return (int64_t)((double)size * bounded);
 }
 
@@ -211,12 +222,9 @@ static void use_operands(policy *p, value v) {
 
 /* A first guess, so that the effort of a value is known before the values it is made from are decided. */
 static void guess(policy *p) {
-  uint32_t *count = ARENA_ARRAY(p->arena, uint32_t, p->graph->n_values);
-  for (uint32_t i = 0; i < p->graph->n_nodes; i++)
-    for (uint32_t j = 0; j < p->graph->nodes[i].n_operands; j++) count[p->graph->nodes[i].operands[j]]++;
   for (value v = 1; v < p->graph->n_values; v++) {
     fusion_role role = value_role(p->graph, v);
-    bool shared = count[v] > 1 && operation_cost(p->graph, graph_node(p->graph, v)) >= 1;
+    bool shared = p->n_consumers[v] > 1 && operation_cost(p->graph, graph_node(p->graph, v)) >= 1;
     p->materialised[v] = role == ROLE_LEAF || role == ROLE_ANCHOR || (role == ROLE_MAP && (shared || p->is_result[v]));
   }
 }
@@ -228,6 +236,9 @@ bool *choose_materialised(const graph *g, arena *a) {
   p->materialised = ARENA_ARRAY(a, bool, g->n_values);
   p->is_result = ARENA_ARRAY(a, bool, g->n_values);
   for (uint32_t i = 0; i < g->n_results; i++) p->is_result[g->results[i].value] = true;
+  p->n_consumers = ARENA_ARRAY(a, uint32_t, g->n_values);
+  for (uint32_t i = 0; i < g->n_nodes; i++)
+    for (uint32_t j = 0; j < g->nodes[i].n_operands; j++) p->n_consumers[g->nodes[i].operands[j]]++;
   guess(p);
   for (int round = 0; round < 2; round++) { /* the second knows better what its inputs take */
     p->uses = ARENA_ARRAY(a, use_list, g->n_values);
@@ -237,6 +248,7 @@ bool *choose_materialised(const graph *g, arena *a) {
     }
   }
   for (value v = 1; v < g->n_values; v++) /* decisions upstream may have made an expression too long */
-    if (value_role(g, v) == ROLE_MAP && !p->materialised[v] && p->uses[v].n) p->materialised[v] = effort_of(p, v).too_large;
+    if (value_role(g, v) == ROLE_MAP && !p->materialised[v] && p->uses[v].n)
+      p->materialised[v] = effort_of(p, v).too_large;
   return p->materialised;
 }

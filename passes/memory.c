@@ -41,29 +41,42 @@ static bool may_overwrite(const plan *p, uint32_t next, uint32_t state, arena *s
   if (!type_equal(&n->type, &s->type) || !layout_equal(&n->layout, &s->layout)) return false;
   if (!uses(&p->launches[s->last], state, &from) || s->last < n->first) return true;
   if (s->last > n->first) return false;
-  return uses(writer, state, &from) && uses(writer, next, &to) && kernel_updates_in_place(writer->kernel, from, to, scratch);
+  return uses(writer, state, &from) && uses(writer, next, &to) &&
+         kernel_updates_in_place(writer->kernel, from, to, scratch);
 }
 
-/* A last launch that copies one buffer to another. */
-static void add_copy(plan *p, uint32_t from, uint32_t to) {
-  const plan_buffer *old = &p->buffers[from], *kept = &p->buffers[to];
-  kernel *k = kernel_new(p->arena, arena_printf(p->arena, "keep_%u", to), kept->where);
+static kernel *copy_kernel(plan *p, const plan_buffer *from, const plan_buffer *to) {
+  kernel *k = kernel_new(p->arena, arena_printf(p->arena, "keep_%u", p->n_launches), to->where);
   const expr *index[MAX_RANK];
-  uint32_t in = kernel_add_buffer(k, "x", old->type, ACCESS_IN), out = kernel_add_buffer(k, "y", kept->type, ACCESS_OUT);
-  k->buffers[in].layout = old->layout;
-  k->buffers[out].layout = kept->layout;
-  stage s = {.name = "copy", .type = kept->type.dtype, .output = (int32_t)out, .index = index, .where = kept->where};
-  for (uint32_t i = 0; i < kept->type.rank; i++) {
-    int64_t extent = kept->type.dim[i];
-    index[i] = extent == 1 ? expr_integer(k, 0) : expr_axis(k, kernel_add_axis(k, (char[]){(char)('i' + i), 0}, extent));
+  uint32_t in = kernel_add_buffer(k, "x", from->type, ACCESS_IN), out = kernel_add_buffer(k, "y", to->type, ACCESS_OUT);
+  k->buffers[in].layout = from->layout;
+  k->buffers[out].layout = to->layout;
+  stage s = {.name = "copy", .type = to->type.dtype, .output = (int32_t)out, .index = index, .where = to->where};
+  for (uint32_t i = 0; i < to->type.rank; i++) {
+    int64_t extent = to->type.dim[i];
+    index[i] =
+        extent == 1 ? expr_integer(k, 0) : expr_axis(k, kernel_add_axis(k, (char[]){(char)('i' + i), 0}, extent));
   }
   s.body = expr_read(k, in, index, NULL, 0, (scalar){.integer = 0});
   kernel_add_stage(k, s);
-  plan_add_launch(p, k, (uint32_t[]){from, to});
+  return k;
+}
+
+/* A last launch that copies one buffer to another; `first_copy` is the first such. */
+static void add_copy(plan *p, uint32_t from, uint32_t to, uint32_t first_copy) {
+  const plan_buffer *x = &p->buffers[from], *y = &p->buffers[to];
+  kernel *k = NULL;
+  for (uint32_t i = first_copy; i < p->n_launches && !k; i++) {
+    kernel *known = p->launches[i].kernel;
+    bool same = type_equal(&known->buffers[0].type, &x->type) && layout_equal(&known->buffers[0].layout, &x->layout) &&
+                layout_equal(&known->buffers[1].layout, &y->layout);
+    if (same) k = known;
+  }
+  plan_add_launch(p, k ? k : copy_kernel(p, x, y), (uint32_t[]){from, to});
 }
 
 static void place_states(plan *p, pass_context *c) {
-  const uint32_t n = p->n_buffers;
+  const uint32_t n = p->n_buffers, first_copy = p->n_launches;
   for (uint32_t i = 0; i < n; i++) {
     plan_buffer *b = &p->buffers[i];
     if (b->storage != STORAGE_RESULT || strcmp(b->role, "state")) continue;
@@ -78,7 +91,7 @@ static void place_states(plan *p, pass_context *c) {
     kept.layout = p->buffers[state].layout;
     b->storage = STORAGE_TEMPORARY;
     b->name = b->role = "";
-    add_copy(p, i, plan_add_buffer(p, kept));
+    add_copy(p, i, plan_add_buffer(p, kept), first_copy);
   }
 }
 
@@ -95,7 +108,9 @@ static int larger_first(const void *x, const void *y) {
   return (a->buffer > b->buffer) - (a->buffer < b->buffer);
 }
 
-static bool live_together(const plan_buffer *x, const plan_buffer *y) { return x->first <= y->last && y->first <= x->last; }
+static bool live_together(const plan_buffer *x, const plan_buffer *y) {
+  return x->first <= y->last && y->first <= x->last;
+}
 
 static int64_t aligned(int64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
 

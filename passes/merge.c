@@ -21,9 +21,9 @@ typedef struct {
   arena *arena;
   fragment **fragments; /* NULL: merged into another */
   uint32_t n;
-  uint32_t *into;        /* per fragment: where it went, itself at first */
-  uint32_t *producer;    /* per value: its fragment + 1; 0: from outside */
-  index_list *readers;   /* per value: fragments, some of which may have been merged since */
+  uint32_t *into;      /* per fragment: where it went, itself at first */
+  uint32_t *producer;  /* per value: its fragment + 1; 0: from outside */
+  index_list *readers; /* per value: fragments, some of which may have been merged since */
   bool *is_result;
   uint32_t *stamps, stamp; /* of a walk over fragments, or over expressions by id */
   uint32_t *expr_stamps, expr_capacity;
@@ -146,6 +146,7 @@ typedef struct {
   uint32_t n;
   int64_t extent[MAX_AXES];
   uint32_t n_axes;
+  bool strangers; /* both halves reduce, and read nothing in common */
 } shape;
 
 static axis_set renamed(const matching *m, const uint32_t *number, axis_set s, bool second) {
@@ -170,7 +171,8 @@ static uint64_t stages_read(merging *g, const expr *e, const fragment *reader, c
   return set;
 }
 
-static uint64_t stages_of_body(merging *g, const expr *body, const fragment *reader, const fragment *from, uint32_t base) {
+static uint64_t stages_of_body(merging *g, const expr *body, const fragment *reader, const fragment *from,
+                               uint32_t base) {
   if (body->id >= g->expr_capacity) {
     g->expr_capacity = 2 * body->id + 64;
     g->expr_stamps = ARENA_ARRAY(g->arena, uint32_t, g->expr_capacity);
@@ -236,6 +238,7 @@ static bool is_shape_sound(const shape *s, const matching *m, const uint32_t *nu
     reduced = o->reduced;
   }
   if (m->first->contraction || m->second->contraction) return same_free && n_reductions == 1 && !rows;
+  if (!rows && s->strangers) return false; /* one loop would only hold the inputs of both in memory */
   if (!rows && same_free) return same_reduced;
   for (uint32_t i = 0; !rows && i < s->n; i++)
     if ((s->stages[i].free | s->stages[i].reduced) != all) return false;
@@ -295,6 +298,12 @@ static void append(merging *g, uint32_t first, uint32_t second, const matching *
   g->fragments[second] = NULL;
 }
 
+static bool reduces(const kernel *k) {
+  for (uint32_t i = 0; i < k->n_stages; i++)
+    if (k->stages[i].monoid != MONOID_NONE) return true;
+  return false;
+}
+
 /* Puts the second fragment behind the first. Siblings read nothing of each other; for them sharing must
  * pay: half of what the second reads in its loops, or more. */
 static bool try_merge(merging *g, uint32_t first, uint32_t second, bool siblings) {
@@ -319,9 +328,11 @@ static bool try_merge(merging *g, uint32_t first, uint32_t second, bool siblings
   if (!number_axes(&m, number, &s)) return false;
   outline_stages(g, &s, &m, number, false);
   outline_stages(g, &s, &m, number, true);
+  s.strangers = shared == 0 && reduces(a) && reduces(b);
   if (siblings && 2 * shared < points(&s, s.stages[s.n - 1].free | s.stages[s.n - 1].reduced)) return false;
   if (!is_shape_sound(&s, &m, number)) return false;
-  if (siblings ? has_path(g, first, second, false) || has_path(g, second, first, false) : has_path(g, first, second, true))
+  if (siblings ? has_path(g, first, second, false) || has_path(g, second, first, false)
+               : has_path(g, first, second, true))
     return false;
   append(g, first, second, &m);
   return true;

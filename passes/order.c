@@ -31,7 +31,8 @@ static ordering analyse(plan *p, arena *a) {
   for (uint32_t i = 0; i < p->n_buffers; i++) {
     const plan_buffer *b = &p->buffers[i];
     o.writer[i] = o.state[i] = -1;
-    if (b->storage == STORAGE_TEMPORARY) o.bytes[i] = layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype);
+    if (b->storage == STORAGE_TEMPORARY)
+      o.bytes[i] = layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype);
     if (b->storage != STORAGE_RESULT || strcmp(b->role, "state")) continue;
     int32_t state = plan_find(p, "state", b->name);
     if (state >= 0 && p->buffers[state].storage == STORAGE_STATE) o.state[i] = state;
@@ -111,7 +112,9 @@ static uint32_t choose(const ordering *o, const index_list *ready, const uint32_
   for (uint32_t i = 0; i < ready->n; i++) {
     int64_t made, change = growth(o, ready->items[i], waiting, &made);
     bool early = overwrites_too_early(o, ready->items[i], waiting);
-    bool better = early != best_is_early ? best_is_early : change != least ? change < least : ready->items[i] < ready->items[best];
+    bool better = early != best_is_early ? best_is_early
+                  : change != least      ? change < least
+                                         : ready->items[i] < ready->items[best];
     if (i && !better) continue;
     best = i;
     least = change;
@@ -126,7 +129,8 @@ static void add_if_ready(const ordering *o, uint32_t launch, const uint32_t *mis
 
 static uint32_t *schedule_launches(const ordering *o) {
   const plan *p = o->plan;
-  uint32_t *order = ARENA_ARRAY(o->arena, uint32_t, p->n_launches), *missing = ARENA_ARRAY(o->arena, uint32_t, p->n_launches);
+  uint32_t *order = ARENA_ARRAY(o->arena, uint32_t, p->n_launches),
+           *missing = ARENA_ARRAY(o->arena, uint32_t, p->n_launches);
   uint32_t *waiting = count_waiting(o), n = 0;
   index_list ready = {0};
   for (uint32_t b = 0; b < p->n_buffers; b++)

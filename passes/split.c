@@ -73,12 +73,14 @@ static uint32_t axis_to_cut(const kernel *k, const bool *after) {
     if (after[i] && k->stages[i].free != kept) return NO_AXIS;
   if (!reduced) return NO_AXIS;
   int64_t results = points(k, kept), summed = points(k, reduced);
-  bool enough = is_contraction ? results < ENOUGH_PRODUCTS && summed > LEAST_SUMMED
-                               : results < ENOUGH_RESULTS && summed >= LEAST_REDUCED && results * summed >= LEAST_POINTS;
+  bool enough = is_contraction
+                    ? results < ENOUGH_PRODUCTS && summed > LEAST_SUMMED
+                    : results < ENOUGH_RESULTS && summed >= LEAST_REDUCED && results * summed >= LEAST_POINTS;
   uint32_t best = NO_AXIS;
   for (uint32_t i = 0; enough && i < k->n_axes; i++) {
     if (!(reduced >> i & 1) || chunks_of(k->axes[i].extent) < 2) continue;
-    if (best == NO_AXIS || (chunks_of(k->axes[best].extent) < 4 && chunks_of(k->axes[i].extent) > chunks_of(k->axes[best].extent)))
+    if (best == NO_AXIS ||
+        (chunks_of(k->axes[best].extent) < 4 && chunks_of(k->axes[i].extent) > chunks_of(k->axes[best].extent)))
       best = i;
   }
   return best;
@@ -117,7 +119,8 @@ static half partial_kernel(cut *c, const bool *after, uint32_t axis, int64_t chu
   const kernel *k = c->whole;
   kernel *into = kernel_new(k->arena, arena_printf(k->arena, "%s_chunks", k->name), k->where);
   transfer t = transfer_begin(k, into);
-  uint32_t chunk_axis = kernel_add_axis(into, "chunk", chunks), *partials = ARENA_ARRAY(k->arena, uint32_t, k->n_stages), n = 0;
+  uint32_t chunk_axis = kernel_add_axis(into, "chunk", chunks),
+           *partials = ARENA_ARRAY(k->arena, uint32_t, k->n_stages), n = 0;
   const expr *chunk = expr_axis(into, chunk_axis);
   int64_t length = k->axes[axis].extent / chunks;
   const expr *within = expr_integer(into, 0);
@@ -168,7 +171,8 @@ static half combining_kernel(cut *c, const bool *after, uint32_t axis, int64_t c
       for (uint32_t d = 0; d < rank; d++) index[d] = transfer_expr(&t, old->index[d]);
       s.index = index;
       if (!t.buffers[old->output])
-        t.buffers[old->output] = kernel_add_buffer(into, k->buffers[old->output].name, k->buffers[old->output].type, ACCESS_OUT) + 1;
+        t.buffers[old->output] =
+            kernel_add_buffer(into, k->buffers[old->output].name, k->buffers[old->output].type, ACCESS_OUT) + 1;
       s.output = (int32_t)t.buffers[old->output] - 1;
     }
     transfer_add(&t, i, s);
@@ -201,7 +205,8 @@ static cut cut_kernel(const kernel *k, arena *a) {
 static void add_half(plan *p, const cut *c, const half *h, const uint32_t *whole, const uint32_t *partials) {
   uint32_t *buffers = ARENA_ARRAY(p->arena, uint32_t, h->kernel->n_buffers);
   for (uint32_t i = 0; i < h->kernel->n_buffers; i++)
-    buffers[i] = h->buffers[i] < c->whole->n_buffers ? whole[h->buffers[i]] : partials[h->buffers[i] - c->whole->n_buffers];
+    buffers[i] =
+        h->buffers[i] < c->whole->n_buffers ? whole[h->buffers[i]] : partials[h->buffers[i] - c->whole->n_buffers];
   plan_add_launch(p, h->kernel, buffers);
 }
 
@@ -223,7 +228,12 @@ bool pass_split(plan *p, pass_context *context) {
     }
     uint32_t *partials = ARENA_ARRAY(p->arena, uint32_t, c->n_types);
     for (uint32_t j = 0; j < c->n_types; j++) {
-      plan_buffer b = {.name = "", .role = "", .type = c->types[j], .storage = STORAGE_TEMPORARY, .alias = -1, .where = c->whole->where};
+      plan_buffer b = {.name = "",
+                       .role = "",
+                       .type = c->types[j],
+                       .storage = STORAGE_TEMPORARY,
+                       .alias = -1,
+                       .where = c->whole->where};
       partials[j] = plan_add_buffer(p, b);
     }
     add_half(p, c, &c->partial, old[i].buffers, partials);

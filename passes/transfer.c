@@ -11,7 +11,8 @@ transfer transfer_begin(const kernel *from, kernel *into) {
 
 static const expr *rewrite_axis(void *context, kernel *into, uint32_t axis) {
   transfer *t = context;
-  if (!t->axes[axis]) t->axes[axis] = expr_axis(into, kernel_add_axis(into, t->from->axes[axis].name, t->from->axes[axis].extent));
+  if (!t->axes[axis])
+    t->axes[axis] = expr_axis(into, kernel_add_axis(into, t->from->axes[axis].name, t->from->axes[axis].extent));
   return t->axes[axis];
 }
 
@@ -21,7 +22,8 @@ static uint32_t counterpart(transfer *t, uint32_t buffer) {
   return t->buffers[buffer] - 1;
 }
 
-static const expr *rewrite_read(void *context, kernel *into, const expr *read, const expr *const *index, const condition *c) {
+static const expr *rewrite_read(void *context, kernel *into, const expr *read, const expr *const *index,
+                                const condition *c) {
   transfer *t = context;
   if (t->buffer_stage[read->number]) return expr_stage(into, t->buffer_stage[read->number] - 1);
   return expr_read(into, counterpart(t, read->number), index, c, read->n_conditions, read->constant);

@@ -24,7 +24,8 @@ UNUSED_FUNCTION void assert_sound(bench *b, const plan *p, const char *pass) {
   }
 }
 
-static const target plain_target = {.name = "plain", .vector_bytes = 32, .vector_registers = 16, .l1_bytes = 1 << 15, .l2_bytes = 1 << 20};
+static const target plain_target = {
+    .name = "plain", .vector_bytes = 32, .vector_registers = 16, .l1_bytes = 1 << 15, .l2_bytes = 1 << 20};
 
 /* The pass, which has to report nothing and leave a sound plan. */
 UNUSED_FUNCTION void apply_pass(bench *b, plan *p, plan_pass *pass, const char *name) {
@@ -63,7 +64,8 @@ UNUSED_FUNCTION void assert_plan_equals_graph(bench *b, const graph *g, const pl
     int32_t at = plan_find(p, r->role, r->name);
     if (at < 0) fail_msg("the plan has no %s %s", r->role, r->name);
     for (uint32_t j = 0; j < p->n_buffers; j++) /* of a state not yet written in place: its next value */
-      if (p->buffers[j].storage == STORAGE_RESULT && !strcmp(p->buffers[j].role, r->role) && !strcmp(p->buffers[j].name, r->name))
+      if (p->buffers[j].storage == STORAGE_RESULT && !strcmp(p->buffers[j].role, r->role) &&
+          !strcmp(p->buffers[j].name, r->name))
         at = (int32_t)j;
     for (int64_t e = 0; e < type_elements(t); e++) {
       double x = scalar_convert(t->dtype, DTYPE_F64, element_load(t->dtype, run->data[r->value], e)).real;

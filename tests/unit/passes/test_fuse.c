@@ -13,7 +13,9 @@ static value output(graph *g, const char *name, value v) {
   graph_add_result(g, "output", name, v, nowhere);
   return v;
 }
-static value along(graph *g, value x, tensor_type to, int64_t axis) { return graph_broadcast(g, x, to, &axis, nowhere); }
+static value along(graph *g, value x, tensor_type to, int64_t axis) {
+  return graph_broadcast(g, x, to, &axis, nowhere);
+}
 static value relu(graph *g, value x) { return binary(g, OP_MAX, x, graph_number(g, *graph_type(g, x), 0, nowhere)); }
 
 static const plan *check(bench *b, const graph *g, uint32_t launches) {
@@ -55,8 +57,12 @@ static void derivatives_of_strided_convolution(void **state) {
   value x = data(g, "x", x_type), w = data(g, "w", w_type), dy = data(g, "dy", y_type);
   const char *error = NULL;
   const contraction *c = contraction_parse("n,c,2*p+r-1,2*q+s-1; k,c,r,s -> n,k,p,q", b->arena, &error);
-  output(g, "dx", graph_contract(g, dy, w, contraction_text(contraction_derivative(c, 0, b->arena), true, b->arena), &x_type, nowhere));
-  output(g, "dw", graph_contract(g, dy, x, contraction_text(contraction_derivative(c, 1, b->arena), true, b->arena), &w_type, nowhere));
+  output(g, "dx",
+         graph_contract(g, dy, w, contraction_text(contraction_derivative(c, 0, b->arena), true, b->arena), &x_type,
+                        nowhere));
+  output(g, "dw",
+         graph_contract(g, dy, x, contraction_text(contraction_derivative(c, 1, b->arena), true, b->arena), &w_type,
+                        nowhere));
   check(b, g, 2);
 }
 
@@ -109,8 +115,10 @@ static void batch_norm_reads_its_input_twice(void **state) {
   value x = data(g, "x", t);
   value sum = graph_reduce(g, OP_REDUCE_SUM, x, axes, 3, nowhere);
   value square = graph_reduce(g, OP_REDUCE_SUM, binary(g, OP_MUL, x, x), axes, 3, nowhere);
-  value mean = scaled(g, sum, 1.0 / 2048), variance = binary(g, OP_SUB, scaled(g, square, 1.0 / 2048), binary(g, OP_MUL, mean, mean));
-  value scale = unary(g, OP_RSQRT, binary(g, OP_ADD, variance, graph_number(g, *graph_type(g, variance), 1e-5, nowhere)));
+  value mean = scaled(g, sum, 1.0 / 2048),
+        variance = binary(g, OP_SUB, scaled(g, square, 1.0 / 2048), binary(g, OP_MUL, mean, mean));
+  value scale =
+      unary(g, OP_RSQRT, binary(g, OP_ADD, variance, graph_number(g, *graph_type(g, variance), 1e-5, nowhere)));
   value y = binary(g, OP_MUL, binary(g, OP_SUB, x, along(g, mean, t, 1)), along(g, scale, t, 1));
   output(g, "y", relu(g, y));
   check(b, g, 2);
@@ -168,7 +176,8 @@ static void optimiser_step_is_one_kernel(void **state) {
   tensor_type t = shaped(DTYPE_F32, 2, 64, 65);
   value w = graph_parameter(g, "state", "w", t, nowhere), m = graph_parameter(g, "state", "m", t, nowhere);
   value v = graph_parameter(g, "state", "v", t, nowhere), dw = data(g, "dw", t);
-  value rate = graph_broadcast(g, graph_parameter(g, "state", "rate", scalar_type(DTYPE_F32), nowhere), t, NULL, nowhere);
+  value rate =
+      graph_broadcast(g, graph_parameter(g, "state", "rate", scalar_type(DTYPE_F32), nowhere), t, NULL, nowhere);
   value next_m = binary(g, OP_ADD, scaled(g, m, 0.9), scaled(g, dw, 0.1));
   value next_v = binary(g, OP_ADD, scaled(g, v, 0.99), scaled(g, binary(g, OP_MUL, dw, dw), 0.01));
   value root = binary(g, OP_ADD, unary(g, OP_SQRT, unary(g, OP_ABS, next_v)), graph_number(g, t, 1e-3, nowhere));
@@ -260,14 +269,22 @@ static void random_graphs_keep_their_values(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      TEST(elementwise_chain_is_one_kernel), TEST(convolution_takes_bias_and_relu),
-      TEST(derivatives_of_strided_convolution), TEST(softmax_is_one_kernel),
-      TEST(long_rows_end_their_kernel), TEST(layer_norm_is_one_kernel),
-      TEST(batch_norm_reads_its_input_twice), TEST(pooling_has_affine_indices),
-      TEST(label_gather_and_scatter), TEST(views_dissolve),
-      TEST(optimiser_step_is_one_kernel), TEST(equal_kernels_are_shared),
-      TEST(merging_closes_no_cycle), TEST(results_of_every_kind),
-      TEST(bf16_adds_up_in_f32), TEST(random_graphs_keep_their_values),
+      TEST(elementwise_chain_is_one_kernel),
+      TEST(convolution_takes_bias_and_relu),
+      TEST(derivatives_of_strided_convolution),
+      TEST(softmax_is_one_kernel),
+      TEST(long_rows_end_their_kernel),
+      TEST(layer_norm_is_one_kernel),
+      TEST(batch_norm_reads_its_input_twice),
+      TEST(pooling_has_affine_indices),
+      TEST(label_gather_and_scatter),
+      TEST(views_dissolve),
+      TEST(optimiser_step_is_one_kernel),
+      TEST(equal_kernels_are_shared),
+      TEST(merging_closes_no_cycle),
+      TEST(results_of_every_kind),
+      TEST(bf16_adds_up_in_f32),
+      TEST(random_graphs_keep_their_values),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

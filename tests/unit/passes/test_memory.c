@@ -1,0 +1,187 @@
+/* Plan passes behind fusion: split, order, memory. */
+#include "plan_testing.h"
+
+static const span nowhere = {0};
+
+static value state_of(graph *g, const char *name, tensor_type t) {
+  return graph_parameter(g, "state", name, t, nowhere);
+}
+static value sum_of(graph *g, value x) {
+  int64_t axes[MAX_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
+  return graph_reduce(g, OP_REDUCE_SUM, x, axes, graph_type(g, x)->rank, nowhere);
+}
+
+static plan *planned(bench *b, const graph *g) {
+  plan *p = fused(b, g);
+  apply_pass(b, p, pass_split, "split");
+  apply_pass(b, p, pass_order, "order");
+  apply_pass(b, p, pass_memory, "memory");
+  return p;
+}
+
+static const plan_buffer *written_state(const plan *p, const char *name) {
+  for (uint32_t i = 0; i < p->n_buffers; i++)
+    if (p->buffers[i].storage == STORAGE_RESULT && !strcmp(p->buffers[i].name, name)) return &p->buffers[i];
+  fail_msg("no next value of %s", name);
+  return NULL;
+}
+
+static void full_sum_is_split(void **state) {
+  bench *b = *state;
+  graph *g = graph_new(b->arena, "t");
+  value x = graph_parameter(g, "data", "x", shaped(DTYPE_F32, 2, 60, 1000), nowhere);
+  value mean =
+      graph_binary(g, OP_MUL, sum_of(g, x), graph_number(g, scalar_type(DTYPE_F32), 1.0 / 60000, nowhere), nowhere);
+  graph_add_result(g, "output", "mean", mean, nowhere);
+  plan *p = fused(b, g);
+  assert_int_equal(p->n_launches, 1);
+  apply_pass(b, p, pass_split, "split");
+  assert_int_equal(p->n_launches, 2);
+  assert_int_equal(p->launches[0].kernel->axes[0].extent, 15); /* the largest divisor of 60 up to 16 */
+  assert_plan_equals_graph(b, g, p, 1e-5);
+}
+
+static void statistics_are_split_together(void **state) {
+  bench *b = *state;
+  graph *g = graph_new(b->arena, "t");
+  tensor_type t = shaped(DTYPE_F32, 4, 8, 6, 32, 32);
+  const int64_t axes[] = {0, 2, 3}, channel = 1;
+  value x = graph_parameter(g, "data", "x", t, nowhere);
+  value sum = graph_reduce(g, OP_REDUCE_SUM, x, axes, 3, nowhere);
+  value square = graph_reduce(g, OP_REDUCE_SUM, graph_binary(g, OP_MUL, x, x, nowhere), axes, 3, nowhere);
+  value largest = graph_reduce(g, OP_REDUCE_MAX, x, axes, 3, nowhere);
+  value both = graph_binary(g, OP_SUB, graph_binary(g, OP_MUL, sum, sum, nowhere), square, nowhere);
+  graph_add_result(g, "output", "both", both, nowhere);
+  graph_add_result(g, "output", "largest", largest, nowhere);
+  graph_add_result(g, "output", "y",
+                   graph_binary(g, OP_ADD, x, graph_broadcast(g, both, t, &channel, nowhere), nowhere), nowhere);
+  plan *p = fused(b, g);
+  const uint32_t before = p->n_launches;
+  apply_pass(b, p, pass_split, "split");
+  assert_int_equal(p->n_launches, before + 1);
+  assert_plan_equals_graph(b, g, p, 1e-4);
+}
+
+static void short_reductions_stay_whole(void **state) {
+  bench *b = *state;
+  graph *g = graph_new(b->arena, "t");
+  value x = graph_parameter(g, "data", "x", shaped(DTYPE_F32, 2, 30, 100), nowhere);
+  graph_add_result(g, "output", "sum", sum_of(g, x), nowhere);
+  plan *p = planned(b, g);
+  assert_int_equal(p->n_launches, 1);
+}
+
+static void weight_gradient_is_split(void **state) {
+  bench *b = *state;
+  graph *g = graph_new(b->arena, "t");
+  value x = graph_parameter(g, "data", "x", shaped(DTYPE_F32, 2, 20000, 3), nowhere);
+  value dy = graph_parameter(g, "data", "dy", shaped(DTYPE_F32, 2, 20000, 5), nowhere);
+  graph_add_result(g, "output", "dw", graph_contract(g, x, dy, "n,i; n,j -> i,j", NULL, nowhere), nowhere);
+  plan *p = planned(b, g);
+  assert_int_equal(p->n_launches, 2);
+  assert_plan_equals_graph(b, g, p, 1e-4);
+}
+
+static void state_is_updated_in_place(void **state) {
+  bench *b = *state;
+  graph *g = graph_new(b->arena, "t");
+  tensor_type t = shaped(DTYPE_F32, 2, 40, 50);
+  value w = state_of(g, "w", t), x = graph_parameter(g, "data", "x", t, nowhere);
+  value next = graph_binary(g, OP_SUB, w, x, nowhere);
+  graph_add_result(g, "state", "w", next, nowhere);
+  /* reads the old value elsewhere, so it has to come first */
+  const int64_t turned[] = {1, 0};
+  value other = graph_contract(g, x, graph_transpose(g, w, turned, nowhere), "i,k; k,j -> i,j", NULL, nowhere);
+  graph_add_result(g, "output", "other", other, nowhere);
+  plan *p = planned(b, g);
+  assert_int_equal(p->n_launches, 2);
+  const plan_buffer *result = written_state(p, "w");
+  assert_int_equal(result->alias, plan_find(p, "state", "w"));
+  assert_int_equal(result->first, 1);
+  assert_plan_equals_graph(b, g, p, 1e-5);
+}
+
+static void state_read_later_is_copied_at_the_end(void **state) {
+  bench *b = *state;
+  graph *g = graph_new(b->arena, "t");
+  tensor_type t = shaped(DTYPE_F32, 2, 4, 5);
+  value x = state_of(g, "x", t), y = state_of(g, "y", t);
+  graph_add_result(g, "state", "x", y, nowhere);
+  graph_add_result(g, "state", "y", x, nowhere);
+  const int64_t axis = 0;
+  value queue = state_of(g, "queue", t);
+  graph_add_result(g, "state", "queue", graph_reverse(g, queue, &axis, 1, nowhere), nowhere);
+  plan *p = planned(b, g);
+  assert_int_equal(p->n_launches, 5); /* the last of the swap and the queue take a copy each */
+  const char *const names[] = {"x", "y", "queue"};
+  for (int i = 0; i < 3; i++) assert_int_equal(written_state(p, names[i])->alias, plan_find(p, "state", names[i]));
+  assert_plan_equals_graph(b, g, p, 0);
+}
+
+/* A chain of products with one short-lived intermediate each: the arena holds two, not ten. */
+static void temporaries_share_memory(void **state) {
+  bench *b = *state;
+  graph *g = graph_new(b->arena, "t");
+  value x = graph_parameter(g, "data", "x", shaped(DTYPE_F32, 2, 16, 16), nowhere);
+  value w = graph_parameter(g, "data", "w", shaped(DTYPE_F32, 2, 16, 16), nowhere);
+  for (int i = 0; i < 10; i++) x = graph_contract(g, x, w, "i,k; k,j -> i,j", NULL, nowhere);
+  graph_add_result(g, "output", "y", x, nowhere);
+  plan *p = planned(b, g);
+  assert_int_equal(p->n_launches, 10);
+  assert_int_equal(p->arena_bytes, 2 * 16 * 16 * 4);
+}
+
+/* Wide branches, each reduced to a number: made one after the other, all of them would live together. */
+static void order_lowers_the_peak(void **state) {
+  bench *b = *state;
+  graph *g = graph_new(b->arena, "t");
+  value x = graph_parameter(g, "data", "x", shaped(DTYPE_F32, 2, 64, 64), nowhere), branch[6], sum = 0;
+  for (int i = 0; i < 6; i++) {
+    value w = graph_parameter(g, "data", arena_printf(b->arena, "w%d", i), shaped(DTYPE_F32, 2, 64, 64), nowhere);
+    branch[i] = graph_contract(g, x, w, "i,k; k,j -> i,j", NULL, nowhere);
+  }
+  for (int i = 0; i < 6; i++) {
+    value total = sum_of(g, graph_unary(g, OP_SIN, branch[i], nowhere));
+    sum = sum ? graph_binary(g, OP_MUL, sum, total, nowhere) : total;
+  }
+  graph_add_result(g, "output", "sum", sum, nowhere);
+  plan *p = fused(b, g);
+  plan_launch *wide = ARENA_ARRAY(b->arena, plan_launch, p->n_launches);
+  uint32_t n = 0;
+  for (int sums = 0; sums < 2; sums++)
+    for (uint32_t i = 0; i < p->n_launches; i++) {
+      contraction_form form;
+      if (stage_contraction(p->launches[i].kernel, 0, &form) != sums) wide[n++] = p->launches[i];
+    }
+  assert_int_equal(n, p->n_launches);
+  p->launches = wide;
+  apply_pass(b, p, pass_order, "order");
+  apply_pass(b, p, pass_memory, "memory");
+  assert_true(p->arena_bytes < 3 * 64 * 64 * 4);
+  assert_plan_equals_graph(b, g, p, 1e-4);
+}
+
+static void random_graphs_keep_their_values(void **state) {
+  bench *b = *state;
+  const char *wanted = getenv("SSLC_RANDOM_GRAPHS");
+  const int n = wanted ? atoi(wanted) : 200;
+  for (int i = 0; i < n; i++) {
+    bench one = {.arena = arena_new(), .random = b->random + (uint64_t)i};
+    one.context = (pass_context){.arena = one.arena, .diagnostics = diagnostics_new(one.arena, sources_new(one.arena))};
+    random_source random = {(uint64_t)i + 1000000};
+    graph *g = random_graph(&random, 10 + random_below(&random, 50), DTYPE_F64, false, one.arena);
+    assert_plan_equals_graph(&one, g, planned(&one, g), 1e-9);
+    arena_free(one.arena);
+  }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      TEST(full_sum_is_split),        TEST(statistics_are_split_together), TEST(short_reductions_stay_whole),
+      TEST(weight_gradient_is_split), TEST(state_is_updated_in_place),     TEST(state_read_later_is_copied_at_the_end),
+      TEST(temporaries_share_memory), TEST(order_lowers_the_peak),         TEST(random_graphs_keep_their_values),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
