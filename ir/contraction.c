@@ -4,6 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Of every number in an index. Sums of products of two stay far inside 64 bits. */
+static const int64_t largest_number = 1 << 30;
+
+static bool within_limit(int64_t v) { return -largest_number <= v && v <= largest_number; }
+
 /* -- reading --------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -50,7 +55,7 @@ static bool read_name(reader *r, uint32_t *axis) {
 static bool read_number(reader *r, int64_t *out) {
   char *end;
   *out = strtoll(r->at, &end, 10);
-  if (*out > 1 << 30) return fail(r, "a number is too large");
+  if (!within_limit(*out)) return fail(r, "a number is too large");
   r->at = end;
   return true;
 }
@@ -59,13 +64,13 @@ static bool add_term(index_form *f, uint32_t axis, int64_t coefficient) {
   for (uint32_t i = 0; i < f->n_terms; i++)
     if (f->term[i].axis == axis) {
       f->term[i].coefficient += coefficient;
-      if (f->term[i].coefficient) return true;
+      if (f->term[i].coefficient) return within_limit(f->term[i].coefficient);
       f->n_terms--;
       for (; i < f->n_terms; i++) f->term[i] = f->term[i + 1];
       return true;
     }
   if (coefficient == 0) return true;
-  if (f->n_terms == MAX_INDEX_TERMS) return false;
+  if (f->n_terms == MAX_INDEX_TERMS || !within_limit(coefficient)) return false;
   f->term[f->n_terms].axis = axis;
   f->term[f->n_terms++].coefficient = coefficient;
   return true;
@@ -81,9 +86,10 @@ static bool read_sum(reader *r, index_form *f) {
     if (!has_number || accept(r, "*")) {
       uint32_t axis;
       if (!read_name(r, &axis)) return false;
-      if (!add_term(f, axis, sign * number)) return fail(r, "too many axes in one index");
+      if (!add_term(f, axis, sign * number)) return fail(r, "too many axes in one index, or a number is too large");
     } else {
       f->offset += sign * number;
+      if (!within_limit(f->offset)) return fail(r, "a number is too large");
     }
     if (accept(r, "+")) sign = 1;
     else if (strncmp(r->at + strspn(r->at, " "), "->", 2) && accept(r, "-")) sign = -1;
@@ -198,6 +204,16 @@ static bool set_extent(const contraction *c, int64_t *extent, uint32_t axis, int
   return false;
 }
 
+/* Whether no partial sum of the index leaves 62 bits. */
+static bool index_fits(const index_form *f, const int64_t *extent) {
+  int64_t reach = f->offset < 0 ? -f->offset : f->offset;
+  for (uint32_t i = 0; i < f->n_terms; i++) {
+    int64_t k = f->term[i].coefficient, n = extent[f->term[i].axis], most;
+    if (__builtin_mul_overflow(k < 0 ? -k : k, n, &most) || __builtin_add_overflow(reach, most, &reach)) return false;
+  }
+  return reach <= (int64_t)1 << 62;
+}
+
 bool contraction_extents(const contraction *c, const tensor_type operand[2], const tensor_type *result,
                          int64_t extent[MAX_CONTRACTION_AXES], arena *a, const char **error) {
   for (int i = 0; i < MAX_CONTRACTION_AXES; i++) extent[i] = -1;
@@ -222,6 +238,12 @@ bool contraction_extents(const contraction *c, const tensor_type operand[2], con
       *error = arena_printf(a, "the extent of axis %s is unknown: it stands plain in no operand", c->name[i]);
       return false;
     }
+  for (int o = 0; o < 2; o++)
+    for (uint32_t d = 0; d < c->rank[o]; d++)
+      if (!index_fits(&c->operand[o][d], extent)) {
+        *error = arena_printf(a, "index %u of operand %d runs too far to be counted", d, o + 1);
+        return false;
+      }
   return true;
 }
 
@@ -233,97 +255,134 @@ static int64_t coefficient_of(const index_form *f, uint32_t axis) {
   return 0;
 }
 
-/* Puts `with` = (sum)/divisor in place of `axis`: inside a sum only when the divisor is 1. */
+static int64_t common_divisor(int64_t x, int64_t y) {
+  while (y) {
+    int64_t rest = x % y;
+    x = y;
+    y = rest;
+  }
+  return x < 0 ? -x : x;
+}
+
+/* into += factor * (the sum of `from`, without its term in `axis`). */
+static bool add_multiple(index_form *into, int64_t factor, const index_form *from, uint32_t axis) {
+  for (uint32_t i = 0; i < from->n_terms; i++)
+    if (from->term[i].axis != axis && !add_term(into, from->term[i].axis, factor * from->term[i].coefficient)) return false;
+  into->offset += factor * from->offset;
+  return within_limit(into->offset);
+}
+
+/* Puts `with` = S / q in place of an axis. With f = (k axis + R) / D this is (k S + q R) / (D q): wherever
+ * q divides S, the one divides exactly where the other does. That q divides S is asked at the place where
+ * the axis stood plain, which reads S / q. */
 static bool substitute(index_form *f, uint32_t axis, const index_form *with) {
   int64_t k = coefficient_of(f, axis);
   if (k == 0) return true;
-  if (index_is_plain(f)) {
-    *f = *with;
-    return true;
+  index_form r = {.divisor = f->divisor * with->divisor};
+  if (!add_multiple(&r, k, with, axis) || !add_multiple(&r, with->divisor, f, axis)) return false;
+  int64_t common = common_divisor(r.divisor, r.offset);
+  for (uint32_t i = 0; i < r.n_terms; i++) common = common_divisor(common, r.term[i].coefficient);
+  for (uint32_t i = 0; i < r.n_terms; i++) r.term[i].coefficient /= common;
+  r.offset /= common;
+  r.divisor /= common;
+  /* Standing plain would say that the axis has the extent of this dimension, which nothing promises. */
+  if (index_is_plain(&r)) r.divisor = r.term[0].coefficient = 2;
+  *f = r;
+  return within_limit(r.divisor);
+}
+
+/* A derivative in the making: the indices of the operand, of the cotangent and of the other operand, over
+ * the axes of the contraction and a new one for each dimension of the operand that is no plain axis. */
+typedef struct {
+  contraction named; /* axes, and the result so far */
+  uint32_t own_rank, g_rank, other_rank;
+  index_form own[MAX_RANK], g[MAX_RANK], other[MAX_RANK];
+  bool taken[MAX_CONTRACTION_AXES]; /* axes of the new result */
+} derivation;
+
+static bool stands_plain(const index_form *f, uint32_t n, uint32_t axis) {
+  for (uint32_t d = 0; d < n; d++)
+    if (index_is_plain(&f[d]) && f[d].term[0].axis == axis) return true;
+  return false;
+}
+
+static bool occurs(const index_form *f, uint32_t n, uint32_t axis) {
+  for (uint32_t d = 0; d < n; d++)
+    if (coefficient_of(&f[d], axis)) return true;
+  return false;
+}
+
+/* How well an axis of own[d] can be solved for; lower is better, negative is not at all. It must stand
+ * plain in the cotangent or in the other operand, whose bounds then keep it inside its extent. */
+static int rate_axis(const derivation *at, uint32_t d, uint32_t axis) {
+  bool in_g = stands_plain(at->g, at->g_rank, axis);
+  if (at->taken[axis] || (!in_g && !stands_plain(at->other, at->other_rank, axis))) return -1;
+  int64_t k = coefficient_of(&at->own[d], axis);
+  bool quotient = k != 1 && k != -1;
+  return in_g && !occurs(at->other, at->other_rank, axis) ? quotient : 2 + quotient;
+}
+
+static void name_axis(contraction *c, uint32_t axis) {
+  for (int i = 0; i <= 26 * MAX_CONTRACTION_AXES; i++) {
+    snprintf(c->name[axis], sizeof c->name[axis], i < 26 ? "%c" : "%c%d", 'a' + (i + 7) % 26, i / 26);
+    if (find_axis(c, c->name[axis], strlen(c->name[axis])) == (int32_t)axis) return;
   }
-  if (with->divisor != 1) return false;
-  if (!add_term(f, axis, -k)) return false;
-  for (uint32_t i = 0; i < with->n_terms; i++)
-    if (!add_term(f, with->term[i].axis, k * with->term[i].coefficient)) return false;
-  f->offset += k * with->offset;
+}
+
+/* k axis + R + offset = D h  =>  axis = (D h - R - offset) / k, everywhere. */
+static bool solve_for(derivation *at, uint32_t d, uint32_t axis) {
+  if (at->named.n_axes == MAX_CONTRACTION_AXES) return false;
+  uint32_t h = at->named.n_axes++;
+  name_axis(&at->named, h);
+  const index_form own = at->own[d];
+  int64_t k = coefficient_of(&own, axis), sign = k < 0 ? -1 : 1;
+  index_form solved = {.divisor = k * sign};
+  if (!add_term(&solved, h, sign * own.divisor) || !add_multiple(&solved, -sign, &own, axis)) return false;
+  for (uint32_t i = 0; i < at->own_rank; i++)
+    if (i != d && !substitute(&at->own[i], axis, &solved)) return false;
+  for (uint32_t i = 0; i < at->g_rank; i++)
+    if (!substitute(&at->g[i], axis, &solved)) return false;
+  for (uint32_t i = 0; i < at->other_rank; i++)
+    if (!substitute(&at->other[i], axis, &solved)) return false;
+  at->named.result[d] = h;
+  at->taken[h] = true;
   return true;
 }
 
-/* Whether `axis` can be solved for: it stands plain in the cotangent or in the other operand, and
- * nowhere inside a sum that a quotient could not enter. Lower is better; negative is impossible. */
-static int rate_axis(const contraction *c, uint32_t which, const index_form *f, uint32_t axis, const bool *taken) {
-  if (taken[axis]) return -1;
-  bool in_result = false, plain_in_other = false, in_other = false;
-  for (uint32_t d = 0; d < c->result_rank; d++) in_result |= c->result[d] == axis;
-  for (uint32_t d = 0; d < c->rank[1 - which]; d++) {
-    const index_form *o = &c->operand[1 - which][d];
-    if (!coefficient_of(o, axis)) continue;
-    in_other = true;
-    plain_in_other |= index_is_plain(o);
-  }
-  int64_t k = coefficient_of(f, axis);
-  if (!in_result && !plain_in_other) return -1; /* nothing would bound it */
-  if (in_result && !in_other) return k == 1 || k == -1 ? 0 : 1;
-  if (k == 1 || k == -1) return 2;
-  return 3;
+/* Solves the dimensions from d on, trying axes from the best; false when none of the ways leads through. */
+static bool solve_from(derivation *at, uint32_t d, const contraction *c, uint32_t which) {
+  while (d < at->own_rank && index_is_plain(&c->operand[which][d])) d++;
+  if (d == at->own_rank) return true;
+  for (int wanted = 0; wanted < 4; wanted++)
+    for (uint32_t i = 0; i < at->own[d].n_terms; i++) {
+      uint32_t axis = at->own[d].term[i].axis;
+      if (rate_axis(at, d, axis) != wanted) continue;
+      derivation next = *at;
+      if (!solve_for(&next, d, axis) || !solve_from(&next, d + 1, c, which)) continue;
+      *at = next;
+      return true;
+    }
+  return false;
 }
 
 const contraction *contraction_derivative(const contraction *c, uint32_t which, arena *a) {
-  /* Work on copies: `own` are the indices of the operand, `g` those of the cotangent, `other` the rest's. */
-  index_form own[MAX_RANK], g[MAX_RANK], other[MAX_RANK];
-  uint32_t other_which = 1 - which, rank = c->rank[which];
-  contraction *r = ARENA_NEW(a, contraction);
-  r->n_axes = c->n_axes;
-  memcpy(r->name, c->name, sizeof r->name);
-  memcpy(own, c->operand[which], sizeof own);
-  memcpy(other, c->operand[other_which], sizeof other);
-  for (uint32_t d = 0; d < c->result_rank; d++) {
-    g[d] = (index_form){.n_terms = 1, .divisor = 1};
-    g[d].term[0].axis = c->result[d];
-    g[d].term[0].coefficient = 1;
-  }
-  bool taken[MAX_CONTRACTION_AXES] = {false}; /* axes of the new result */
-  r->result_rank = rank;
-  for (uint32_t d = 0; d < rank; d++)
-    if (index_is_plain(&own[d])) {
-      r->result[d] = own[d].term[0].axis;
-      taken[r->result[d]] = true;
-    }
-  for (uint32_t d = 0; d < rank; d++) {
-    if (index_is_plain(&c->operand[which][d])) continue;
-    int best = -1, best_rate = 99;
-    for (uint32_t i = 0; i < own[d].n_terms; i++) {
-      int rate = rate_axis(c, which, &own[d], own[d].term[i].axis, taken);
-      if (rate >= 0 && rate < best_rate) best_rate = rate, best = (int)own[d].term[i].axis;
-    }
-    if (best < 0 || r->n_axes == MAX_CONTRACTION_AXES) return NULL;
-    uint32_t axis = (uint32_t)best, h = r->n_axes++;
-    for (int i = 0; i < 26 * 10; i++) { /* a name of its own */
-      snprintf(r->name[h], sizeof r->name[h], i < 26 ? "%c" : "%c%d", 'a' + (i + 7) % 26, i / 26);
-      bool used = false;
-      for (uint32_t other_axis = 0; other_axis < h; other_axis++) used |= !strcmp(r->name[other_axis], r->name[h]);
-      if (!used) break;
-    }
-    /* k * axis + rest + offset = divisor * h  =>  axis = (divisor * h - rest - offset) / k */
-    int64_t k = coefficient_of(&own[d], axis), sign = k < 0 ? -1 : 1;
-    index_form solved = {.divisor = k * sign, .offset = -sign * own[d].offset};
-    if (!add_term(&solved, h, sign * own[d].divisor)) return NULL;
-    for (uint32_t i = 0; i < own[d].n_terms; i++)
-      if (own[d].term[i].axis != axis && !add_term(&solved, own[d].term[i].axis, -sign * own[d].term[i].coefficient)) return NULL;
-    for (uint32_t i = 0; i < c->result_rank; i++)
-      if (!substitute(&g[i], axis, &solved)) return NULL;
-    for (uint32_t i = 0; i < c->rank[other_which]; i++)
-      if (!substitute(&other[i], axis, &solved)) return NULL;
-    for (uint32_t i = 0; i < rank; i++)
-      if (i != d && !substitute(&own[i], axis, &solved)) return NULL;
-    r->result[d] = h;
-    taken[h] = true;
-  }
-  r->rank[0] = c->result_rank;
-  memcpy(r->operand[0], g, sizeof g);
-  r->rank[1] = c->rank[other_which];
-  memcpy(r->operand[1], other, sizeof other);
+  uint32_t other = 1 - which;
+  derivation at = {.named = *c, .own_rank = c->rank[which], .g_rank = c->result_rank, .other_rank = c->rank[other]};
+  memcpy(at.own, c->operand[which], sizeof at.own);
+  memcpy(at.other, c->operand[other], sizeof at.other);
+  for (uint32_t d = 0; d < c->result_rank; d++)
+    at.g[d] = (index_form){.n_terms = 1, .term = {{c->result[d], 1}}, .divisor = 1};
+  for (uint32_t d = 0; d < at.own_rank; d++)
+    if (index_is_plain(&at.own[d])) at.taken[at.named.result[d] = at.own[d].term[0].axis] = true;
+  if (!solve_from(&at, 0, c, which)) return NULL;
+
+  contraction r = at.named;
+  r.result_rank = at.own_rank;
+  r.rank[0] = at.g_rank;
+  memcpy(r.operand[0], at.g, sizeof at.g);
+  r.rank[1] = at.other_rank;
+  memcpy(r.operand[1], at.other, sizeof at.other);
   /* Through the text: axes that vanished leave the list. */
   const char *error;
-  return contraction_parse(contraction_text(r, false, a), a, &error);
+  return contraction_parse(contraction_text(&r, false, a), a, &error);
 }

@@ -91,7 +91,6 @@ bool graph_splat_value(const graph *g, value v, scalar *out) {
 /* Whether a derivative flows from a result of the node to its i-th operand. */
 static bool carries_derivative(const graph *g, const node *n, uint32_t i) {
   if (!dtype_is_real(graph_type(g, n->operands[i])->dtype)) return false;
-  if (n->op == OP_ARGMAX || n->op == OP_STOP_GRAD) return false;
   if (!op_table[n->op].elementwise) return true;
   const char *text = op_table[n->op].derivatives;
   for (; i && *text; text++) i -= *text == ';';

@@ -45,7 +45,6 @@ static const char *axis_mask(const inference *in, uint32_t rank, uint32_t *mask)
 static const char *infer_declared(const inference *in, tensor_type *out) {
   if (!in->declared) WRONG(in, "%s needs a declared type", op_table[in->node->op].name);
   *out = *in->declared;
-  if (type_elements(out) < 0) WRONG(in, "%s has more elements than can be counted", text(in, out));
   return NULL;
 }
 
@@ -117,7 +116,7 @@ static const char *infer_SLICE(const inference *in, tensor_type *out) {
     if (stride[i] < 1 || start[i] < 0 || stop[i] < start[i] || stop[i] > out->dim[i])
       WRONG(in, "slice %lld:%lld:%lld does not fit axis %u of %s", (long long)start[i], (long long)stop[i], (long long)stride[i], i,
             text(in, in->operand));
-    out->dim[i] = (stop[i] - start[i] + stride[i] - 1) / stride[i];
+    out->dim[i] = stop[i] == start[i] ? 0 : (stop[i] - start[i] - 1) / stride[i] + 1;
   }
   return NULL;
 }
@@ -138,7 +137,6 @@ static const char *infer_PAD(const inference *in, tensor_type *out) {
     out->dim[i] = n + (n > 1 ? (n - 1) * interior[i] : 0) + low[i] + high[i];
     if (out->dim[i] < 0) WRONG(in, "padding removes more of axis %u than %s has", i, text(in, in->operand));
   }
-  if (type_elements(out) < 0) WRONG(in, "%s has more elements than can be counted", text(in, out));
   return NULL;
 }
 
@@ -158,7 +156,8 @@ static const char *infer_CONCAT(const inference *in, tensor_type *out) {
     if (same.rank == out->rank) same.dim[axis] = in->operand[0].dim[axis];
     if (!type_equal(&same, &in->operand[0]))
       WRONG(in, "concat along axis %lld wants equal other axes: %s and %s", (long long)axis, text(in, &in->operand[0]), text(in, &in->operand[i]));
-    out->dim[axis] += in->operand[i].dim[axis];
+    if (__builtin_add_overflow(out->dim[axis], in->operand[i].dim[axis], &out->dim[axis]))
+      WRONG(in, "axis %lld of the whole is too long to be counted", (long long)axis);
   }
   return error;
 }
@@ -273,7 +272,10 @@ const char *infer_types(const graph *g, const node *n, const tensor_type *declar
   tensor_type few[8], *operand = n->n_operands <= 8 ? few : ARENA_ARRAY(a, tensor_type, n->n_operands);
   for (uint32_t i = 0; i < n->n_operands; i++) operand[i] = *graph_type(g, n->operands[i]);
   if (declared && declared->rank > MAX_RANK) return "too many dimensions";
-  return rules[n->op](&(inference){a, n, operand, declared}, types);
+  const char *error = rules[n->op](&(inference){a, n, operand, declared}, types);
+  for (uint32_t i = 0; !error && i < n->n_results; i++)
+    if (type_bytes(&types[i]) < 0) error = arena_printf(a, "%s has more elements than can be counted", type_text(&types[i], a));
+  return error;
 }
 
 const char *check_schema(const node *n, arena *a) {

@@ -3,14 +3,21 @@
 #include "ir/loops.h"
 
 typedef struct {
+  bool set;
+  uint32_t settings;       /* how many statements set it */
+  const loops_expr *value; /* of a register that one statement sets */
+  interval range;          /* of integers, all lanes together */
+} register_state;
+
+typedef struct {
   const loops *loops;
   arena *arena;
+  register_state *registers;
   struct {
-    bool set;
-    uint32_t settings;       /* how many statements set it */
-    const loops_expr *value; /* of a register that one statement sets */
-    interval range;          /* of integers, all lanes together */
-  } *registers;
+    uint32_t number;
+    register_state before;
+  } *changes; /* since the start, for going back at the end of a body */
+  uint32_t n_changes, changes_capacity;
   const char *error;
 } checker;
 
@@ -20,6 +27,20 @@ enum { MOST_LANES = 64, MOST_ARGS = 6 };
 
 static void fail(checker *c, const char *message) {
   if (!c->error) c->error = arena_printf(c->arena, "%s: %s", c->loops->name, message);
+}
+
+static register_state *change(checker *c, uint32_t number) {
+  ARENA_PUSH(c->arena, c->changes, c->n_changes, c->changes_capacity);
+  c->changes[c->n_changes - 1].number = number;
+  c->changes[c->n_changes - 1].before = c->registers[number];
+  return &c->registers[number];
+}
+
+static void go_back(checker *c, uint32_t to) {
+  while (c->n_changes > to) {
+    c->n_changes--;
+    c->registers[c->changes[c->n_changes].number] = c->changes[c->n_changes].before;
+  }
 }
 
 /* -- ranges ----------------------------------------------------------------------------------------------- */
@@ -72,7 +93,9 @@ static interval range(checker *c, const loops_expr *e, uint32_t active) {
   if (dtype_is_real(e->type)) return whole;
   switch (e->kind) {
     case LOOPS_CONSTANT: return (interval){e->constant.integer, e->constant.integer};
-    case LOOPS_VARIABLE: return c->registers[e->number].range;
+    case LOOPS_VARIABLE:
+      if (active < e->lanes && c->registers[e->number].value) return range(c, c->registers[e->number].value, active);
+      return c->registers[e->number].range;
     case LOOPS_SPLAT: return range(c, e->args[0], 1);
     case LOOPS_RAMP: return moved(range(c, e->args[0], 1), ((int64_t)active - 1) * e->stride);
     case LOOPS_APPLY: return apply_range(c, e, active);
@@ -152,7 +175,7 @@ static void check(checker *c, const loops_expr *e) {
 /* -- statements ------------------------------------------------------------------------------------------- */
 
 static void narrow(checker *c, const loops_expr *variable, int64_t low, int64_t high) {
-  interval *r = &c->registers[variable->number].range;
+  interval *r = &change(c, variable->number)->range;
   if (low > r->low) r->low = low;
   if (high < r->high) r->high = high;
 }
@@ -175,14 +198,7 @@ static void assume(checker *c, const loops_expr *test) {
 
 static void check_block(checker *c, const block *b);
 
-/* What is set in a body that may not run counts as unset behind it. */
-static void check_body(checker *c, const block *body, const loops_expr *test) {
-  size_t bytes = c->loops->n_registers * sizeof *c->registers;
-  void *saved = arena_copy(c->arena, c->registers, bytes);
-  if (test) assume(c, test);
-  check_block(c, body);
-  memcpy(c->registers, saved, bytes);
-}
+static void check_block(checker *c, const block *b);
 
 static void check_for(checker *c, const statement *s) {
   check(c, s->begin);
@@ -191,14 +207,23 @@ static void check_for(checker *c, const statement *s) {
   if (c->error) return;
   interval begin = range(c, s->begin, 1), end = range(c, s->end, 1);
   if (end.high <= begin.low) return;
-  interval before = c->registers[s->number].range;
-  bool was_set = c->registers[s->number].set;
-  c->registers[s->number].set = true;
-  c->registers[s->number].range = (interval){begin.low, end.high - 1};
-  if (begin.low == begin.high) c->registers[s->number].range.high = begin.low + (end.high - 1 - begin.low) / s->step * s->step;
-  check_body(c, &s->body, NULL);
-  c->registers[s->number].set = was_set;
-  c->registers[s->number].range = before;
+  uint32_t before = c->n_changes;
+  register_state *index = change(c, s->number);
+  index->set = true;
+  index->range = (interval){begin.low, end.high - 1};
+  if (begin.low == begin.high) index->range.high = begin.low + (end.high - 1 - begin.low) / s->step * s->step;
+  check_block(c, &s->body);
+  go_back(c, before); /* the body may not run: what it sets counts as unset behind it */
+}
+
+static void check_if(checker *c, const statement *s) {
+  uint32_t before = c->n_changes;
+  check(c, s->value);
+  if (s->value->type != DTYPE_BOOL || s->value->lanes != 1) fail(c, "a test that is no truth value");
+  if (c->error) return;
+  assume(c, s->value);
+  check_block(c, &s->body);
+  go_back(c, before);
 }
 
 static void check_set(checker *c, const statement *s) {
@@ -208,10 +233,13 @@ static void check_set(checker *c, const statement *s) {
     fail(c, "a register is set to another type");
     return;
   }
+  if (c->error) return;
   bool once = c->registers[s->number].settings == 1;
-  c->registers[s->number].set = true;
-  c->registers[s->number].value = once && s->value->kind != LOOPS_LOAD ? s->value : NULL;
-  c->registers[s->number].range = once && !c->error ? range(c, s->value, s->value->lanes) : dtype_range(s->value->type);
+  interval r = once ? range(c, s->value, s->value->lanes) : dtype_range(s->value->type);
+  register_state *state = change(c, s->number);
+  state->set = true;
+  state->value = once ? s->value : NULL;
+  state->range = r;
 }
 
 static void check_store(checker *c, const statement *s) {
@@ -229,11 +257,7 @@ static void check_block(checker *c, const block *b) {
     const statement *s = b->items[i];
     switch (s->kind) {
       case STATEMENT_FOR: check_for(c, s); break;
-      case STATEMENT_IF:
-        check(c, s->value);
-        if (s->value->type != DTYPE_BOOL || s->value->lanes != 1) fail(c, "a test that is no truth value");
-        check_body(c, &s->body, s->value);
-        break;
+      case STATEMENT_IF: check_if(c, s); break;
       case STATEMENT_SET: check_set(c, s); break;
       case STATEMENT_STORE: check_store(c, s); break;
     }
@@ -250,7 +274,7 @@ static void count_settings(checker *c, const block *b) {
 
 const char *loops_verify(const loops *l, arena *scratch) {
   checker c = {.loops = l, .arena = scratch};
-  c.registers = arena_alloc(scratch, l->n_registers * sizeof *c.registers);
+  c.registers = ARENA_ARRAY(scratch, register_state, l->n_registers);
   count_settings(&c, &l->body);
   c.registers[0].set = true;
   c.registers[0].range = (interval){0, l->iterations - 1};
