@@ -9,5 +9,8 @@
  * false, to be returned. */
 bool failure(char **error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool failure_list(char **error, const char *format, va_list list) __attribute__((format(printf, 2, 0)));
+/* The same for a call of the system that failed with `number` (errno): "cannot write x: No space left on
+ * device; free some space or choose another disk". */
+bool failure_of_system(char **error, const char *doing, const char *path, int number);
 
 #endif
