@@ -5,7 +5,7 @@ set(below_passes sslc_passes sslc_ir)
 set(below_codegen sslc_codegen sslc_passes sslc_ir)
 set(below_runtime sslc_runtime sslc_codegen sslc_passes sslc_ir)
 set(below_frontend sslc_frontend sslc_ir)
-set(below_whole sslc_frontend sslc_runtime sslc_codegen sslc_passes sslc_ir)
+set(below_whole ${CJSON} sslc_frontend sslc_runtime sslc_codegen sslc_passes sslc_ir)
 # What several test programs share: random graphs.
 add_library(test_support STATIC tests/random_graph.c)
 target_link_libraries(test_support PUBLIC sslc_ir)
