@@ -183,7 +183,9 @@ object builtin_one_hot(elaborator *e, const function *self, object *arguments, s
   if (type.rank + 1 + index.batched > MAX_RANK) return refuse(e, DIAG_SHAPE_MISMATCH, where, "a tensor of more than %d axes", MAX_RANK);
   type.dim[type.rank++] = 1;
   index = reshape_tensor(e, cast_tensor(e, index, DTYPE_I32, where), type.rank, type.dim, where);
-  object each = builtin_range(e, self, &arguments[1], where);
+  tensor_type axis = {.rank = type.rank, .dim = {1, 1, 1, 1, 1, 1, 1, 1}};
+  axis.dim[axis.rank - 1] = classes;
+  object each = reshape_tensor(e, builtin_range(e, self, &arguments[1], where), axis.rank, axis.dim, where);
   object same = elementwise(e, OP_EQ, (object[]){index, each}, 2, false, self->name, where);
   return cast_tensor(e, same, e->real, where);
 }
