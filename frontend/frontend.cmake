@@ -1,9 +1,10 @@
-# The front end: hand-written sources, and the scanner and parser that flex and bison make of theirs.
+# The front end: hand-written sources, the scanner and parser that flex and bison make of theirs, and the standard library.
 bison_target(parser ${CMAKE_SOURCE_DIR}/frontend/parser.y ${CMAKE_BINARY_DIR}/parser.c DEFINES_FILE ${CMAKE_BINARY_DIR}/parser.h
              COMPILE_FLAGS "-Wall -Werror")
 flex_target(lexer ${CMAKE_SOURCE_DIR}/frontend/lexer.l ${CMAKE_BINARY_DIR}/lexer.c)
 add_flex_bison_dependency(lexer parser)
-room(frontend ${BISON_parser_OUTPUTS} ${FLEX_lexer_OUTPUTS})
+include(frontend/library.cmake)
+room(frontend ${BISON_parser_OUTPUTS} ${FLEX_lexer_OUTPUTS} ${CMAKE_BINARY_DIR}/library.c)
 # Generated code is not held to our warnings.
 set_source_files_properties(${CMAKE_BINARY_DIR}/lexer.c ${CMAKE_BINARY_DIR}/parser.c PROPERTIES COMPILE_OPTIONS
                             "-Wno-error;-Wno-missing-prototypes;-Wno-shadow;-Wno-unused-function;-Wno-sign-compare;-Wno-switch-default")

@@ -104,6 +104,8 @@ bool graph_splat_value(const graph *g, value v, scalar *out);
 /* For each value: does it depend, through operands with a derivative, on `x`? (stop_grad, comparisons
  * and integer values cut.) The result has n_values entries, in `scratch`. */
 bool *graph_differentiable_from(const graph *g, const value *x, uint32_t n, arena *scratch);
+/* The other way: does `y` depend on it? */
+bool *graph_differentiable_to(const graph *g, value y, arena *scratch);
 
 /* -- checking ---------------------------------------------------------------------------------------- */
 
