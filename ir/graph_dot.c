@@ -41,7 +41,8 @@ static const char *line_text(const sources *s, placed at, arena *a) {
   uint32_t start = source_offset(s, at.file, at.line, 1);
   const char *line = start < f->length ? f->text + start : "";
   line += strspn(line, " \t");
-  return arena_printf(a, "%s:%u  %s", f->name, at.line, arena_substring(a, line, strcspn(line, "\n")));
+  size_t length = strcspn(line, "\n");
+  return arena_printf(a, "%s:%u%s%s", f->name, at.line, length ? "  " : "", arena_substring(a, line, length));
 }
 
 char *graph_dot(const graph *g, const sources *s, arena *into) {
