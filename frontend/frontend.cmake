@@ -10,6 +10,7 @@ set_source_files_properties(${CMAKE_BINARY_DIR}/lexer.c ${CMAKE_BINARY_DIR}/pars
                             "-Wno-error;-Wno-missing-prototypes;-Wno-shadow;-Wno-unused-function;-Wno-sign-compare;-Wno-switch-default")
 target_link_libraries(sslc_frontend PUBLIC sslc_ir)
 
-add_executable(sslc frontend/main.c)
+file(GLOB command_sources CONFIGURE_DEPENDS frontend/main.c frontend/command*.c)
+add_executable(sslc ${command_sources})
 target_compile_definitions(sslc PRIVATE SSLC_VERSION="${PROJECT_VERSION}")
 target_link_libraries(sslc PRIVATE sslc_frontend sslc_runtime sslc_codegen sslc_passes sslc_ir)
