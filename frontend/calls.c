@@ -335,13 +335,6 @@ object evaluate_call(elaborator *e, scope *s, const ast_expr *x) {
   return call_object(e, f, &given, x->where);
 }
 
-/* Whether the arguments alone are a whole call of a function with one list: then what it gives is applied. */
-static bool is_complete(const function *f, const call_arguments *given) {
-  uint32_t missing = 0;
-  for (uint32_t i = given->n; i < f->inner->n; i++) missing += !f->inner->items[i].otherwise;
-  return missing == 0 && given->n > 0;
-}
-
 object evaluate_pipe(elaborator *e, scope *s, const ast_expr *x) {
   object from = evaluate(e, s, x->left);
   if (is_poison(&from)) return from;
@@ -353,7 +346,7 @@ object evaluate_pipe(elaborator *e, scope *s, const ast_expr *x) {
     if (!evaluate_arguments(e, s, &right->items, &given) || is_poison(&f)) return object_poison();
     /* a function with one list takes x in front: x |> reshape([2, 3]) */
     bool one_list = f.kind == OBJECT_FUNCTION && (!f.function->outer || f.function->configured);
-    if (one_list && (f.function->kind == FUNCTION_BUILTIN || !is_complete(f.function, &given))) {
+    if (one_list) {
       call_arguments all = in_front(e, from, &given, x->left->where);
       return call_object(e, f, &all, x->where);
     }

@@ -17,7 +17,7 @@ typedef struct {
 
 /* One row a verb: a file command_NAME.c, a line here, a line in main.c. Each returns the exit code. */
 typedef int command_verb(command *c);
-command_verb command_check, command_emit, command_explain, command_fmt, command_pass, command_run, command_version;
+command_verb command_check, command_emit, command_explain, command_fmt, command_kernel, command_pass, command_run, command_version;
 
 /* -- options ---------------------------------------------------------------------------------------------- */
 
@@ -55,6 +55,9 @@ int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 char *command_read(const command *c, const char *path, size_t *length);
 /* The file's number among the sources; 0 after saying why not. */
 uint32_t command_load(const command *c, const char *path);
+struct experiment;
+/* The experiment of a program; NULL with errors among the diagnostics. */
+struct experiment *command_lower(command *c, uint32_t file);
 /* Shows what was reported; the exit code that goes with it. */
 int command_finish(const command *c);
 

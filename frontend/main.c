@@ -21,6 +21,7 @@ static const struct {
     {"fmt", command_fmt, "the canonical form of a program"},
     {"explain", command_explain, "what an error code means"},
     {"emit", command_emit, "a stage of a program as text"},
+    {"kernel", command_kernel, "one kernel run alone: checked, and timed"},
     {"pass", command_pass, "one pass applied to a text of the IR"},
     {"version", command_version, "this program and this processor"},
 };

@@ -16,7 +16,7 @@ typedef struct {
   struct {
     uint32_t number;
     register_state before;
-  } *changes; /* since the start, for going back at the end of a body */
+  } * changes; /* since the start, for going back at the end of a body */
   uint32_t n_changes, changes_capacity;
   const char *error;
 } checker;
@@ -51,7 +51,15 @@ static const loops_expr *definition(const checker *c, const loops_expr *e) {
   return e;
 }
 
-static bool is_constant(const loops_expr *e, int64_t v) { return e->kind == LOOPS_CONSTANT && e->constant.integer == v; }
+static bool is_same(const checker *c, const loops_expr *x, const loops_expr *y) {
+  x = definition(c, x);
+  y = definition(c, y);
+  return x == y || (x->kind == LOOPS_VARIABLE && y->kind == LOOPS_VARIABLE && x->number == y->number);
+}
+
+static bool is_constant(const loops_expr *e, int64_t v) {
+  return e->kind == LOOPS_CONSTANT && e->constant.integer == v;
+}
 
 /* x - by * floor_div(x, by), which arithmetic on ranges alone would not see to be in [0, by). */
 static bool is_remainder(const checker *c, const loops_expr *e, int64_t *by) {
@@ -61,8 +69,7 @@ static bool is_remainder(const checker *c, const loops_expr *e, int64_t *by) {
     const loops_expr *quotient = definition(c, product->args[i]), *factor = product->args[1 - i];
     if (quotient->kind != LOOPS_APPLY || quotient->op != OP_FLOOR_DIV || factor->kind != LOOPS_CONSTANT) continue;
     *by = factor->constant.integer;
-    if (*by > 0 && is_constant(quotient->args[1], *by) && definition(c, quotient->args[0]) == definition(c, e->args[0]))
-      return true;
+    if (*by > 0 && is_constant(quotient->args[1], *by) && is_same(c, quotient->args[0], e->args[0])) return true;
   }
   return false;
 }
@@ -92,15 +99,15 @@ static interval moved(interval r, int64_t reach) {
 static interval range(checker *c, const loops_expr *e, uint32_t active) {
   if (dtype_is_real(e->type)) return whole;
   switch (e->kind) {
-    case LOOPS_CONSTANT: return (interval){e->constant.integer, e->constant.integer};
-    case LOOPS_VARIABLE:
-      if (active < e->lanes && c->registers[e->number].value) return range(c, c->registers[e->number].value, active);
-      return c->registers[e->number].range;
-    case LOOPS_SPLAT: return range(c, e->args[0], 1);
-    case LOOPS_RAMP: return moved(range(c, e->args[0], 1), ((int64_t)active - 1) * e->stride);
-    case LOOPS_APPLY: return apply_range(c, e, active);
-    case LOOPS_REDUCE: return e->op == OP_ADD ? dtype_range(e->type) : range(c, e->args[0], e->active);
-    default: return dtype_range(e->type);
+  case LOOPS_CONSTANT: return (interval){e->constant.integer, e->constant.integer};
+  case LOOPS_VARIABLE:
+    if (active < e->lanes && c->registers[e->number].value) return range(c, c->registers[e->number].value, active);
+    return c->registers[e->number].range;
+  case LOOPS_SPLAT: return range(c, e->args[0], 1);
+  case LOOPS_RAMP: return moved(range(c, e->args[0], 1), ((int64_t)active - 1) * e->stride);
+  case LOOPS_APPLY: return apply_range(c, e, active);
+  case LOOPS_REDUCE: return e->op == OP_ADD ? dtype_range(e->type) : range(c, e->args[0], e->active);
+  default: return dtype_range(e->type);
   }
 }
 
@@ -114,8 +121,8 @@ static void check_access(checker *c, const char *what, uint32_t number, interval
   const loops_buffer *b = &c->loops->buffers[number];
   interval reach = moved(at, ((int64_t)active - 1) * stride);
   if (reach.low < 0 || reach.high >= b->elements)
-    fail(c, arena_printf(c->arena, "a %s of %s at %lld..%lld, it has %lld elements", what, b->name, (long long)reach.low,
-                         (long long)reach.high, (long long)b->elements));
+    fail(c, arena_printf(c->arena, "a %s of %s at %lld..%lld, it has %lld elements", what, b->name,
+                         (long long)reach.low, (long long)reach.high, (long long)b->elements));
 }
 
 static void check_variable(checker *c, const loops_expr *e) {
@@ -142,33 +149,36 @@ static void check_apply(checker *c, const loops_expr *e) {
 static void check(checker *c, const loops_expr *e) {
   if (c->error) return;
   uint32_t active = e->active ? e->active : e->lanes;
-  if (e->lanes < 1 || e->lanes > MOST_LANES || e->n_args > MOST_ARGS || (e->kind != LOOPS_REDUCE && active > e->lanes)) {
+  if (e->lanes < 1 || e->lanes > MOST_LANES || e->n_args > MOST_ARGS ||
+      (e->kind != LOOPS_REDUCE && active > e->lanes)) {
     fail(c, "a value of no possible width");
     return;
   }
   for (uint32_t i = 0; i < e->n_args; i++) check(c, e->args[i]);
   if (c->error) return;
   switch (e->kind) {
-    case LOOPS_VARIABLE: check_variable(c, e); break;
-    case LOOPS_LOAD: check_access(c, "load", e->number, range(c, e->args[0], 1), active, e->lanes == 1 ? 0 : e->stride); break;
-    case LOOPS_GATHER:
-      if (e->args[0]->lanes != e->lanes) fail(c, "a gather at offsets of other lanes");
-      check_access(c, "gather", e->number, range(c, e->args[0], active), 1, 0);
-      break;
-    case LOOPS_SPLAT:
-      if (e->args[0]->lanes != 1) fail(c, "a splat of a vector");
-      break;
-    case LOOPS_FMA:
-      for (int i = 0; i < 3; i++)
-        if (e->args[i]->type != e->type || e->args[i]->lanes != e->lanes) fail(c, "fma of unequal types");
-      break;
-    case LOOPS_REDUCE:
-      if (e->lanes != 1 || e->args[0]->type != e->type) fail(c, "a reduction to another type");
-      break;
-    case LOOPS_APPLY:
-    case LOOPS_CALL: check_apply(c, e); break;
-    case LOOPS_CONSTANT:
-    case LOOPS_RAMP: break;
+  case LOOPS_VARIABLE: check_variable(c, e); break;
+  case LOOPS_LOAD:
+    check_access(c, "load", e->number, range(c, e->args[0], 1), active, e->lanes == 1 ? 0 : e->stride);
+    break;
+  case LOOPS_GATHER:
+    if (e->args[0]->lanes != e->lanes) fail(c, "a gather at offsets of other lanes");
+    check_access(c, "gather", e->number, range(c, e->args[0], active), 1, 0);
+    break;
+  case LOOPS_SPLAT:
+    if (e->args[0]->lanes != 1) fail(c, "a splat of a vector");
+    break;
+  case LOOPS_FMA:
+    for (int i = 0; i < 3; i++)
+      if (e->args[i]->type != e->type || e->args[i]->lanes != e->lanes) fail(c, "fma of unequal types");
+    break;
+  case LOOPS_REDUCE:
+    if (e->lanes != 1 || e->args[0]->type != e->type) fail(c, "a reduction to another type");
+    break;
+  case LOOPS_APPLY:
+  case LOOPS_CALL: check_apply(c, e); break;
+  case LOOPS_CONSTANT:
+  case LOOPS_RAMP: break;
   }
 }
 
@@ -256,10 +266,10 @@ static void check_block(checker *c, const block *b) {
   for (uint32_t i = 0; i < b->n && !c->error; i++) {
     const statement *s = b->items[i];
     switch (s->kind) {
-      case STATEMENT_FOR: check_for(c, s); break;
-      case STATEMENT_IF: check_if(c, s); break;
-      case STATEMENT_SET: check_set(c, s); break;
-      case STATEMENT_STORE: check_store(c, s); break;
+    case STATEMENT_FOR: check_for(c, s); break;
+    case STATEMENT_IF: check_if(c, s); break;
+    case STATEMENT_SET: check_set(c, s); break;
+    case STATEMENT_STORE: check_store(c, s); break;
     }
   }
 }

@@ -24,11 +24,16 @@ enum { MAX_LANES = 64 };
 /* A vector loop runs in lanes when every store along it keeps one distance between neighbours. */
 static bool lanes_can_store(lowering *l, uint32_t loop) {
   uint32_t axis = l->schedule[loop].axis;
-  int64_t lanes = reach_of_loop(l, loop), extent = l->kernel->axes[axis].extent;
+  int64_t lanes = reach_of_loop(l, loop);
   bool can = lanes > 1 && lanes <= MAX_LANES && l->schedule[loop].step == 1;
   coordinate saved = l->axis[axis];
-  uint32_t tile = new_register(l, DTYPE_I64, 1, (interval){0, extent / lanes}, 0);
-  l->axis[axis].at = affine_register(tile, lanes);
+  l->axis[axis].at = affine_constant(0);
+  for (uint32_t i = 0; i < loop; i++) { /* wherever the loops around it may stand */
+    if (l->schedule[i].axis != axis) continue;
+    interval trips = {0, reach_of_loop(l, i) / l->schedule[i].step};
+    affine tile = affine_register(new_register(l, DTYPE_I64, 1, trips, 0), l->schedule[i].step);
+    affine_add(&l->axis[axis].at, &tile, 1);
+  }
   l->axis[axis].at.lane = 1;
   l->axis[axis].left = 1;
   l->vector_axis = (int32_t)axis;
@@ -54,7 +59,8 @@ static void find_homes(lowering *l) {
     for (uint32_t i = 0; i < r; i++) {
       int32_t x = l->stages[i].vector_loop, y = l->stages[r].vector_loop;
       if (!reads[i] || !reduces(&k->stages[i]) || x == y) continue;
-      axis_set lanes = (x >= 0 ? (axis_set)1 << l->schedule[x].axis : 0) | (y >= 0 ? (axis_set)1 << l->schedule[y].axis : 0);
+      axis_set lanes =
+          (x >= 0 ? (axis_set)1 << l->schedule[x].axis : 0) | (y >= 0 ? (axis_set)1 << l->schedule[y].axis : 0);
       if (k->stages[i].free & lanes) l->stages[i].needs_home = true;
     }
   }
@@ -64,7 +70,9 @@ static void prepare(lowering *l) {
   const kernel *k = l->kernel;
   for (uint32_t i = 0; i < k->n_buffers; i++) {
     const kernel_buffer *b = &k->buffers[i];
-    loops_add_buffer(l->loops, (loops_buffer){.name = b->name, .type = b->type.dtype, .place = PLACE_ARGUMENT,
+    loops_add_buffer(l->loops, (loops_buffer){.name = b->name,
+                                              .type = b->type.dtype,
+                                              .place = PLACE_ARGUMENT,
                                               .elements = layout_elements(&b->layout, &b->type),
                                               .written = b->access == ACCESS_OUT});
   }
@@ -74,7 +82,8 @@ static void prepare(lowering *l) {
   l->stages = ARENA_ARRAY(l->arena, stage_state, k->n_stages);
   l->in_lanes = ARENA_ARRAY(l->arena, bool, l->n_loops);
   count_uses(l);
-  for (uint32_t i = 0; i < l->n_loops; i++) l->in_lanes[i] = l->schedule[i].kind == LOOP_VECTOR && lanes_can_store(l, i);
+  for (uint32_t i = 0; i < l->n_loops; i++)
+    l->in_lanes[i] = l->schedule[i].kind == LOOP_VECTOR && lanes_can_store(l, i);
   for (uint32_t s = 0; s < k->n_stages; s++) {
     stage_state *state = &l->stages[s];
     state->vector_loop = state->local[0] = state->local[1] = -1;
@@ -102,8 +111,14 @@ static void lower_all(lowering *l) {
 }
 
 loops *lower_kernel(const kernel *k, arena *a, const char **error) {
-  lowering l = {.kernel = k, .arena = a, .loops = loops_new(a, k->name), .schedule = k->schedule.loops,
-                .n_loops = k->schedule.n, .vector_axis = -1, .lanes = 1, .active = 1};
+  lowering l = {.kernel = k,
+                .arena = a,
+                .loops = loops_new(a, k->name),
+                .schedule = k->schedule.loops,
+                .n_loops = k->schedule.n,
+                .vector_axis = -1,
+                .lanes = 1,
+                .active = 1};
   l.loops->where = k->where;
   if (!l.n_loops) schedule_serial(&l);
   prepare(&l);
@@ -122,8 +137,8 @@ bool pass_lower(plan *p, pass_context *c) {
       if (p->launches[j].kernel == launch->kernel) launch->loops = p->launches[j].loops;
     if (!launch->loops) launch->loops = lower_kernel(launch->kernel, c->arena, &error);
     if (launch->loops) continue;
-    diagnose(c->diagnostics, DIAG_PASS_FAILED, launch->kernel->where, "the schedule of kernel %s cannot be carried out: %s",
-             launch->kernel->name, error);
+    diagnose(c->diagnostics, DIAG_PASS_FAILED, launch->kernel->where,
+             "the schedule of kernel %s cannot be carried out: %s", launch->kernel->name, error);
     return false;
   }
   return true;

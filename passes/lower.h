@@ -53,7 +53,7 @@ typedef struct {
 
 /* Where a stage's value lies in memory. */
 typedef struct {
-  bool exists, is_output;
+  bool is_output;
   uint32_t buffer;
   affine *origin;  /* by axis: coordinates of its first element */
   int64_t *stride; /* by axis */
@@ -61,15 +61,17 @@ typedef struct {
 
 enum { COMPONENTS = 2, MAX_SLOTS = 8 };
 typedef struct {
-  uint32_t uses;         /* by later stages */
-  int32_t vector_loop;   /* the loop that runs in lanes, or -1 */
-  bool needs_home;       /* a reader walks its axes in another way, so a register will not do */
+  uint32_t uses;                /* by later stages */
+  bool *reads;                  /* by stage: whether its value is read; NULL until asked */
+  int32_t vector_loop;          /* the loop that runs in lanes, or -1 */
+  bool needs_home;              /* a reader walks its axes in another way, so a register will not do */
   bool in_registers, in_memory; /* accumulating there */
-  bool ready;            /* the home holds the value */
-  home home[COMPONENTS]; /* of an argmax: the index, and the largest value so far */
-  int32_t local[COMPONENTS]; /* the local buffer it has had, or -1 */
-  uint32_t lanes;        /* of accumulators whose reduced axis runs in lanes; else 1 */
-  uint32_t slots;        /* accumulators that take turns, to hide the latency of the chain */
+  bool is_kept;                 /* the home was made by the loops around those that compute the value */
+  bool ready;                   /* the home holds the value */
+  home home[COMPONENTS];        /* of an argmax: the index, and the largest value so far */
+  int32_t local[COMPONENTS];    /* the local buffer it has had, or -1 */
+  uint32_t lanes;               /* of accumulators whose reduced axis runs in lanes; else 1 */
+  uint32_t slots;               /* accumulators that take turns, to hide the latency of the chain */
   uint32_t slot_axis;
   int64_t slot_step;
   char accumulator[COMPONENTS][MAX_SLOTS], value; /* their addresses name registers among the known values */
@@ -103,14 +105,14 @@ typedef struct {
   struct {
     interval range;
     uint32_t level;
-  } *registers; /* beside those of the loops */
+  } * registers; /* beside those of the loops */
   uint32_t n_registers, registers_capacity;
 
   fact facts[MAX_FACTS];
   uint32_t n_facts;
   struct known_table *known;
   struct coordinate_table *coordinates;
-  struct use_table *uses;
+  uint32_t *uses; /* by expression: how often it stands in what is computed */
 } lowering;
 
 /* -- lower_affine.c --------------------------------------------------------------------------------------- */
@@ -145,7 +147,7 @@ void emit(lowering *l, statement s); /* in the current block */
 uint32_t new_register(lowering *l, dtype type, uint32_t lanes, interval range, uint32_t level);
 /* Sets a register in the block at the value's level, unless the value is one or a constant. */
 operand share(lowering *l, operand v);
-operand emit_affine(lowering *l, const affine *a); /* without lanes */
+operand emit_affine(lowering *l, const affine *a);    /* without lanes */
 operand value_of_index(lowering *l, const affine *a); /* a ramp when it has lanes */
 operand constant_value(lowering *l, dtype type, scalar v);
 operand variable_value(lowering *l, uint32_t number);
@@ -158,7 +160,7 @@ void add_known_by(lowering *l, const void *name, const uint32_t *ids, uint32_t n
 /* -- lower_value.c ---------------------------------------------------------------------------------------- */
 
 void count_uses(lowering *l);
-operand evaluate(lowering *l, const expr *e);
+operand lower_expr(lowering *l, const expr *e);
 operand apply_op(lowering *l, op_id op, dtype result, const operand *args, uint32_t n);
 operand cast_value(lowering *l, operand v, dtype to);
 operand fuse_multiply_add(lowering *l, operand x, operand y, operand z);
@@ -224,7 +226,7 @@ typedef struct {
 
 bool reduces(const stage *s);
 /* Marks the stages that one reads, itself or through maps that are computed in place. */
-bool *reads_of(const lowering *l, uint32_t number);
+const bool *reads_of(lowering *l, uint32_t number);
 /* How far a loop walks at most: the step of the loop around it over the same axis, or the extent. */
 int64_t reach_of_loop(const lowering *l, uint32_t loop);
 /* Tasks in the schedule's loops from number `at` on. */

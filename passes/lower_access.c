@@ -34,13 +34,18 @@ static location location_in_lanes(operand v) { return (location){.has_lanes = tr
 /* The index, brought into [0, extent) where nothing proves that it is there. */
 static location index_location(lowering *l, const expr *e, int64_t extent) {
   location p = {0};
+  operand v;
   bool is_form = affine_of(l, e, AFFINE_EMIT, &p.form);
   interval r = is_form ? affine_range(l, &p.form) : range_of(l, e);
   if (is_form && r.low >= 0 && r.high < extent) return p;
-  operand v = is_form ? value_of_index(l, &p.form) : cast_value(l, evaluate(l, e), DTYPE_I64);
-  if (r.low < 0) v = apply_two(l, OP_MAX, DTYPE_I64, v, integer_value(l, 0));
-  if (r.high >= extent) v = apply_two(l, OP_MIN, DTYPE_I64, v, integer_value(l, extent - 1));
-  v = share(l, v);
+  const uint32_t ids[] = {is_form ? affine_id(l, &p.form) : 0, (uint32_t)extent, (uint32_t)(extent >> 32)};
+  if (!is_form || !find_known_by(l, &l->frames, ids, 3, &v)) {
+    v = is_form ? value_of_index(l, &p.form) : cast_value(l, lower_expr(l, e), DTYPE_I64);
+    if (r.low < 0) v = apply_two(l, OP_MAX, DTYPE_I64, v, integer_value(l, 0));
+    if (r.high >= extent) v = apply_two(l, OP_MIN, DTYPE_I64, v, integer_value(l, extent - 1));
+    v = share(l, v);
+    if (is_form) add_known_by(l, &l->frames, ids, 3, v);
+  }
   if (v.expr->lanes > 1) return location_in_lanes(v);
   if (v.expr->kind == LOOPS_CONSTANT) return (location){.form = affine_constant(v.expr->constant.integer)};
   interval clamped = {r.low < 0 ? 0 : r.low, r.high >= extent ? extent - 1 : r.high};
@@ -129,7 +134,7 @@ operand read_buffer(lowering *l, const expr *read) {
   if (!holds) return otherwise;
   for (uint32_t i = 0; i < read->n_conditions; i++) {
     if (decide_condition(l, &read->conditions[i]) == ALWAYS) continue;
-    operand subject = share(l, cast_value(l, evaluate(l, read->conditions[i].subject), DTYPE_I64));
+    operand subject = share(l, cast_value(l, lower_expr(l, read->conditions[i].subject), DTYPE_I64));
     operand one = condition_value(l, &read->conditions[i], subject);
     test = has_test ? apply_two(l, OP_AND, DTYPE_BOOL, test, one) : one;
     has_test = true;
@@ -152,7 +157,11 @@ static void store(lowering *l, uint32_t buffer, const location *at, operand v) {
   base.lane = 0;
   operand offset = emit_affine(l, &base);
   if (active > 1 || at->form.lane) v.expr = loops_splat(l->loops, v.expr, l->lanes);
-  emit(l, (statement){.kind = STATEMENT_STORE, .number = buffer, .offset = offset.expr, .active = active, .stride = stride,
+  emit(l, (statement){.kind = STATEMENT_STORE,
+                      .number = buffer,
+                      .offset = offset.expr,
+                      .active = active,
+                      .stride = stride,
                       .value = v.expr});
 }
 
@@ -172,39 +181,10 @@ bool can_store_in_lanes(lowering *l, const stage *s) {
   return true;
 }
 
-/* A stage that lacks a parallel axis has the same value in several iterations: one of them writes it. */
-static bool single_writer(lowering *l, const stage *s, operand *test) {
-  bool needed = false;
-  for (uint32_t i = 0; i < l->n_loops && l->schedule[i].kind == LOOP_PARALLEL; i++) {
-    uint32_t axis = l->schedule[i].axis;
-    if (s->free >> axis & 1) continue;
-    for (uint32_t j = 0; j < i; j++)
-      if (l->schedule[j].axis == axis) goto next;
-    affine at = l->axis[axis].at;
-    if (l->kernel->axes[axis].extent > 1) {
-      operand index = share(l, value_of_index(l, &at));
-      operand first = apply_two(l, OP_EQ, DTYPE_BOOL, index, integer_value(l, 0));
-      *test = needed ? apply_two(l, OP_AND, DTYPE_BOOL, *test, first) : first;
-      needed = true;
-    }
-  next:;
-  }
-  return needed;
-}
-
 void store_output(lowering *l, uint32_t number, operand v) {
   const stage *s = &l->kernel->stages[number];
-  operand test = {0};
   location at = buffer_offset(l, (uint32_t)s->output, s->index);
-  if (!single_writer(l, s, &test)) {
-    store(l, (uint32_t)s->output, &at, v);
-    return;
-  }
-  block body = {0};
-  open_frame(l, &body, true);
   store(l, (uint32_t)s->output, &at, v);
-  close_frame(l);
-  emit(l, (statement){.kind = STATEMENT_IF, .value = test.expr, .body = body});
 }
 
 /* -- homes ------------------------------------------------------------------------------------------------ */
@@ -217,11 +197,7 @@ void make_home(lowering *l, uint32_t number, uint32_t component, dtype type) {
   const stage *s = &k->stages[number];
   stage_state *state = &l->stages[number];
   home *h = &state->home[component];
-  bool writes_alone = true;
-  for (uint32_t i = 0; i < l->n_loops && l->schedule[i].kind == LOOP_PARALLEL; i++)
-    writes_alone = writes_alone && (s->free >> l->schedule[i].axis & 1);
-  *h = (home){.exists = true, .is_output = component == 0 && s->output >= 0 && writes_alone &&
-                                           k->buffers[s->output].type.dtype == type};
+  *h = (home){.is_output = component == 0 && s->output >= 0 && k->buffers[s->output].type.dtype == type};
   if (h->is_output) {
     h->buffer = (uint32_t)s->output;
     return;

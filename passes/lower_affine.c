@@ -170,7 +170,7 @@ static bool opaque(lowering *l, const expr *e, affine_mode mode, affine *out) {
   if (mode == AFFINE_ANALYSE) return false;
   *out = affine_constant(0);
   if (mode == AFFINE_PROBE) return l->vector_axis < 0 || !(e->axes >> l->vector_axis & 1);
-  operand v = evaluate(l, e);
+  operand v = lower_expr(l, e);
   if (v.expr->lanes > 1 || l->error) return false;
   interval r = range_of(l, e);
   if (v.expr->kind == LOOPS_CONSTANT) {
@@ -190,27 +190,27 @@ static bool is_constant(const expr *e) { return e->kind == EXPR_CONSTANT; }
 static bool affine_of_apply(lowering *l, const expr *e, affine_mode mode, affine *out) {
   affine y, rest;
   switch (e->op) {
-    case OP_ADD:
-    case OP_SUB:
-      return affine_of(l, e->args[0], mode, out) && affine_of(l, e->args[1], mode, &y) &&
-             affine_add(out, &y, e->op == OP_ADD ? 1 : -1);
-    case OP_NEG: *out = affine_constant(0); return affine_of(l, e->args[0], mode, &y) && affine_add(out, &y, -1);
-    case OP_MUL: {
-      const expr *factor = is_constant(e->args[0]) ? e->args[0] : e->args[1];
-      const expr *other = factor == e->args[0] ? e->args[1] : e->args[0];
-      *out = affine_constant(0);
-      return is_constant(factor) && affine_of(l, other, mode, &y) && affine_add(out, &y, factor->constant.integer);
-    }
-    case OP_FLOOR_DIV:
-    case OP_MOD: {
-      const expr *by = e->args[1];
-      if (!is_constant(by) || by->constant.integer <= 0 || by->constant.integer > INT32_MAX) return false;
-      if (!affine_of(l, e->args[0], mode, &y)) return false;
-      return e->op == OP_MOD ? affine_divide(l, &y, by->constant.integer, mode, &rest, out)
-                             : affine_divide(l, &y, by->constant.integer, mode, out, &rest);
-    }
-    case OP_CAST: return dtype_is_integer(e->args[0]->type) && affine_of(l, e->args[0], mode, out);
-    default: return false;
+  case OP_ADD:
+  case OP_SUB:
+    return affine_of(l, e->args[0], mode, out) && affine_of(l, e->args[1], mode, &y) &&
+           affine_add(out, &y, e->op == OP_ADD ? 1 : -1);
+  case OP_NEG: *out = affine_constant(0); return affine_of(l, e->args[0], mode, &y) && affine_add(out, &y, -1);
+  case OP_MUL: {
+    const expr *factor = is_constant(e->args[0]) ? e->args[0] : e->args[1];
+    const expr *other = factor == e->args[0] ? e->args[1] : e->args[0];
+    *out = affine_constant(0);
+    return is_constant(factor) && affine_of(l, other, mode, &y) && affine_add(out, &y, factor->constant.integer);
+  }
+  case OP_FLOOR_DIV:
+  case OP_MOD: {
+    const expr *by = e->args[1];
+    if (!is_constant(by) || by->constant.integer <= 0 || by->constant.integer > INT32_MAX) return false;
+    if (!affine_of(l, e->args[0], mode, &y)) return false;
+    return e->op == OP_MOD ? affine_divide(l, &y, by->constant.integer, mode, &rest, out)
+                           : affine_divide(l, &y, by->constant.integer, mode, out, &rest);
+  }
+  case OP_CAST: return dtype_is_integer(e->args[0]->type) && affine_of(l, e->args[0], mode, out);
+  default: return false;
   }
 }
 
@@ -299,11 +299,11 @@ decision decide_truth(lowering *l, const expr *e) {
   if (op_table[e->op].rule != RULE_COMPARE || !dtype_is_integer(e->args[0]->type)) return UNDECIDED;
   interval x = range_of(l, e->args[0]), y = range_of(l, e->args[1]);
   switch (e->op) {
-    case OP_LT: return x.high < y.low ? ALWAYS : x.low >= y.high ? NEVER : UNDECIDED;
-    case OP_LE: return x.high <= y.low ? ALWAYS : x.low > y.high ? NEVER : UNDECIDED;
-    default:
-      if (x.high < y.low || y.high < x.low) return NEVER;
-      return x.low == x.high && y.low == y.high && x.low == y.low ? ALWAYS : UNDECIDED;
+  case OP_LT: return x.high < y.low ? ALWAYS : x.low >= y.high ? NEVER : UNDECIDED;
+  case OP_LE: return x.high <= y.low ? ALWAYS : x.low > y.high ? NEVER : UNDECIDED;
+  default:
+    if (x.high < y.low || y.high < x.low) return NEVER;
+    return x.low == x.high && y.low == y.high && x.low == y.low ? ALWAYS : UNDECIDED;
   }
 }
 

@@ -130,7 +130,8 @@ static const interval anything = {INT64_MIN, INT64_MAX};
 operand share(lowering *l, operand v) {
   if (v.expr->kind == LOOPS_VARIABLE || v.expr->kind == LOOPS_CONSTANT) return v;
   uint32_t number = new_register(l, v.expr->type, v.expr->lanes, anything, v.level);
-  loops_append(l->loops, l->frames[v.level].block, (statement){.kind = STATEMENT_SET, .number = number, .value = v.expr});
+  loops_append(l->loops, l->frames[v.level].block,
+               (statement){.kind = STATEMENT_SET, .number = number, .value = v.expr});
   return (operand){loops_variable(l->loops, number), v.level};
 }
 
@@ -145,7 +146,8 @@ operand variable_value(lowering *l, uint32_t number) {
 static operand scaled(lowering *l, uint32_t number, int64_t coefficient) {
   operand v = variable_value(l, number);
   if (coefficient == 1) return v;
-  return apply_op(l, OP_MUL, DTYPE_I64, (operand[]){v, constant_value(l, DTYPE_I64, (scalar){.integer = coefficient})}, 2);
+  return apply_op(l, OP_MUL, DTYPE_I64, (operand[]){v, constant_value(l, DTYPE_I64, (scalar){.integer = coefficient})},
+                  2);
 }
 
 /* Sums are set level by level, each in the block where its last register appears: in an inner loop,
@@ -190,7 +192,12 @@ operand emit_affine(lowering *l, const affine *a) {
 operand value_of_index(lowering *l, const affine *a) {
   operand v = emit_affine(l, a);
   if (a->lane)
-    v.expr = loops_node(l->loops, (loops_expr){.kind = LOOPS_RAMP, .type = DTYPE_I64, .lanes = l->lanes, .active = l->active,
-                                               .stride = a->lane, .n_args = 1, .args = &v.expr});
+    v.expr = loops_node(l->loops, (loops_expr){.kind = LOOPS_RAMP,
+                                               .type = DTYPE_I64,
+                                               .lanes = l->lanes,
+                                               .active = l->active,
+                                               .stride = a->lane,
+                                               .n_args = 1,
+                                               .args = &v.expr});
   return v;
 }

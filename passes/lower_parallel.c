@@ -36,8 +36,8 @@ static void decode_iteration(lowering *l, uint32_t n_parallel, uint32_t *digits)
 static void lower_parallel(lowering *l, task_list tasks, uint32_t at, uint32_t n_parallel, const uint32_t *digits);
 
 /* One part of a parallel loop's iterations: those from `from` up to `to`. */
-static void lower_part(lowering *l, task_list tasks, uint32_t at, uint32_t n_parallel, const uint32_t *digits, int64_t from,
-                       int64_t to, int64_t left) {
+static void lower_part(lowering *l, task_list tasks, uint32_t at, uint32_t n_parallel, const uint32_t *digits,
+                       int64_t from, int64_t to, int64_t left) {
   uint32_t axis = l->schedule[at].axis, digit = digits[at];
   coordinate saved = l->axis[axis];
   interval range = l->registers[digit].range;
@@ -47,7 +47,8 @@ static void lower_part(lowering *l, task_list tasks, uint32_t at, uint32_t n_par
   bool is_part = from > range.low || to <= range.high;
   operand test = {0};
   if (is_part) {
-    operand low = constant_value(l, DTYPE_I64, (scalar){.integer = from}), high = constant_value(l, DTYPE_I64, (scalar){.integer = to});
+    operand low = constant_value(l, DTYPE_I64, (scalar){.integer = from}),
+            high = constant_value(l, DTYPE_I64, (scalar){.integer = to});
     operand above = apply_op(l, OP_LE, DTYPE_BOOL, (operand[]){low, variable_value(l, digit)}, 2);
     operand below = apply_op(l, OP_LT, DTYPE_BOOL, (operand[]){variable_value(l, digit), high}, 2);
     test = apply_op(l, OP_AND, DTYPE_BOOL, (operand[]){above, below}, 2);
@@ -55,7 +56,8 @@ static void lower_part(lowering *l, task_list tasks, uint32_t at, uint32_t n_par
     l->registers[digit].range = (interval){from, to - 1};
     l->registers[digit].level = l->depth - 1;
   }
-  affine step = to - from == 1 ? affine_constant(from * l->schedule[at].step) : affine_register(digit, l->schedule[at].step);
+  affine step =
+      to - from == 1 ? affine_constant(from * l->schedule[at].step) : affine_register(digit, l->schedule[at].step);
   bind_axis(l, axis, &step, left);
   lower_parallel(l, tasks, at + 1, n_parallel, digits);
   l->axis[axis] = saved;

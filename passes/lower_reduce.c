@@ -72,8 +72,13 @@ static void combine(lowering *l, const stage *s, operand x[COMPONENTS], const op
 }
 
 static operand reduce(lowering *l, op_id op, operand v) {
-  v.expr = loops_node(l->loops, (loops_expr){.kind = LOOPS_REDUCE, .op = op, .type = v.expr->type, .lanes = 1,
-                                             .active = v.expr->lanes, .n_args = 1, .args = &v.expr});
+  v.expr = loops_node(l->loops, (loops_expr){.kind = LOOPS_REDUCE,
+                                             .op = op,
+                                             .type = v.expr->type,
+                                             .lanes = 1,
+                                             .active = v.expr->lanes,
+                                             .n_args = 1,
+                                             .args = &v.expr});
   return v;
 }
 
@@ -86,7 +91,8 @@ static void combine_lanes(lowering *l, const stage *s, operand x[COMPONENTS]) {
   x[1] = share(l, reduce(l, OP_MAX, lanes));
   operand largest = apply_two(l, OP_EQ, DTYPE_BOOL, lanes, x[1]);
   if (dtype_is_real(lanes.expr->type)) {
-    operand is_number = apply_two(l, OP_EQ, DTYPE_BOOL, lanes, lanes), yes = constant_value(l, DTYPE_BOOL, (scalar){.integer = 1});
+    operand is_number = apply_two(l, OP_EQ, DTYPE_BOOL, lanes, lanes),
+            yes = constant_value(l, DTYPE_BOOL, (scalar){.integer = 1});
     largest = apply_two(l, OP_OR, DTYPE_BOOL, largest, apply_two(l, OP_XOR, DTYPE_BOOL, is_number, yes));
   }
   dtype t = x[0].expr->type;
@@ -124,13 +130,13 @@ static void element(lowering *l, uint32_t number, operand x[COMPONENTS]) {
   const stage *s = &l->kernel->stages[number];
   dtype t = accumulator_type(l->kernel, s, 0);
   if (s->monoid != MONOID_ARGMAX) {
-    x[0] = cast_value(l, evaluate(l, s->body), t);
+    x[0] = cast_value(l, lower_expr(l, s->body), t);
     return;
   }
   uint32_t axis = (uint32_t)__builtin_ctzll(s->reduced);
   if (s->reduced & (s->reduced - 1)) fail_lowering(l, "an argmax over several axes");
   x[0] = cast_value(l, value_of_index(l, &l->axis[axis].at), t);
-  x[1] = share(l, evaluate(l, s->body));
+  x[1] = share(l, lower_expr(l, s->body));
 }
 
 static bool fuses(const lowering *l, const stage *s) {
@@ -145,7 +151,7 @@ static void take_in(lowering *l, uint32_t number, operand x[COMPONENTS]) {
   operand before[COMPONENTS] = {x[0], x[1]}, y[COMPONENTS] = {{0}};
   if (fuses(l, s)) {
     const expr *product = look_through(l, s->body);
-    operand left = evaluate(l, product->args[0]), right = evaluate(l, product->args[1]);
+    operand left = lower_expr(l, product->args[0]), right = lower_expr(l, product->args[1]);
     x[0] = fuse_multiply_add(l, left, right, x[0]);
   } else {
     element(l, number, y);
@@ -212,7 +218,7 @@ void finish_registers(lowering *l, uint32_t number) {
   }
   operand complete = share(l, x[0][0]);
   publish(l, number, complete);
-  if (state->needs_home && !state->home[0].is_output) store_home(l, number, 0, complete);
+  if ((state->needs_home || state->is_kept) && !state->home[0].is_output) store_home(l, number, 0, complete);
 }
 
 /* -- memory ----------------------------------------------------------------------------------------------- */

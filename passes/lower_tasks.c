@@ -18,17 +18,20 @@ static void mark_reads(const lowering *l, const expr *e, bool *marks) {
   for (uint32_t i = 0; i < e->n_conditions; i++) mark_reads(l, e->conditions[i].subject, marks);
 }
 
-bool *reads_of(const lowering *l, uint32_t number) {
-  bool *marks = ARENA_ARRAY(l->arena, bool, l->kernel->n_stages);
-  mark_reads(l, l->kernel->stages[number].body, marks);
-  return marks;
+const bool *reads_of(lowering *l, uint32_t number) {
+  stage_state *state = &l->stages[number];
+  if (!state->reads) {
+    state->reads = ARENA_ARRAY(l->arena, bool, l->kernel->n_stages);
+    mark_reads(l, l->kernel->stages[number].body, state->reads);
+  }
+  return state->reads;
 }
 
 /* -- order ------------------------------------------------------------------------------------------------ */
 
 /* Whether `t` may join the tasks chosen for a loop over `axis`, while those that are neither chosen nor
  * done come later: nothing it reads may be among the latter, or be a reduction over the axis. */
-static bool may_join(const lowering *l, const task_list *pending, const bool *chosen, uint32_t candidate, uint32_t axis) {
+static bool may_join(lowering *l, const task_list *pending, const bool *chosen, uint32_t candidate, uint32_t axis) {
   const task *t = &pending->items[candidate];
   if (t->action != TASK_EVALUATE) return true;
   const bool *reads = reads_of(l, t->stage);
@@ -41,13 +44,22 @@ static bool may_join(const lowering *l, const task_list *pending, const bool *ch
   return true;
 }
 
-/* The first task and all later ones that can run with it: in the loop if it uses the axis, else without. */
-static task_list next_run(lowering *l, task_list *pending, uint32_t axis) {
-  bool in_loop = pending->items[0].axes >> axis & 1;
+/* How a task takes part in a loop: tasks share it that take part in the same way. */
+typedef enum { LEFT_OUT, IN_TURN, IN_LANES } participation;
+
+static participation takes_part(const lowering *l, const task *t, uint32_t at) {
+  if (!(t->axes >> l->schedule[at].axis & 1)) return LEFT_OUT;
+  return l->stages[t->stage].vector_loop == (int32_t)at ? IN_LANES : IN_TURN;
+}
+
+/* The first task and all later ones that can run with it. */
+static task_list next_run(lowering *l, task_list *pending, uint32_t at) {
+  participation how = takes_part(l, &pending->items[0], at);
+  uint32_t axis = how == LEFT_OUT ? MAX_AXES : l->schedule[at].axis;
   bool *chosen = ARENA_ARRAY(l->arena, bool, pending->n);
   task_list run = {ARENA_ARRAY(l->arena, task, pending->n), 0}, rest = {pending->items, 0};
   for (uint32_t i = 0; i < pending->n; i++)
-    chosen[i] = (pending->items[i].axes >> axis & 1) == in_loop && may_join(l, pending, chosen, i, in_loop ? axis : MAX_AXES);
+    chosen[i] = takes_part(l, &pending->items[i], at) == how && may_join(l, pending, chosen, i, axis);
   for (uint32_t i = 0; i < pending->n; i++) {
     if (chosen[i]) run.items[run.n++] = pending->items[i];
     else rest.items[rest.n++] = pending->items[i];
@@ -56,13 +68,29 @@ static task_list next_run(lowering *l, task_list *pending, uint32_t axis) {
   return run;
 }
 
+/* Whether a stage's loops from `at` on over the axes are all in straight-line code, and into how many points. */
+static bool unrolls(const lowering *l, uint32_t number, axis_set axes, uint32_t at, int64_t *points) {
+  int64_t left[MAX_AXES];
+  *points = 1;
+  for (uint32_t i = 0; i < l->kernel->n_axes; i++) left[i] = l->axis[i].left;
+  for (uint32_t i = at; i < l->n_loops; i++) {
+    const schedule_loop *loop = &l->schedule[i];
+    if (!(axes >> loop->axis & 1)) continue;
+    if (loop->kind == LOOP_SERIAL && left[loop->axis] > loop->step) return false;
+    if (l->stages[number].vector_loop != (int32_t)i) *points *= (left[loop->axis] + loop->step - 1) / loop->step;
+    left[loop->axis] = loop->step < left[loop->axis] ? loop->step : left[loop->axis];
+  }
+  return true;
+}
+
 /* -- values kept between loops ---------------------------------------------------------------------------- */
 
 enum { MAX_KEPT_ELEMENTS = 1 << 14 };
 
 static bool is_costly(const lowering *l, const expr *e) {
   if (e->kind == EXPR_APPLY && !strcmp(op_table[e->op].lowering, "math")) return true;
-  if (e->kind == EXPR_STAGE && !reduces(&l->kernel->stages[e->number])) return is_costly(l, l->kernel->stages[e->number].body);
+  if (e->kind == EXPR_STAGE && !reduces(&l->kernel->stages[e->number]))
+    return is_costly(l, l->kernel->stages[e->number].body);
   for (uint32_t i = 0; i < e->n_args; i++)
     if (is_costly(l, e->args[i])) return true;
   return false;
@@ -75,15 +103,25 @@ static int64_t elements_left(const lowering *l, axis_set axes) {
   return n;
 }
 
-/* The first run that reads a map, or -1 when fewer than two do; runs before `until` count. */
-static int32_t first_of_two_readers(lowering *l, uint32_t map, const task_list *runs, uint32_t n_runs) {
+/* Of a stage whose value stays in memory while the runs of one list are lowered. */
+typedef struct {
+  int32_t complete_after; /* so many runs; 0: not kept */
+  bool is_owner;          /* its home was made here */
+} kept;
+
+static bool run_reads(lowering *l, const task_list *run, uint32_t number) {
+  for (uint32_t i = 0; i < run->n; i++)
+    if (run->items[i].action == TASK_EVALUATE &&
+        (run->items[i].stage == number || reads_of(l, run->items[i].stage)[number]))
+      return true;
+  return false;
+}
+
+/* The first run that computes or reads a stage, or -1 when fewer than two do. */
+static int32_t first_of_two_runs(lowering *l, uint32_t number, const task_list *runs, uint32_t n_runs) {
   int32_t first = -1;
   for (uint32_t r = 0; r < n_runs; r++) {
-    bool read = false;
-    for (uint32_t i = 0; i < runs[r].n && !read; i++)
-      read = runs[r].items[i].action == TASK_EVALUATE &&
-             (runs[r].items[i].stage == map || reads_of(l, runs[r].items[i].stage)[map]);
-    if (!read) continue;
+    if (!run_reads(l, &runs[r], number)) continue;
     if (first >= 0) return first;
     first = (int32_t)r;
   }
@@ -92,44 +130,46 @@ static int32_t first_of_two_readers(lowering *l, uint32_t map, const task_list *
 
 static void insert_before_readers(lowering *l, task_list *run, uint32_t map) {
   task_list wider = {ARENA_ARRAY(l->arena, task, run->n + 1), 0};
-  wider.items[wider.n++] = (task){map, TASK_EVALUATE, l->kernel->stages[map].free};
-  for (uint32_t i = 0; i < run->n; i++)
-    if (run->items[i].stage != map) wider.items[wider.n++] = run->items[i];
+  bool inserted = false;
+  for (uint32_t i = 0; i < run->n; i++) {
+    const task *t = &run->items[i];
+    if (!inserted && t->action == TASK_EVALUATE && (t->stage == map || reads_of(l, t->stage)[map])) {
+      wider.items[wider.n++] = (task){map, TASK_EVALUATE, l->kernel->stages[map].free};
+      inserted = true;
+    }
+    if (t->stage != map) wider.items[wider.n++] = *t;
+  }
   *run = wider;
 }
 
-/* A costly map that several loops over one row need is computed in the first and kept in memory. */
-static void keep_costly_maps(lowering *l, task_list *runs, uint32_t n_runs, uint32_t axis, int32_t *kept_from) {
+/* Values that loops of their own compute here and later loops read are kept in memory: of reductions
+ * whenever a register would not outlive its loop, of maps when they are costly and the row is short. */
+static void keep_values(lowering *l, task_list *runs, uint32_t n_runs, uint32_t at, kept *keeps) {
   const kernel *k = l->kernel;
-  for (uint32_t m = k->n_stages; m-- > 0;) {
-    const stage *s = &k->stages[m];
-    kept_from[m] = -1;
-    if (reduces(s) || !(s->free >> axis & 1) || l->stages[m].home[0].exists) continue;
-    if (!is_costly(l, s->body) || elements_left(l, s->free) > MAX_KEPT_ELEMENTS) continue;
-    int32_t first = first_of_two_readers(l, m, runs, n_runs);
+  for (uint32_t i = k->n_stages; i-- > 0;) {
+    const stage *s = &k->stages[i];
+    int64_t points;
+    int32_t first = first_of_two_runs(l, i, runs, n_runs);
+    bool is_map = !reduces(s);
     if (first < 0) continue;
-    make_home(l, m, 0, s->type);
-    insert_before_readers(l, &runs[first], m);
-    kept_from[m] = first;
+    if (l->stages[i].is_kept) {
+      keeps[i] = (kept){.complete_after = first + 1};
+      continue;
+    }
+    if (is_map && (!(s->free >> l->schedule[at].axis & 1) || !is_costly(l, s->body) ||
+                   elements_left(l, s->free) > MAX_KEPT_ELEMENTS))
+      continue;
+    bool computed = false;
+    for (uint32_t t = 0; t < runs[first].n; t++) computed = computed || runs[first].items[t].stage == i;
+    if (!is_map && (!computed || unrolls(l, i, s->free, at, &points))) continue;
+    make_home(l, i, 0, is_map ? s->type : accumulator_type(k, s, 0));
+    if (is_map) insert_before_readers(l, &runs[first], i);
+    l->stages[i].is_kept = true;
+    keeps[i] = (kept){first + 1, true};
   }
 }
 
 /* -- accumulators ----------------------------------------------------------------------------------------- */
-
-/* Whether loops from `at` on over the axes are all in straight-line code, and into how many points. */
-static bool unrolls(const lowering *l, axis_set axes, uint32_t at, int64_t *points) {
-  int64_t left[MAX_AXES];
-  *points = 1;
-  for (uint32_t i = 0; i < l->kernel->n_axes; i++) left[i] = l->axis[i].left;
-  for (uint32_t i = at; i < l->n_loops; i++) {
-    const schedule_loop *loop = &l->schedule[i];
-    if (!(axes >> loop->axis & 1)) continue;
-    if (loop->kind == LOOP_SERIAL && left[loop->axis] > loop->step) return false;
-    if (!l->in_lanes[i]) *points *= (left[loop->axis] + loop->step - 1) / loop->step;
-    left[loop->axis] = loop->step < left[loop->axis] ? loop->step : left[loop->axis];
-  }
-  return true;
-}
 
 int64_t reach_of_loop(const lowering *l, uint32_t loop) {
   for (uint32_t i = loop; i-- > 0;)
@@ -160,13 +200,15 @@ static void open_registers(lowering *l, uint32_t number, uint32_t at, int64_t po
   state->lanes = 1;
   if (state->vector_loop >= 0 && (s->reduced >> l->schedule[state->vector_loop].axis & 1))
     state->lanes = (uint32_t)reach_of_loop(l, (uint32_t)state->vector_loop);
-  if (state->needs_home && !state->in_memory) make_home(l, number, 0, accumulator_type(l->kernel, s, 0));
+  if (state->needs_home && !state->is_kept && !state->in_memory)
+    make_home(l, number, 0, accumulator_type(l->kernel, s, 0));
   state->in_registers = true;
 }
 
 static void open_memory(lowering *l, uint32_t number) {
   const stage *s = &l->kernel->stages[number];
-  for (uint32_t c = 0; c < accumulator_components(s); c++) make_home(l, number, c, accumulator_type(l->kernel, s, c));
+  for (uint32_t c = l->stages[number].is_kept; c < accumulator_components(s); c++)
+    make_home(l, number, c, accumulator_type(l->kernel, s, c));
   l->stages[number].in_memory = true;
   l->stages[number].ready = false;
 }
@@ -179,15 +221,18 @@ typedef struct {
 /* Before the first loop over an axis that a stage reduces, its accumulators come into being. */
 static accumulation open_accumulators(lowering *l, const task_list *run, uint32_t at) {
   uint32_t axis = l->schedule[at].axis;
-  accumulation a = {{ARENA_ARRAY(l->arena, task, run->n), 0}, {ARENA_ARRAY(l->arena, task, run->n), 0},
-                    ARENA_ARRAY(l->arena, bool, l->kernel->n_stages), ARENA_ARRAY(l->arena, bool, l->kernel->n_stages)};
+  accumulation a = {{ARENA_ARRAY(l->arena, task, run->n), 0},
+                    {ARENA_ARRAY(l->arena, task, run->n), 0},
+                    ARENA_ARRAY(l->arena, bool, l->kernel->n_stages),
+                    ARENA_ARRAY(l->arena, bool, l->kernel->n_stages)};
   for (uint32_t i = 0; i < run->n; i++) {
     uint32_t number = run->items[i].stage;
     const stage *s = &l->kernel->stages[number];
     stage_state *state = &l->stages[number];
     int64_t points;
-    if (run->items[i].action != TASK_EVALUATE || !reduces(s) || !(s->reduced >> axis & 1) || state->in_registers) continue;
-    bool in_registers = unrolls(l, s->free, at + 1, &points);
+    if (run->items[i].action != TASK_EVALUATE || !reduces(s) || !(s->reduced >> axis & 1) || state->in_registers)
+      continue;
+    bool in_registers = unrolls(l, number, s->free, at + 1, &points);
     if (!in_registers && state->in_memory) continue;
     if (in_registers) open_registers(l, number, at, points);
     else open_memory(l, number);
@@ -237,8 +282,12 @@ static void lower_trips(lowering *l, task_list tasks, uint32_t at, int64_t from,
   bind_and_lower(l, tasks, at, &iteration, step);
   close_frame(l);
   if (body.n)
-    emit(l, (statement){.kind = STATEMENT_FOR, .number = index, .begin = loops_integer(l->loops, from),
-                        .end = loops_integer(l->loops, to), .step = 1, .body = body});
+    emit(l, (statement){.kind = STATEMENT_FOR,
+                        .number = index,
+                        .begin = loops_integer(l->loops, from),
+                        .end = loops_integer(l->loops, to),
+                        .step = 1,
+                        .body = body});
 }
 
 static void lower_serial(lowering *l, task_list tasks, uint32_t at) {
@@ -277,7 +326,7 @@ static void lower_lanes(lowering *l, task_list tasks, uint32_t at) {
 
 static void lower_loop(lowering *l, task_list tasks, uint32_t at) {
   loop_kind kind = l->schedule[at].kind;
-  if (l->in_lanes[at] && l->vector_axis < 0) lower_lanes(l, tasks, at);
+  if (takes_part(l, &tasks.items[0], at) == IN_LANES) lower_lanes(l, tasks, at);
   else if (kind == LOOP_SERIAL) lower_serial(l, tasks, at);
   else lower_unrolled(l, tasks, at);
 }
@@ -291,8 +340,8 @@ static void evaluate_stage(lowering *l, uint32_t number) {
     accumulate(l, number);
     return;
   }
-  bool is_kept = state->home[0].exists && !state->home[0].is_output;
-  operand v = evaluate(l, s->body);
+  bool is_kept = state->is_kept && !state->home[0].is_output;
+  operand v = lower_expr(l, s->body);
   if (is_kept && s->output >= 0) v = share(l, v);
   if (s->output >= 0) store_output(l, number, v);
   if (is_kept) store_home(l, number, 0, v);
@@ -301,17 +350,17 @@ static void evaluate_stage(lowering *l, uint32_t number) {
 static void perform(lowering *l, const task *t) {
   guard g;
   switch (t->action) {
-    case TASK_EVALUATE:
-      if (reduces(stage_of(l, t))) {
-        g = find_guard(l, stage_of(l, t), false);
-        if (g.nothing) return;
-      }
-      evaluate_stage(l, t->stage);
-      break;
-    case TASK_PREPARE: prepare_registers(l, t->stage); break;
-    case TASK_FINISH: finish_registers(l, t->stage); break;
-    case TASK_CLEAR: clear_memory(l, t->stage); break;
-    case TASK_COPY: finish_memory(l, t->stage); break;
+  case TASK_EVALUATE:
+    if (reduces(stage_of(l, t))) {
+      g = find_guard(l, stage_of(l, t), false);
+      if (g.nothing) return;
+    }
+    evaluate_stage(l, t->stage);
+    break;
+  case TASK_PREPARE: prepare_registers(l, t->stage); break;
+  case TASK_FINISH: finish_registers(l, t->stage); break;
+  case TASK_CLEAR: clear_memory(l, t->stage); break;
+  case TASK_COPY: finish_memory(l, t->stage); break;
   }
 }
 
@@ -322,7 +371,7 @@ static bool lower_guarded(lowering *l, task_list tasks, uint32_t at) {
   const stage_state *state = &l->stages[t->stage];
   if (!state->in_registers && !state->in_memory) return false;
   int64_t points;
-  guard g = find_guard(l, stage_of(l, t), !unrolls(l, t->axes, at, &points));
+  guard g = find_guard(l, stage_of(l, t), !unrolls(l, t->stage, t->axes, at, &points));
   if (g.nothing) return true;
   if (!g.n) return false;
   block body = {0};
@@ -350,18 +399,18 @@ void lower_tasks(lowering *l, task_list tasks, uint32_t at) {
     for (uint32_t i = 0; i < tasks.n; i++) perform(l, &tasks.items[i]);
     return;
   }
-  uint32_t axis = l->schedule[at].axis, n_runs = 0;
-  task_list *runs = ARENA_ARRAY(l->arena, task_list, tasks.n), pending = {ARENA_ARRAY(l->arena, task, tasks.n), tasks.n};
+  uint32_t n_runs = 0;
+  task_list *runs = ARENA_ARRAY(l->arena, task_list, tasks.n),
+            pending = {ARENA_ARRAY(l->arena, task, tasks.n), tasks.n};
   memcpy(pending.items, tasks.items, tasks.n * sizeof *tasks.items);
-  while (pending.n) runs[n_runs++] = next_run(l, &pending, axis);
-  int32_t *kept_from = ARENA_ARRAY(l->arena, int32_t, l->kernel->n_stages);
-  for (uint32_t m = 0; m < l->kernel->n_stages; m++) kept_from[m] = -1;
-  if (n_runs > 1) keep_costly_maps(l, runs, n_runs, axis, kept_from);
+  while (pending.n) runs[n_runs++] = next_run(l, &pending, at);
+  kept *keeps = ARENA_ARRAY(l->arena, kept, l->kernel->n_stages);
+  if (n_runs > 1) keep_values(l, runs, n_runs, at, keeps);
   for (uint32_t r = 0; r < n_runs; r++) {
     lower_run(l, runs[r], at);
-    for (uint32_t m = 0; m < l->kernel->n_stages; m++)
-      if (kept_from[m] == (int32_t)r) l->stages[m].ready = true;
+    for (uint32_t i = 0; i < l->kernel->n_stages; i++)
+      if (keeps[i].complete_after == (int32_t)r + 1) l->stages[i].ready = true;
   }
-  for (uint32_t m = 0; m < l->kernel->n_stages; m++)
-    if (kept_from[m] >= 0) l->stages[m].ready = l->stages[m].home[0].exists = false;
+  for (uint32_t i = 0; i < l->kernel->n_stages; i++)
+    if (keeps[i].is_owner) l->stages[i].ready = l->stages[i].is_kept = false;
 }

@@ -1,70 +1,45 @@
 /* Expressions of a kernel at the current coordinates. */
 #include "passes/lower.h"
+#include "ir/expr.h"
 #include "ir/rule.h"
 #include "passes/math.h"
 
 /* -- uses ------------------------------------------------------------------------------------------------- */
 
-typedef struct use_table {
-  struct {
-    const expr *e;
-    uint32_t uses;
-  } *slots;
-  uint32_t n_slots, n;
-} use_table;
-
-static uint32_t use_slot(const use_table *t, const expr *e) {
-  uint32_t i = (uint32_t)((uint64_t)(uintptr_t)e * 0x9E3779B97F4A7C15u >> 32) & (t->n_slots - 1);
-  while (t->slots[i].e && t->slots[i].e != e) i = (i + 1) & (t->n_slots - 1);
-  return i;
-}
-
-static uint32_t *uses_of(lowering *l, const expr *e, bool *is_new) {
-  use_table *t = l->uses;
-  if (2 * t->n >= t->n_slots) {
-    use_table larger = {.n_slots = t->n_slots ? 2 * t->n_slots : 256, .n = t->n};
-    larger.slots = arena_alloc(l->arena, sizeof *larger.slots * larger.n_slots);
-    for (uint32_t i = 0; i < t->n_slots; i++)
-      if (t->slots[i].e) larger.slots[use_slot(&larger, t->slots[i].e)] = t->slots[i];
-    *t = larger;
-  }
-  uint32_t i = use_slot(t, e);
-  *is_new = !t->slots[i].e;
-  t->n += *is_new;
-  t->slots[i].e = e;
-  return &t->slots[i].uses;
-}
-
+/* Uses of an expression, wherever its value is needed: maps are computed in place. */
 static void count(lowering *l, const expr *e) {
-  bool is_new;
-  ++*uses_of(l, e, &is_new);
-  if (!is_new) return;
+  if (l->uses[e->id]++) return;
   for (uint32_t i = 0; i < e->n_args; i++) count(l, e->args[i]);
   for (uint32_t i = 0; i < e->n_conditions; i++) count(l, e->conditions[i].subject);
   if (e->kind == EXPR_STAGE) count(l, l->kernel->stages[e->number].body);
 }
 
+/* The expression of a stage is made once; all uses of the stage are uses of it. */
+static void count_stage_uses(lowering *l, const expr *e, bool *seen) {
+  if (seen[e->id]) return;
+  seen[e->id] = true;
+  for (uint32_t i = 0; i < e->n_args; i++) count_stage_uses(l, e->args[i], seen);
+  for (uint32_t i = 0; i < e->n_conditions; i++) count_stage_uses(l, e->conditions[i].subject, seen);
+  if (e->kind != EXPR_STAGE) return;
+  const expr *body = l->kernel->stages[e->number].body;
+  l->stages[e->number].uses = l->uses[e->id];
+  if (l->uses[e->id] > 1) l->uses[body->id]++;
+  count_stage_uses(l, body, seen);
+}
+
 void count_uses(lowering *l) {
   const kernel *k = l->kernel;
-  l->uses = ARENA_NEW(l->arena, use_table);
+  bool *seen = ARENA_ARRAY(l->arena, bool, k->exprs->count);
+  l->uses = ARENA_ARRAY(l->arena, uint32_t, k->exprs->count);
   for (uint32_t i = 0; i < k->n_stages; i++)
-    if (k->stages[i].output >= 0 || k->stages[i].monoid != MONOID_NONE) count(l, k->stages[i].body);
-  for (uint32_t i = 0; i < l->uses->n_slots; i++) {
-    const expr *e = l->uses->slots[i].e;
-    if (!e || e->kind != EXPR_STAGE) continue;
-    l->stages[e->number].uses = l->uses->slots[i].uses;
-    if (l->uses->slots[i].uses < 2) continue;
-    bool is_new;
-    *uses_of(l, k->stages[e->number].body, &is_new) += 1;
-  }
+    if (k->stages[i].output >= 0 || reduces(&k->stages[i])) count(l, k->stages[i].body);
+  for (uint32_t i = 0; i < k->n_stages; i++)
+    if (k->stages[i].output >= 0 || reduces(&k->stages[i])) count_stage_uses(l, k->stages[i].body, seen);
 }
 
 /* Whether an expression is evaluated more than once in straight-line code: it stands in several places,
  * or is the same for several of the unrolled coordinates. */
-static bool is_reused(lowering *l, const expr *e) {
-  bool is_new;
-  return *uses_of(l, e, &is_new) > 1 || (l->unrolled & ~e->axes);
-}
+static bool is_reused(const lowering *l, const expr *e) { return l->uses[e->id] > 1 || (l->unrolled & ~e->axes); }
 
 /* -- ops -------------------------------------------------------------------------------------------------- */
 
@@ -181,7 +156,7 @@ static operand evaluate_stage(lowering *l, const expr *e) {
   operand v;
   if (find_known(l, &state->value, s->free, &v)) return v;
   if (state->ready) return cast_value(l, load_home(l, e->number, 0), s->type);
-  if (s->monoid == MONOID_NONE) return evaluate(l, s->body);
+  if (s->monoid == MONOID_NONE) return lower_expr(l, s->body);
   fail_lowering(l, "a reduction is read before it is complete");
   return constant_value(l, s->type, (scalar){0});
 }
@@ -189,9 +164,9 @@ static operand evaluate_stage(lowering *l, const expr *e) {
 static operand evaluate_apply(lowering *l, const expr *e) {
   operand args[6];
   decision holds = decide_truth(l, e->op == OP_SELECT ? e->args[0] : e);
-  if (holds != UNDECIDED && e->op == OP_SELECT) return evaluate(l, e->args[holds == ALWAYS ? 1 : 2]);
+  if (holds != UNDECIDED && e->op == OP_SELECT) return lower_expr(l, e->args[holds == ALWAYS ? 1 : 2]);
   if (holds != UNDECIDED) return constant_value(l, DTYPE_BOOL, (scalar){.integer = holds == ALWAYS});
-  for (uint32_t i = 0; i < e->n_args; i++) args[i] = evaluate(l, e->args[i]);
+  for (uint32_t i = 0; i < e->n_args; i++) args[i] = lower_expr(l, e->args[i]);
   return apply_op(l, e->op, e->type, args, e->n_args);
 }
 
@@ -201,17 +176,17 @@ static operand evaluate_anew(lowering *l, const expr *e) {
       affine_of(l, e, AFFINE_ANALYSE, &index))
     return cast_value(l, value_of_index(l, &index), e->type);
   switch (e->kind) {
-    case EXPR_CONSTANT: return constant_value(l, e->type, e->constant);
-    case EXPR_READ: return read_buffer(l, e);
-    case EXPR_STAGE: return evaluate_stage(l, e);
-    case EXPR_APPLY: return evaluate_apply(l, e);
-    case EXPR_AXIS: break;
+  case EXPR_CONSTANT: return constant_value(l, e->type, e->constant);
+  case EXPR_READ: return read_buffer(l, e);
+  case EXPR_STAGE: return evaluate_stage(l, e);
+  case EXPR_APPLY: return evaluate_apply(l, e);
+  case EXPR_AXIS: break;
   }
   fail_lowering(l, "an axis has no coordinate");
   return constant_value(l, e->type, (scalar){0});
 }
 
-operand evaluate(lowering *l, const expr *e) {
+operand lower_expr(lowering *l, const expr *e) {
   operand v;
   if (e->kind == EXPR_CONSTANT) return constant_value(l, e->type, e->constant);
   bool reused = is_reused(l, e);

@@ -54,8 +54,9 @@ static term select(const maths *m, term test, term x, term y) {
 }
 
 static term fused(const maths *m, term x, term y, term z) {
-  return loops_node(m->builder->loops, (loops_expr){.kind = LOOPS_FMA, .type = x->type, .lanes = x->lanes, .n_args = 3,
-                                                    .args = (term[]){x, y, z}});
+  return loops_node(
+      m->builder->loops,
+      (loops_expr){.kind = LOOPS_FMA, .type = x->type, .lanes = x->lanes, .n_args = 3, .args = (term[]){x, y, z}});
 }
 
 /* coefficients[0] + x * (coefficients[1] + ...); x is kept. */
@@ -65,7 +66,7 @@ static term polynomial(const maths *m, term x, const double *coefficients, uint3
   return sum;
 }
 
-#define POLYNOMIAL(m, x, ...) \
+#define POLYNOMIAL(m, x, ...)                                                                                          \
   polynomial(m, x, (const double[]){__VA_ARGS__}, sizeof((const double[]){__VA_ARGS__}) / sizeof(double))
 
 /* x with the sign of another; x is not negative. */
@@ -122,8 +123,8 @@ static term expand_log(const maths *m, const term *args) {
   term x = args[0];
   parts p = split(m, x);
   term f = keep(m, sub(m, p.mantissa, number(m, 1))), square = keep(m, mul(m, f, f));
-  term tail = POLYNOMIAL(m, f, 0.333333317, -0.250008209, 0.20001226, -0.166233613, 0.142017812, -0.13160169, 0.127614139,
-                         -0.0763432956);
+  term tail = POLYNOMIAL(m, f, 0.333333317, -0.250008209, 0.20001226, -0.166233613, 0.142017812, -0.13160169,
+                         0.127614139, -0.0763432956);
   term y = fused(m, p.exponent, number(m, ln2_low), mul(m, mul(m, square, f), tail));
   y = add(m, f, fused(m, square, number(m, -0.5), y));
   y = fused(m, p.exponent, number(m, ln2_high), y);
@@ -164,7 +165,8 @@ static pair precise_log(const maths *m, term x) {
 static term expand_pow(const maths *m, const term *args) {
   term x = args[0], y = args[1], a = keep(m, magnitude(m, x)), one = number(m, 1), infinite = number(m, INFINITY);
   pair l = precise_log(m, a);
-  term high = select(m, equal(m, a, infinite), infinite, select(m, equal(m, a, number(m, 0)), number(m, -INFINITY), l.high));
+  term high =
+      select(m, equal(m, a, infinite), infinite, select(m, equal(m, a, number(m, 0)), number(m, -INFINITY), l.high));
   high = keep(m, select(m, equal(m, x, x), high, x));
   term product = keep(m, mul(m, y, high));
   term tail = fused(m, y, l.low, fused(m, y, high, negate(m, product)));
@@ -218,8 +220,9 @@ static term expand_tanh(const maths *m, const term *args) {
  * rounds to 1. */
 static term expand_erf(const maths *m, const term *args) {
   term x = args[0], z = keep(m, mul(m, x, x)), a = keep(m, magnitude(m, x)), end = number(m, 3.95);
-  term near = mul(m, x, POLYNOMIAL(m, z, 1.12837917, -0.376126258, 0.112835851, -0.0268538117, 0.00518832748,
-                                   -0.000801019301, 7.85386251e-05));
+  term near = mul(m, x,
+                  POLYNOMIAL(m, z, 1.12837917, -0.376126258, 0.112835851, -0.0268538117, 0.00518832748, -0.000801019301,
+                             7.85386251e-05));
   term clamped = keep(m, select(m, less(m, end, a), end, a));
   term g = POLYNOMIAL(m, clamped, 0.000353735157, 1.12703997, 0.638225794, 0.103037263, -0.0218052655, 0.00293959359,
                       -0.000185572567);
@@ -267,7 +270,11 @@ static expansion *const expansions[OP_COUNT] = {
 const loops_expr *math_expand(const math_builder *b, op_id op, const loops_expr *const *args, uint32_t n) {
   const loops_expr *first = args[0];
   if (first->type == DTYPE_F64)
-    return loops_node(b->loops, (loops_expr){.kind = LOOPS_CALL, .op = op, .type = DTYPE_F64, .lanes = first->lanes, .n_args = n,
+    return loops_node(b->loops, (loops_expr){.kind = LOOPS_CALL,
+                                             .op = op,
+                                             .type = DTYPE_F64,
+                                             .lanes = first->lanes,
+                                             .n_args = n,
                                              .args = (const loops_expr **)args});
   maths m = {b, first->lanes};
   return expansions[op] ? expansions[op](&m, args) : NULL;

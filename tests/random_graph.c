@@ -8,7 +8,10 @@ uint64_t random_bits(random_source *r) { /* splitmix64 (Steele, Lea, Flood, 2014
 }
 
 uint32_t random_below(random_source *r, uint32_t n) { return (uint32_t)(random_bits(r) >> 33) % n; }
-double random_real(random_source *r, double low, double high) { return low + (high - low) * (double)(random_bits(r) >> 11) / 9007199254740992.0; }
+
+double random_real(random_source *r, double low, double high) {
+  return low + (high - low) * (double)(random_bits(r) >> 11) / 9007199254740992.0;
+}
 
 typedef struct {
   random_source *random;
@@ -17,185 +20,288 @@ typedef struct {
   bool differentiable;
 } maker;
 
+static const span nowhere = {0};
+enum { MOST_ELEMENTS = 2000 };
+
 static uint32_t below(maker *m, uint32_t n) { return random_below(m->random, n); }
 
-static tensor_type random_type(maker *m, dtype t) {
+static int64_t random_size(maker *m) {
   static const int64_t sizes[] = {1, 2, 3, 4, 5, 7};
+  return sizes[below(m, 6)];
+}
+
+static tensor_type random_type(maker *m, dtype t) {
   tensor_type type = {.dtype = t, .rank = 1 + below(m, 4)};
-  for (uint32_t i = 0; i < type.rank; i++) type.dim[i] = sizes[below(m, 6)];
+  for (uint32_t i = 0; i < type.rank; i++) type.dim[i] = random_size(m);
   return type;
 }
 
-static value parameter(maker *m, tensor_type type) {
-  return graph_parameter(m->graph, "data", arena_printf(m->graph->arena, "p%u", m->graph->n_nodes), type, (span){0});
+static scalar random_element(random_source *r, dtype t) {
+  if (dtype_is_real(t)) return scalar_round(t, (scalar){.real = random_real(r, -1.5, 1.5)});
+  if (t == DTYPE_BOOL) return (scalar){.integer = random_below(r, 2)};
+  return (scalar){.integer = (int64_t)random_below(r, 30) - (dtype_is_signed(t) ? 10 : 0)};
 }
 
-/* A value of that element type that is there already, or a new parameter. */
-static value any_of(maker *m, dtype t) {
+static void *random_elements(random_source *r, const tensor_type *t, arena *a) {
+  void *data = arena_alloc(a, (size_t)type_bytes(t));
+  for (int64_t e = 0; e < type_elements(t); e++) element_store(t->dtype, data, e, random_element(r, t->dtype));
+  return data;
+}
+
+/* -- operands ------------------------------------------------------------------------------------------------ */
+
+/* The element types of everything that is no real; none of them has a derivative. */
+static const dtype whole[] = {DTYPE_I32, DTYPE_I64, DTYPE_U8, DTYPE_U32, DTYPE_BOOL};
+enum { N_INTEGERS = 4, N_WHOLE = 5 };
+
+/* Mostly the real type; of the others `most` are allowed. */
+static dtype random_dtype(maker *m, uint32_t most) { return m->differentiable || below(m, 3) ? m->real : whole[below(m, most)]; }
+
+static value leaf(maker *m, tensor_type type) {
+  uint32_t kind = below(m, 8);
+  if (kind == 0) return graph_splat(m->graph, type, random_element(m->random, type.dtype), nowhere);
+  if (kind == 1) return graph_literal(m->graph, type, random_elements(m->random, &type, m->graph->arena), nowhere);
+  if (kind == 2 && type.rank && (type.dtype == DTYPE_I32 || type.dtype == DTYPE_I64))
+    return graph_iota(m->graph, type, below(m, type.rank), nowhere);
+  return graph_parameter(m->graph, "data", arena_printf(m->graph->arena, "p%u", m->graph->n_nodes), type, nowhere);
+}
+
+static bool fits(const tensor_type *have, const tensor_type *wanted, bool any_rank, bool any_size) {
+  if (have->dtype != wanted->dtype || (!any_rank && have->rank != wanted->rank)) return false;
+  return any_rank || any_size ? type_elements(have) < MOST_ELEMENTS : shape_equal(have, wanted);
+}
+
+/* A value like `wanted` that is there already, or a new leaf. */
+static value any_fitting(maker *m, tensor_type wanted, bool any_rank, bool any_size) {
   for (int tries = 0; m->graph->n_values > 1 && tries < 20; tries++) {
     value v = 1 + below(m, m->graph->n_values - 1);
-    if (graph_type(m->graph, v)->dtype == t && type_elements(graph_type(m->graph, v)) < 2000) return v;
+    if (fits(graph_type(m->graph, v), &wanted, any_rank, any_size)) return v;
   }
-  return parameter(m, random_type(m, t));
+  return leaf(m, wanted);
 }
 
-static value any_like(maker *m, tensor_type type) {
-  for (int tries = 0; tries < 20; tries++) {
-    value v = 1 + below(m, m->graph->n_values - 1);
-    if (type_equal(graph_type(m->graph, v), &type)) return v;
-  }
-  return parameter(m, type);
+static value any_of(maker *m, dtype t) { return any_fitting(m, random_type(m, t), true, true); }
+static value any_like(maker *m, tensor_type type) { return any_fitting(m, type, false, false); }
+
+/* -- kinds of nodes, each 0 when it does not come about -------------------------------------------------------- */
+
+/* Reals into the domain that the op is meant for, smoothly and away from its poles. */
+static value in_domain(maker *m, value x, const char *domain) {
+  tensor_type type = *graph_type(m->graph, x);
+  if (!dtype_is_real(type.dtype) || !strcmp(domain, "any")) return x;
+  value bounded = graph_unary(m->graph, OP_TANH, x, nowhere);
+  if (!strcmp(domain, "unit") || !strcmp(domain, "small")) return bounded;
+  return graph_binary(m->graph, OP_ADD, bounded, graph_number(m->graph, type, 1.5, nowhere), nowhere);
 }
 
-static const dtype integers[] = {DTYPE_I32, DTYPE_I64, DTYPE_U8, DTYPE_U32};
+/* Whether finite differences see what the rule says: rules with a case distinction have kinks. */
+static bool is_smooth(const op_info *info) {
+  const char *rule = info->derivatives;
+  return rule[strspn(rule, "; ")] && !strchr(rule, '<') && !strstr(rule, "floor") && info->rule != RULE_CAST;
+}
+
+/* Shifts mean something only by fewer bits than the narrowest type has. */
+static bool is_shift(op_id op) { return op == OP_SHL || op == OP_SHR; }
 
 static value elementwise(maker *m) {
   op_id op = (op_id)below(m, OP_COUNT);
   const op_info *info = &op_table[op];
-  if (!info->elementwise || op == OP_BITCAST) return 0;
-  bool smooth = strspn(info->derivatives, "; ") < strlen(info->derivatives);
-  if (m->differentiable && (!smooth || info->rule == RULE_SELECT || info->rule == RULE_CAST)) return 0;
-  /* Of a random program only ops that stay finite on any input; poles are the business of unit tests. */
-  if (op == OP_POW || op == OP_LOG || op == OP_SQRT || op == OP_RSQRT || op == OP_DIV || op == OP_EXP || op == OP_MOD || op == OP_FLOOR_DIV) return 0;
-  if (m->differentiable && (op == OP_ABS || op == OP_MAX || op == OP_MIN)) return 0;
-  dtype t = m->real;
-  if (info->rule == RULE_BITS || (!m->differentiable && info->rule != RULE_REAL && info->rule != RULE_TEST && below(m, 3) == 0)) t = integers[below(m, 4)];
+  if (!info->elementwise || (m->differentiable && !is_smooth(info))) return 0;
+  dtype t = m->real, declared_type = m->real;
   if (info->rule == RULE_RANDOM) t = DTYPE_U32;
-  value x = any_of(m, t);
-  tensor_type type = *graph_type(m->graph, x);
-  value operands[6] = {x};
+  else if (is_shift(op)) t = whole[below(m, N_INTEGERS)];
+  else if (info->rule == RULE_BITS) t = whole[below(m, N_WHOLE)];
+  else if (info->rule == RULE_BITCAST) { /* of reals it would make much of the last bit */
+    t = below(m, 2) ? DTYPE_I32 : DTYPE_U32;
+    declared_type = t == DTYPE_I32 ? DTYPE_U32 : DTYPE_I32;
+  } else if (info->rule == RULE_CAST) {
+    t = random_dtype(m, N_WHOLE);
+    if (dtype_is_real(t) || below(m, 2)) declared_type = whole[below(m, N_WHOLE)];
+  } else if (info->rule == RULE_NUMBER) t = random_dtype(m, N_INTEGERS);
+  else if (info->rule != RULE_REAL && info->rule != RULE_TEST) t = random_dtype(m, N_WHOLE);
+  value x = any_of(m, t), operands[6] = {x};
+  tensor_type type = *graph_type(m->graph, x), declared = type, condition = type;
+  declared.dtype = declared_type;
+  condition.dtype = DTYPE_BOOL;
   for (int i = 1; i < info->arity; i++) operands[i] = any_like(m, type);
-  if (info->rule == RULE_SELECT) {
-    tensor_type condition = type;
-    condition.dtype = DTYPE_BOOL;
-    operands[0] = any_like(m, condition);
-  }
-  tensor_type declared = type;
-  declared.dtype = dtype_is_real(t) ? integers[below(m, 2)] : m->real;
+  if (info->rule == RULE_SELECT) operands[0] = any_like(m, condition);
+  for (int i = 0; i < info->arity; i++) operands[i] = in_domain(m, operands[i], info->domain);
+  if (is_shift(op)) operands[1] = graph_binary(m->graph, OP_AND, operands[1], graph_number(m->graph, type, 7, nowhere), nowhere);
   const char *error;
-  return graph_add(m->graph, op, operands, (uint32_t)info->arity, NULL, 0, info->rule == RULE_CAST ? &declared : NULL, (span){0}, &error);
+  return graph_add(m->graph, op, operands, (uint32_t)info->arity, NULL, 0, &declared, nowhere, &error);
+}
+
+/* Two neighbouring axes merge, or one of size 1 appears. */
+static value reshaped(maker *m, value x, const tensor_type *t) {
+  int64_t dim[MAX_RANK];
+  uint32_t n = 0, at = below(m, t->rank ? t->rank : 1);
+  for (uint32_t i = 0; i < t->rank; i++)
+    if (i && i == at) dim[n - 1] *= t->dim[i];
+    else dim[n++] = t->dim[i];
+  if (n < MAX_RANK - 2 && below(m, 2)) dim[n++] = 1;
+  return graph_reshape(m->graph, x, n, dim, nowhere);
+}
+
+static value transposed(maker *m, value x, const tensor_type *t) {
+  int64_t axes[MAX_RANK];
+  for (uint32_t i = 0; i < t->rank; i++) axes[i] = i;
+  for (uint32_t i = t->rank; i > 1; i--) {
+    uint32_t k = below(m, i);
+    int64_t last = axes[i - 1];
+    axes[i - 1] = axes[k];
+    axes[k] = last;
+  }
+  return graph_transpose(m->graph, x, axes, nowhere);
+}
+
+static value broadcasted(maker *m, value x, const tensor_type *t) {
+  if (t->rank + 1 > 5) return 0;
+  int64_t axes[MAX_RANK];
+  tensor_type to = {.dtype = t->dtype, .rank = t->rank + 1};
+  uint32_t at = below(m, to.rank);
+  to.dim[at] = 1 + below(m, 4);
+  for (uint32_t i = 0; i < t->rank; i++) {
+    axes[i] = i + (i >= at);
+    to.dim[axes[i]] = t->dim[i] == 1 && below(m, 2) ? 3 : t->dim[i];
+  }
+  return type_elements(&to) < 2 * MOST_ELEMENTS ? graph_broadcast(m->graph, x, to, axes, nowhere) : 0;
+}
+
+static value sliced(maker *m, value x, const tensor_type *t) {
+  int64_t start[MAX_RANK], stop[MAX_RANK], stride[MAX_RANK];
+  for (uint32_t i = 0; i < t->rank; i++) {
+    if (t->dim[i] == 0) return 0;
+    start[i] = below(m, (uint32_t)t->dim[i]);
+    stop[i] = start[i] + 1 + below(m, (uint32_t)(t->dim[i] - start[i]));
+    stride[i] = 1 + below(m, 2);
+  }
+  return graph_slice(m->graph, x, start, stop, stride, nowhere);
+}
+
+static value padded(maker *m, value x, const tensor_type *t) {
+  int64_t low[MAX_RANK], high[MAX_RANK], interior[MAX_RANK];
+  for (uint32_t i = 0; i < t->rank; i++) {
+    interior[i] = below(m, 2);
+    low[i] = (int64_t)below(m, 4) - (t->dim[i] > 1);
+    high[i] = (int64_t)below(m, 3) - (t->dim[i] > 2);
+  }
+  return graph_pad(m->graph, x, low, high, interior, 0.5, nowhere);
+}
+
+static value reversed(maker *m, value x, const tensor_type *t) {
+  int64_t axis = below(m, t->rank ? t->rank : 1);
+  return graph_reverse(m->graph, x, &axis, t->rank != 0, nowhere);
+}
+
+static value concatenated(maker *m, value x, const tensor_type *t) {
+  if (!t->rank) return 0;
+  value parts[3] = {x, any_like(m, *t), x};
+  return graph_concat(m->graph, parts, 2 + below(m, 2), below(m, t->rank), nowhere);
 }
 
 static value view(maker *m) {
-  value x = any_of(m, m->real);
+  static value (*const views[])(maker *, value, const tensor_type *) = {reshaped, transposed, broadcasted, sliced,
+                                                                         padded,   reversed,   concatenated};
+  value x = any_of(m, random_dtype(m, N_WHOLE));
   tensor_type t = *graph_type(m->graph, x);
-  int64_t a[MAX_RANK], b[MAX_RANK], c[MAX_RANK];
-  switch (below(m, 7)) {
-    case 0: { /* reshape: two neighbouring axes merge, or a size-1 axis appears */
-      uint32_t n = 0, at = below(m, t.rank ? t.rank : 1);
-      for (uint32_t i = 0; i < t.rank; i++)
-        if (i && i == at) a[n - 1] *= t.dim[i];
-        else a[n++] = t.dim[i];
-      if (n < MAX_RANK - 2 && below(m, 2)) a[n++] = 1;
-      return graph_reshape(m->graph, x, n, a, (span){0});
-    }
-    case 1:
-      for (uint32_t i = 0; i < t.rank; i++) a[i] = i;
-      for (uint32_t i = t.rank; i > 1; i--) {
-        uint32_t k = below(m, i);
-        int64_t swap = a[i - 1];
-        a[i - 1] = a[k];
-        a[k] = swap;
-      }
-      return graph_transpose(m->graph, x, a, (span){0});
-    case 2: {
-      if (t.rank + 1 > 5) return 0;
-      tensor_type to = t;
-      uint32_t at = below(m, t.rank + 1);
-      for (uint32_t i = t.rank; i > at; i--) to.dim[i] = t.dim[i - 1];
-      to.dim[at] = 1 + below(m, 4);
-      to.rank++;
-      for (uint32_t i = 0; i < t.rank; i++) {
-        a[i] = i + (i >= at);
-        if (t.dim[i] == 1 && below(m, 2)) to.dim[a[i]] = 3;
-      }
-      return type_elements(&to) < 4000 ? graph_broadcast(m->graph, x, to, a, (span){0}) : 0;
-    }
-    case 3:
-      for (uint32_t i = 0; i < t.rank; i++) {
-        if (t.dim[i] == 0) return 0;
-        a[i] = below(m, (uint32_t)t.dim[i]);
-        b[i] = a[i] + 1 + below(m, (uint32_t)(t.dim[i] - a[i]));
-        c[i] = 1 + below(m, 2);
-      }
-      return graph_slice(m->graph, x, a, b, c, (span){0});
-    case 4:
-      for (uint32_t i = 0; i < t.rank; i++) {
-        c[i] = below(m, 2);
-        a[i] = (int64_t)below(m, 4) - (t.dim[i] > 1);
-        b[i] = (int64_t)below(m, 3) - (t.dim[i] > 2);
-      }
-      return graph_pad(m->graph, x, a, b, c, 0.5, (span){0});
-    case 5:
-      a[0] = below(m, t.rank ? t.rank : 1);
-      return graph_reverse(m->graph, x, a, t.rank ? 1 : 0, (span){0});
-    default: {
-      if (!t.rank) return 0;
-      value both[3] = {x, any_like(m, t), x};
-      return graph_concat(m->graph, both, 2 + below(m, 2), below(m, t.rank), (span){0});
-    }
-  }
+  return views[below(m, sizeof views / sizeof *views)](m, x, &t);
 }
 
 static value index_for(maker *m, tensor_type shape, int64_t extent) {
   shape.dtype = DTYPE_I32;
-  if (shape.rank && below(m, 3) == 0) return graph_iota(m->graph, shape, below(m, shape.rank), (span){0});
+  if (shape.rank && below(m, 3) == 0) return graph_iota(m->graph, shape, below(m, shape.rank), nowhere);
   int32_t *items = ARENA_ARRAY(m->graph->arena, int32_t, type_elements(&shape) + 1);
   for (int64_t i = 0; i < type_elements(&shape); i++) items[i] = (int32_t)below(m, (uint32_t)extent + 2) - 1;
-  return graph_literal(m->graph, shape, items, (span){0});
+  return graph_literal(m->graph, shape, items, nowhere);
 }
 
 static value indexed(maker *m) {
-  value x = any_of(m, m->real), indices[MAX_RANK];
-  tensor_type t = *graph_type(m->graph, x), shape = random_type(m, m->real);
+  bool gathers = below(m, 2);
+  dtype element = random_dtype(m, gathers ? N_WHOLE : N_INTEGERS);
+  value x = any_of(m, element), indices[MAX_RANK];
+  tensor_type t = *graph_type(m->graph, x), shape = random_type(m, element);
   if (!t.rank || type_elements(&t) == 0) return 0;
-  if (below(m, 2)) {
+  if (gathers) {
     for (uint32_t i = 0; i < t.rank; i++) indices[i] = index_for(m, shape, t.dim[i]);
-    return graph_gather(m->graph, x, indices, (span){0});
+    return graph_gather(m->graph, x, indices, nowhere);
   }
   for (uint32_t i = 0; i < shape.rank; i++) indices[i] = index_for(m, t, shape.dim[i]);
-  return graph_scatter_add(m->graph, x, indices, shape, (span){0});
+  return graph_scatter_add(m->graph, x, indices, shape, nowhere);
 }
 
 static value contract(maker *m) {
-  static const struct {
-    const char *spec;
-    uint32_t rank[2];
-    int64_t dim[2][5];
-  } cases[] = {
-      {"i,k; k,j -> i,j", {2, 2}, {{3, 5}, {5, 4}}},
-      {"b,i,k; b,j,k -> b,i,j", {3, 3}, {{2, 3, 4}, {2, 5, 4}}},
-      {"n,c,p+r-1,q+s-1; k,c,r,s -> n,k,p,q", {4, 4}, {{2, 3, 5, 4}, {4, 3, 3, 3}}},
-      {"n,c,2*p+r-1; k,c,r -> n,k,p", {3, 3}, {{2, 3, 7}, {2, 3, 3}}},
-      {"n,g,p+2*r-2; g,k,r -> n,g,k,p", {3, 3}, {{2, 3, 5}, {3, 2, 3}}},
-      {"i; j -> i,j", {1, 1}, {{4}, {3}}},
-      {"i; i -> ", {1, 1}, {{5}, {5}}},
+  static const char *const specs[] = {
+      "i,k; k,j -> i,j",
+      "b,i,k; b,j,k -> b,i,j",
+      "i; j -> i,j",
+      "i; i ->",
+      "i,j; i -> i",
+      "; i -> i",
+      "i; i -> i,j",
+      "n,c,p+r-1,q+s-1; k,c,r,s -> n,k,p,q",
+      "n,c,2*p+r-1,2*q+s-1; k,c,r,s -> n,k,p,q",
+      "n,g,c,p+r-1; g,k,c,r -> n,g,k,p",
+      "n,g,p+2*r-2; g,k,r -> n,g,k,p",
+      "n,g,p+r-1,q+s-1; g,r,s -> n,g,p,q",
+      "n,c,3*p+2*r-2; k,c,r -> n,k,p",
+      "n,c,p-r+1; k,c,r -> n,k,p",
+      "n,k,(h-r+1)/2; k,c,r -> n,c,h",
+      "n,k,(h-2*r+1)/3; k,c,r -> n,c,h",
+      "n,c,2*p+r-1; n,k,p -> k,c,r",
+      "p+r,p+s; r,s -> p",
   };
-  uint32_t at = below(m, sizeof cases / sizeof *cases);
-  tensor_type x = make_type(m->real, cases[at].rank[0], cases[at].dim[0]), y = make_type(m->real, cases[at].rank[1], cases[at].dim[1]), out;
-  static const struct {
-    uint32_t rank;
-    int64_t dim[5];
-  } results[] = {{2, {3, 4}}, {3, {2, 3, 5}}, {4, {2, 4, 5, 4}}, {3, {2, 2, 4}}, {4, {2, 3, 2, 5}}, {2, {4, 3}}, {0, {0}}};
-  out = make_type(m->real, results[at].rank, results[at].dim);
-  return graph_contract(m->graph, any_like(m, x), any_like(m, y), cases[at].spec, &out, (span){0});
+  const char *spec = specs[below(m, sizeof specs / sizeof *specs)], *error = NULL;
+  const contraction *c = contraction_parse(spec, m->graph->arena, &error);
+  tensor_type x = {.dtype = random_dtype(m, N_INTEGERS), .rank = c->rank[0]}, y = {.dtype = x.dtype, .rank = c->rank[1]};
+  tensor_type out = {.dtype = x.dtype, .rank = c->result_rank};
+  int64_t extent[MAX_CONTRACTION_AXES];
+  for (uint32_t i = 0; i < c->n_axes; i++) extent[i] = 1 + below(m, c->n_axes > 6 ? 3 : 5);
+  for (uint32_t d = 0; d < x.rank; d++) x.dim[d] = random_size(m);
+  value left = any_fitting(m, x, false, true);
+  x = *graph_type(m->graph, left);
+  for (uint32_t d = 0; d < x.rank; d++)
+    if (index_is_plain(&c->operand[0][d])) extent[c->operand[0][d].term[0].axis] = x.dim[d];
+  for (uint32_t d = 0; d < y.rank; d++)
+    y.dim[d] = index_is_plain(&c->operand[1][d]) ? extent[c->operand[1][d].term[0].axis] : random_size(m);
+  for (uint32_t d = 0; d < out.rank; d++) out.dim[d] = extent[c->result[d]];
+  double terms = 1;
+  for (uint32_t i = 0; i < c->n_axes; i++) terms *= (double)extent[i];
+  if (terms > 1e5 || type_elements(&out) > 2 * MOST_ELEMENTS) return 0;
+  return graph_contract(m->graph, left, any_like(m, y), spec, &out, nowhere);
 }
 
 static value reduction(maker *m) {
-  value x = any_of(m, m->real);
+  value x = any_of(m, random_dtype(m, N_INTEGERS));
   tensor_type t = *graph_type(m->graph, x);
   int64_t axes[MAX_RANK];
   uint32_t n = 0;
   if (!t.rank || type_elements(&t) == 0) return 0;
-  if (!m->differentiable && below(m, 4) == 0) return graph_argmax(m->graph, x, below(m, t.rank), (span){0});
+  if (!m->differentiable && below(m, 4) == 0) return graph_argmax(m->graph, x, below(m, t.rank), nowhere);
   for (uint32_t i = 0; i < t.rank; i++)
     if (below(m, 2)) axes[n++] = i;
-  return graph_reduce(m->graph, !m->differentiable && below(m, 2) ? OP_REDUCE_MAX : OP_REDUCE_SUM, x, axes, n, (span){0});
+  return graph_reduce(m->graph, !m->differentiable && below(m, 2) ? OP_REDUCE_MAX : OP_REDUCE_SUM, x, axes, n, nowhere);
+}
+
+/* -- whole graphs --------------------------------------------------------------------------------------------------- */
+
+/* Everything that was made last ends in one scalar, through tanh so that no term drowns the others. */
+static value one_scalar(maker *m) {
+  static const int64_t axes[MAX_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
+  value total = 0;
+  uint32_t n = 0;
+  for (value v = m->graph->n_values - 1; v > 0 && n < 5; v--) {
+    tensor_type type = *graph_type(m->graph, v);
+    if (type.dtype != m->real) continue;
+    value sum = graph_reduce(m->graph, OP_REDUCE_SUM, graph_unary(m->graph, OP_TANH, v, nowhere), axes, type.rank, nowhere);
+    total = total ? graph_binary(m->graph, OP_ADD, total, sum, nowhere) : sum;
+    n++;
+  }
+  return total;
 }
 
 graph *random_graph(random_source *r, uint32_t n_nodes, dtype real, bool differentiable, arena *a) {
   maker m = {r, graph_new(a, "random"), real, differentiable};
-  parameter(&m, random_type(&m, real));
+  graph_parameter(m.graph, "data", "p0", random_type(&m, real), nowhere);
   for (uint32_t tries = 0; m.graph->n_nodes < n_nodes && tries < 20 * n_nodes; tries++) {
     uint32_t kind = below(&m, 10);
     if (kind < 4) elementwise(&m);
@@ -204,25 +310,14 @@ graph *random_graph(random_source *r, uint32_t n_nodes, dtype real, bool differe
     else if (kind < 9) contract(&m);
     else reduction(&m);
   }
-  uint32_t n_outputs = 0;
-  if (!differentiable) {
-    for (value v = m.graph->n_values - 1; v > 0 && n_outputs < 4; v--)
-      if (type_elements(graph_type(m.graph, v)) > 0 && graph_node(m.graph, v)->op != OP_PARAMETER)
-        graph_add_result(m.graph, "output", arena_printf(a, "o%u", n_outputs++), v, (span){0});
+  if (differentiable) {
+    graph_add_result(m.graph, "output", "o0", one_scalar(&m), nowhere);
     return m.graph;
   }
-  /* Everything that was made ends in one scalar, through tanh so that no term drowns the others. */
-  value total = 0;
-  uint32_t made = m.graph->n_values;
-  for (value v = made - 1; v > 0 && n_outputs < 5; v--) {
-    if (graph_type(m.graph, v)->dtype != real) continue;
-    int64_t axes[MAX_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
-    value bounded = graph_unary(m.graph, OP_TANH, v, (span){0});
-    value sum = graph_reduce(m.graph, OP_REDUCE_SUM, bounded, axes, graph_type(m.graph, v)->rank, (span){0});
-    total = total ? graph_binary(m.graph, OP_ADD, total, sum, (span){0}) : sum;
-    n_outputs++;
-  }
-  graph_add_result(m.graph, "output", "o0", total, (span){0});
+  uint32_t n_outputs = 0;
+  for (value v = m.graph->n_values - 1; v > 0 && n_outputs < 4; v--)
+    if (type_elements(graph_type(m.graph, v)) > 0 && graph_node(m.graph, v)->op != OP_PARAMETER)
+      graph_add_result(m.graph, "output", arena_printf(a, "o%u", n_outputs++), v, nowhere);
   return m.graph;
 }
 
@@ -233,14 +328,7 @@ graph_binding *random_bindings(random_source *r, const graph *g, arena *a, uint3
   for (uint32_t i = 0; i < g->n_nodes; i++) {
     const node *at = &g->nodes[i];
     if (at->op != OP_PARAMETER) continue;
-    const tensor_type *t = graph_type(g, at->first_result);
-    char *data = arena_alloc(a, (size_t)type_bytes(t) + 1);
-    for (int64_t e = 0; e < type_elements(t); e++) {
-      scalar v;
-      if (dtype_is_real(t->dtype)) v.real = random_real(r, -1.5, 1.5);
-      else v.integer = t->dtype == DTYPE_BOOL ? random_below(r, 2) : (int64_t)random_below(r, 30) - (dtype_is_signed(t->dtype) ? 10 : 0);
-      element_store(t->dtype, data, e, v);
-    }
+    const void *data = random_elements(r, graph_type(g, at->first_result), a);
     *ARENA_PUSH(a, items, *n, capacity) =
         (graph_binding){node_attribute(at, ATTR_ROLE)->as.text, node_attribute(at, ATTR_NAME)->as.text, data};
   }

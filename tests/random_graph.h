@@ -14,8 +14,8 @@ uint64_t random_bits(random_source *r);
 uint32_t random_below(random_source *r, uint32_t n);
 double random_real(random_source *r, double low, double high);
 
-/* About n_nodes nodes; reals are of type `real`. The last few values are its outputs "o0", "o1", ...
- * Only smooth ops with a derivative when `differentiable`: then there is one real scalar output. */
+/* About n_nodes nodes; reals are of type `real`, and finite. The last few values are its outputs "o0", "o1",
+ * ... Only smooth ops with a derivative when `differentiable`: then there is one real scalar output. */
 graph *random_graph(random_source *r, uint32_t n_nodes, dtype real, bool differentiable, arena *a);
 /* Random elements for every parameter of the graph. */
 graph_binding *random_bindings(random_source *r, const graph *g, arena *a, uint32_t *n);

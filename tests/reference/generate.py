@@ -6,6 +6,7 @@ results are summed with cosines, both as in the programs. A file is a list of ca
 has a list for each name, one value for each of the first steps; "states" has the digest of weights and running statistics behind
 the last of "steps" steps.
 """
+import colorsys
 import json
 import math
 import pathlib
@@ -130,11 +131,20 @@ def grey(x):
     return 0.299 * x[0] + 0.587 * x[1] + 0.114 * x[2]
 
 
+def turned(x, turn):
+    """torchvision computes this in 32 bits."""
+    pixels = []
+    for r, g, b in x.reshape(3, -1).T.tolist():
+        h, s, v = colorsys.rgb_to_hsv(r, g, b)
+        pixels.append(colorsys.hsv_to_rgb((h + turn) % 1.0, s, v))
+    return torch.tensor(pixels).T.reshape(x.shape)
+
+
 OPERATIONS = [
     lambda x, f: (x * f).clamp(0, 1),
     lambda x, f: (x * f + (1 - f) * grey(x).mean()).clamp(0, 1),
     lambda x, f: (x * f + (1 - f) * grey(x)).clamp(0, 1),
-    lambda x, f: T.adjust_hue(x, f),
+    turned,
 ]
 
 
@@ -166,7 +176,7 @@ def augmentations():
         "turned_back": colours(x, [1, 1, 1, -0.45], order), "turned_grey": colours(x[:1].expand(3, 7, 9), [1, 1, 1, 0.3], order),
         "all_orders": total, "bilinear": resized(11, 13, 1, 2, 4, 5), "bilinear_whole": resized(11, 13, 0, 0, 7, 9),
         "bicubic": resized(11, 13, 1, 2, 4, 5, "bicubic"), "bicubic_whole": resized(7, 9, 0, 0, 7, 9, "bicubic"),
-        "bilinear_pixel": resized(5, 5, 6, 8, 1, 1), "bilinear_strip": resized(8, 8, 2, 0, 1, 9),
+        "bilinear_pixel": resized(5, 5, 6, 8, 1, 1), "bilinear_strip": resized(8, 10, 2, 0, 1, 9),
         "turn0": digest(square).item(), "turn1": digest(torch.rot90(square, 1, (1, 2))).item(),
         "turn2": digest(torch.rot90(square, 2, (1, 2))).item(), "turn3": digest(torch.rot90(square, 3, (1, 2))).item(),
         "blur3": digest(T.gaussian_blur(x, [3, 3], [0.8, 0.8])).item(), "blur5": digest(T.gaussian_blur(x, [5, 5], [1.7, 1.7])).item(),
@@ -315,7 +325,7 @@ def schedules():
     def warm(base, start, warmup, to):
         """PyTorch's warm-ups begin with the start itself; here the first step is one of the climb."""
         n = warmup * epoch
-        return [start + (base - start) * (s + 1) / n if s < n else to + (base - to) * 0.5 * (1 + math.cos(math.pi * (s - n) / (steps - n)))
+        return [start + (base - start) * min(1, (s + 1) / n) if s < n else to + (base - to) * 0.5 * (1 + math.cos(math.pi * (s - n) / (steps - n)))
                 for s in range(steps)]
 
     found = {

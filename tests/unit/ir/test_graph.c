@@ -94,6 +94,111 @@ static void wrong_texts_are_refused_with_a_place(void **state) {
   }
 }
 
+/* One line that breaks a rule, behind values of several types. */
+static void types_that_do_not_fit_are_refused(void **state) {
+  (void)state;
+  static const char *const prelude = "graph g {\n"
+                                     "  %1 = parameter {role=data, name=\"x\"} : f32[2,3]\n"
+                                     "  %2 = parameter {role=data, name=\"i\"} : i32[4]\n"
+                                     "  %3 = parameter {role=data, name=\"b\"} : bool[2,3]\n"
+                                     "  %4 = parameter {role=data, name=\"n\"} : f32[0,3]\n"
+                                     "  %5 = parameter {role=data, name=\"w\"} : f64[2,3]\n"
+                                     "  %6 = parameter {role=data, name=\"l\"} : f32[0,4611686018427387904]\n"
+                                     "  %7 = parameter {role=data, name=\"s\"} : f32[]\n"
+                                     "  %8 = parameter {role=data, name=\"v\"} : f32[1000000000]\n";
+  static const struct {
+    const char *line, *message;
+  } cases[] = {
+      {"add(%1) : f32[2,3]", "add takes 2 operands, got 1"},
+      {"add(%1, %2) : f32[2,3]", "add wants equal shapes: f32[2,3] and i32[4]"},
+      {"add(%1, %5) : f32[2,3]", "add does not take f32[2,3], f64[2,3]"},
+      {"and(%1, %1) : f32[2,3]", "and does not take"},
+      {"select(%1, %1, %1) : f32[2,3]", "select does not take"},
+      {"cast(%1) : f64[3,2]", "cast keeps the shape"},
+      {"bitcast(%1) : f64[2,3]", "bitcast does not take"},
+      {"random_bits(%2, %2, %2, %2, %2, %2) : u32[4]", "random_bits does not take"},
+      {"parameter {role=king, name=\"k\"} : f32[]", "role is state, data, clock or seed, not king"},
+      {"constant : f32[]", "a constant has a value or a literal"},
+      {"constant {value=1, literal=[1]} : f32[]", "a constant has a value or a literal"},
+      {"reshape(%1) : f32[5]", "f32[2,3] does not reshape to f32[5]"},
+      {"reshape(%1) : f64[6]", "does not reshape"},
+      {"transpose(%1) {axes=[0]} : f32[2,3]", "axes of transpose wants 2 numbers, got 1"},
+      {"transpose(%1) {axes=[1,1]} : f32[3,3]", "axis 1 stands twice"},
+      {"broadcast(%1) {axes=[1,0]} : f32[3,2]", "broadcast wants increasing axes"},
+      {"broadcast(%1) {axes=[0,2]} : f32[2,3]", "broadcast wants increasing axes"},
+      {"broadcast(%1) {axes=[0,1]} : f32[2,6]", "its axis 1 has neither 1 nor 6 elements"},
+      {"broadcast(%1) {axes=[0,1]} : f64[2,3]", "broadcast keeps the element type"},
+      {"slice(%1) {start=[0,0], stop=[2,4], stride=[1,1]} : f32[2,4]", "slice 0:4:1 does not fit axis 1"},
+      {"slice(%1) {start=[0,0], stop=[2,3], stride=[1,0]} : f32[2,3]", "slice 0:3:0 does not fit axis 1"},
+      {"slice(%1) {start=[1,0], stop=[0,3], stride=[1,1]} : f32[1,3]", "slice 1:0:1 does not fit axis 0"},
+      {"pad(%1) {low=[-1,0], high=[-2,0], interior=[0,0], value=0} : f32[1,3]", "padding removes more of axis 0"},
+      {"pad(%1) {low=[0,0], high=[0,0], interior=[0,-1], value=0} : f32[2,1]", "padding of axis 1 is out of range"},
+      {"pad(%1) {low=[9223372036854775807,0], high=[0,0], interior=[0,0], value=0} : f32[2,1]", "padding of axis 0 is out of range"},
+      {"concat(%1, %5) {axis=0} : f32[4,3]", "concat along axis 0 wants equal other axes"},
+      {"concat {axis=0} : f32[4,3]", "concat of nothing"},
+      {"concat(%7, %7) {axis=0} : f32[2]", "axis 0 is outside 0..-1"},
+      {"concat(%6, %6) {axis=1} : f32[0,3]", "axis 1 of the whole is too long"},
+      {"gather(%1, %2) : f32[4]", "gather wants an index for each of 2 axes, got 1"},
+      {"gather(%1, %1, %1) : f32[2,3]", "an index is i32"},
+      {"gather(%4, %2, %2) : f32[4]", "f32[0,3] has nothing to gather"},
+      {"scatter_add(%1, %2) : f32[7]", "indices of one shape"},
+      {"scatter_add(%2, %2) : i32[0]", "has no elements to add to"},
+      {"contract(%3, %3) {spec=\"a,b; a,b ->\"} : bool[]", "contract wants numbers of one type"},
+      {"contract(%1, %5) {spec=\"a,b; a,b ->\"} : f32[]", "contract wants numbers of one type"},
+      {"contract(%1, %1) {spec=\"a; a,b -> b\"} : f32[3]", "the spec gives operand 1 1 dimensions, it has 2"},
+      {"contract(%1, %1) {spec=\"a,b; b,a ->\"} : f32[]", "axis b has 3 elements in one place and 2 in another"},
+      {"contract(%1, %1) {spec=\"a,b; a,b -> ,\"} : f32[]", "an axis is a short name"},
+      {"contract(%8, %8) {spec=\"a; b -> a,b,c,d\"} : f32[1,1,1,1]", "elements in one place"},
+      {"reduce_max(%4) {axes=[0]} : f32[3]", "nothing is largest in f32[0,3]"},
+      {"reduce_sum(%3) {axes=[0]} : bool[3]", "reduce_sum wants numbers"},
+      {"reduce_sum(%1) {axes=[0]} : f32[2]", "the text says f32[2], the rule of reduce_sum gives f32[3]"},
+      {"argmax(%4) {axis=0} : i32[3]", "nothing is largest in f32[0,3]"},
+      {"grad(%1, %1) : f32[2,3]", "grad differentiates a real scalar, not f32[2,3]"},
+      {"grad(%7, %5) : f64[2,3]", "element types differ"},
+      {"grad(%7) : f32[]", "grad wants a scalar and what to differentiate by"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    d = diagnostics_new(a, s);
+    if (parse(arena_printf(a, "%s  %%9 = %s\n}\n", prelude, cases[i].line))) fail_msg("accepted: %s", cases[i].line);
+    const char *shown = diagnostics_render(d, a, false);
+    if (!strstr(shown, "t.ir:10:") || !strstr(shown, cases[i].message)) fail_msg("\"%s\" at line 10 is not in:\n%s", cases[i].message, shown);
+  }
+  d = diagnostics_new(a, s);
+  graph *g = parse(arena_printf(a, "%s  %%9 = slice(%%1) {start=[0,0], stop=[2,3], stride=[9223372036854775807,2]} : f32[1,2]\n}\n", prelude));
+  if (!g) fail_msg("%s", diagnostics_render(d, a, false));
+  /* What the text cannot say, builders can: results that no one can count. */
+  assert_int_equal(graph_contract(g, 8, 8, "a; b -> a,b,c,d", &(tensor_type){.dtype = DTYPE_F32, .rank = 4, .dim = {1000000000, 1000000000, 1000000000, 1}}, (span){0}), 0);
+  assert_int_equal(graph_binary(g, OP_ADD, 1, 0, (span){0}), 0);
+  assert_int_equal(graph_binary(g, OP_ADD, 1, 99, (span){0}), 0);
+}
+
+/* The verifier trusts no one: graphs are changed behind the back of graph_add. */
+static void the_verifier_sees_damage(void **state) {
+  (void)state;
+  for (int damage = 0; damage < 8; damage++) {
+    graph *g = parse("graph g {\n"
+                     "  %1 = parameter {role=state, name=\"w\"} : f32[2]\n"
+                     "  %2 = parameter {role=state, name=\"v\"} : f32[2]\n"
+                     "  %3 = add(%1, %2) : f32[2]\n"
+                     "  %4 = contract(%3, %1) {spec=\"i; i ->\"} : f32[]\n"
+                     "  result state \"w\" %3\n"
+                     "  result metric \"m\" %4\n"
+                     "}\n");
+    assert_non_null(g);
+    switch (damage) {
+      case 0: g->values[3].type.dim[0] = 3; break;
+      case 1: ((value *)(uintptr_t)g->nodes[2].operands)[1] = 4; break;
+      case 2: g->nodes[2].op = OP_AND; break;
+      case 3: g->nodes[3].contraction = NULL; break;
+      case 4: g->results[0].value = 4; break;
+      case 5: g->results[1].value = 9; break;
+      case 6: g->results[0].name = "u"; break;
+      case 7: g->nodes[3].first_result = 3; break;
+    }
+    if (!graph_verify(g, a)) fail_msg("damage %d", damage);
+  }
+}
+
 /* Cutting and changing a good text anywhere must never crash the reader. */
 static void damaged_texts_do_no_harm(void **state) {
   (void)state;
@@ -131,6 +236,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(graphs_print_what_they_read),
       TEST(wrong_texts_are_refused_with_a_place),
+      TEST(types_that_do_not_fit_are_refused),
+      TEST(the_verifier_sees_damage),
       TEST(damaged_texts_do_no_harm),
       TEST(dependence_stops_where_derivatives_do),
   };

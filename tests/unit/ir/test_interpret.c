@@ -64,6 +64,8 @@ static void views_move_elements(void **state) {
                    "  %10 = slice(%1) {start=[1,0], stop=[1,3], stride=[5,2]} : f64[0,2]\n"
                    "  %11 = concat(%10, %9) {axis=0} : f64[2,2]\n"
                    "  %12 = iota {axis=0} : i64[3,2]\n"
+                   "  %13 = pad(%5) {low=[1,2], high=[0,1], interior=[0,0], value=7} : f64[3,4]\n"
+                   "  %14 = broadcast(%5) {axes=[1,2]} : f64[3,2,1]\n"
                    "}\n");
   graph_run *run = run_with(g, (double[]){1, 2, 3, 4, 5, 6});
   EXPECT(run, 2, double, 9, 1, 9, 2, 9, 9, 4, 9, 5, 9);
@@ -76,6 +78,8 @@ static void views_move_elements(void **state) {
   EXPECT(run, 9, double, 5, 6, 0, 0);
   EXPECT(run, 11, double, 5, 6, 0, 0);
   EXPECT(run, 12, int64_t, 0, 0, 1, 1, 2, 2);
+  EXPECT(run, 13, double, 7, 7, 7, 7, 7, 7, 4, 7, 7, 7, 6, 7);
+  EXPECT(run, 14, double, 4, 6, 4, 6, 4, 6);
 }
 
 static void reductions_find_nan_and_the_lowest_index(void **state) {

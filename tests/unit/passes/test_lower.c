@@ -18,9 +18,11 @@ static void maps_run_in_lanes_with_remainders(void **state) {
   };
   for (size_t i = 0; i < sizeof schedules / sizeof *schedules; i++) {
     char text[1000];
-    snprintf(text, sizeof text,
-             "kernel map {\n  in x : f32[5,19]\n  in b : f32[19]\n  in c : f32[5]\n  out y : f32[5,19]\n  axes i:5 j:19\n"
-             "  t[i,j] : f32 = x[i, j] * b[j]\n  s[i,j] : f32 = max(t + c[i], 0) - t -> y[i, j]\n}\n%s", schedules[i]);
+    snprintf(
+        text, sizeof text,
+        "kernel map {\n  in x : f32[5,19]\n  in b : f32[19]\n  in c : f32[5]\n  out y : f32[5,19]\n  axes i:5 j:19\n"
+        "  t[i,j] : f32 = x[i, j] * b[j]\n  s[i,j] : f32 = max(t + c[i], 0) - t -> y[i, j]\n}\n%s",
+        schedules[i]);
     check_kernel(text);
   }
 }
@@ -41,15 +43,17 @@ static void products_use_tiles_of_registers(void **state) {
     snprintf(text, sizeof text,
              "kernel product {\n  in x : f32[7,13]\n  in w : f32[13,21]\n  in b : f32[21]\n  out y : f32[7,21]\n"
              "  axes i:7 j:21 k:13\n  acc[i,j] : f32 = sum k of x[i, k] * w[k, j]\n"
-             "  z[i,j] : f32 = acc + b[j] -> y[i, j]\n}\n%s", schedules[i]);
+             "  z[i,j] : f32 = acc + b[j] -> y[i, j]\n}\n%s",
+             schedules[i]);
     check_kernel(text);
   }
 }
 
-#define CONVOLUTION                                                                                              \
-  "kernel conv {\n  in x : f32[2,5,9,7] {0 2 3 1}\n  in w : f32[20,5,3,3] {0/8 2 3 1 0%%8}\n  in b : f32[20]\n"  \
-  "  out y : f32[2,20,9,7] {0 2 3 1}\n  axes n:2 k:20 p:9 q:7 c:5 r:3 s:3\n"                                      \
-  "  acc[n,k,p,q] : f32 = sum c r s of x[n, c, p + r - 1, q + s - 1] where 0 <= p + r - 1 < 9, 0 <= q + s - 1 < 7 else 0 * w[k, c, r, s]\n" \
+#define CONVOLUTION                                                                                                    \
+  "kernel conv {\n  in x : f32[2,5,9,7] {0 2 3 1}\n  in w : f32[20,5,3,3] {0/8 2 3 1 0%%8}\n  in b : f32[20]\n"        \
+  "  out y : f32[2,20,9,7] {0 2 3 1}\n  axes n:2 k:20 p:9 q:7 c:5 r:3 s:3\n"                                           \
+  "  acc[n,k,p,q] : f32 = sum c r s of x[n, c, p + r - 1, q + s - 1] where 0 <= p + r - 1 < 9, 0 <= q + s - 1 < 7 "    \
+  "else 0 * w[k, c, r, s]\n"                                                                                           \
   "  z[n,k,p,q] : f32 = max(0, acc + b[k]) -> y[n, k, p, q]\n}\n%s"
 
 static void convolutions_skip_padding(void **state) {
@@ -57,7 +61,8 @@ static void convolutions_skip_padding(void **state) {
   const char *const schedules[] = {
       "",
       "schedule { for n parallel, k/8, p, q/6, r, s unroll, c/4, c unroll, q unroll, k/4 unroll, k vector }\n",
-      "schedule { for n parallel, k/8, p peel, q/3 peel, r unroll, s unroll, c/2, c unroll, q unroll, k/4 unroll, k vector }\n",
+      "schedule { for n parallel, k/8, p peel, q/3 peel, r unroll, s unroll, c/2, c unroll, q unroll, k/4 unroll, k "
+      "vector }\n",
       "schedule { for n, p, q, r, s, c, k/8, k vector }\n",
   };
   for (size_t i = 0; i < sizeof schedules / sizeof *schedules; i++) {
@@ -67,11 +72,202 @@ static void convolutions_skip_padding(void **state) {
   }
 }
 
+/* Each of these runs under its own schedule, without any, and under many random ones. */
+static const char *const kernels[] = {
+    /* rows of softmax: maxima and sums in lanes, the exponentials kept */
+    "kernel softmax {\n  in x : f32[6,37]\n  out y : f32[6,37]\n  axes i:6 j:37\n"
+    "  m[i] : f32 = max j of x[i, j]\n  e[i,j] : f32 = exp(x[i, j] - m)\n  t[i] : f32 = sum j of e\n"
+    "  y0[i,j] : f32 = e / t -> y[i, j]\n}\nschedule { for i parallel, j/32, j/8 unroll, j vector }\n",
+    /* layer norm: three passes over a row, one of them writes */
+    "kernel layer_norm {\n  in x : f32[5,24]\n  in g : f32[24]\n  out y : f32[5,24]\n  out r : f32[5]\n  axes i:5 "
+    "j:24\n"
+    "  s[i] : f32 = sum j of x[i, j]\n  m[i] : f32 = s * 0.041666668\n  v[i] : f32 = sum j of (x[i, j] - m) * (x[i, j] "
+    "- m)\n"
+    "  d[i] : f32 = rsqrt(v * 0.041666668 + 0.000001) -> r[i]\n  y0[i,j] : f32 = (x[i, j] - m) * d * g[j] -> y[i, "
+    "j]\n}\n"
+    "schedule { for i/2 parallel, i, j/16, j/8 unroll, j vector }\n",
+    /* weight gradient: loops over free axes inside a loop over a reduced one */
+    "kernel weights {\n  in x : f32[3,7,6,5]\n  in g : f32[3,12,6,5]\n  out w : f32[12,7,3,3] {2 3 1 0}\n"
+    "  axes k:12 c:7 r:3 s:3 n:3 p:6 q:5\n"
+    "  acc[k,c,r,s] : f32 = sum n p q of x[n, c, p + r - 1, q + s - 1] where 0 <= p + r - 1 < 6, 0 <= q + s - 1 < 5 "
+    "else 0 * g[n, k, p, q] -> w[k, c, r, s]\n}\n"
+    "schedule { for r parallel, s parallel, k/8, n, c/3, p, q, c unroll, k/4 unroll, k vector }\n",
+    /* the same, with the sum read by a map: accumulators in memory of the thread's own */
+    "kernel scaled_weights {\n  in x : f32[4,7]\n  in g : f32[4,12]\n  in a : f32[]\n  out w : f32[12,7]\n  axes k:12 "
+    "c:7 n:4\n"
+    "  acc[k,c] : f32 = sum n of x[n, c] * g[n, k]\n  z[k,c] : f32 = acc * a[] -> w[k, c]\n}\n"
+    "schedule { for k/6 parallel, n/2, c/3, n, c unroll, k/2 unroll, k vector }\n",
+    /* argmax and maximum in lanes */
+    "kernel largest {\n  in x : f32[7,29]\n  out y : i32[7]\n  out z : f32[7]\n  axes i:7 j:29\n"
+    "  a[i] : i32 = argmax j of x[i, j] -> y[i]\n  b[i] : f32 = max j of x[i, j] -> z[i]\n}\n"
+    "schedule { for i, j/8, j vector }\n",
+    /* indices read from memory */
+    "kernel gather {\n  in x : f32[9,11]\n  in i : i32[31]\n  in f : f32[31]\n  out y : f32[31,11]\n  axes a:31 j:11\n"
+    "  s[a,j] : f32 = x[min(max(i64(i[a]), 0), 8), j] + x[min(max(i64(f[a]), 0), 8), min(max(i64(i[a]) + j, 0), 10)] "
+    "-> y[a, j]\n}\n"
+    "schedule { for a/8, j, a vector }\n",
+    /* reduction of everything, in f32, in integers and in bf16 */
+    "kernel total {\n  in x : f32[13,17]\n  in n : i32[13,17]\n  in h : bf16[13,17]\n  out y : f32[]\n  out m : "
+    "i32[]\n  out b : bf16[]\n"
+    "  axes i:13 j:17\n  s[] : f32 = sum i j of x[i, j] -> y[]\n  t[] : i32 = sum i j of n[i, j] -> m[]\n"
+    "  u[] : bf16 = sum i j of h[i, j] -> b[]\n}\n"
+    "schedule { for i, j/16, j/4 unroll, j vector }\n",
+    /* strided and dilated reads, as of the derivative of a strided convolution */
+    "kernel transposed {\n  in g : f32[2,4,5]\n  in w : f32[4,3,3]\n  out x : f32[2,3,9]\n  axes n:2 c:3 h:9 k:4 r:3\n"
+    "  acc[n,c,h] : f32 = sum k r of g[n, k, (h - r + 1) / 2] where 0 <= h - r + 1 < 10, (h - r + 1) % 2 == 0 else 0 * "
+    "w[k, c, r] -> x[n, c, h]\n}\n"
+    "schedule { for n parallel, h/2, c, k, r unroll, h unroll }\n",
+    /* layouts in and out that do not follow the axes; a view by floor and modulo */
+    "kernel views {\n  in x : f32[4,6,10] {1 2/4 0 2%4}\n  out y : f32[24,10] {1 0}\n  out z : f32[10,6,4] {0/4 2 1 "
+    "0%4}\n  axes a:24 b:10\n"
+    "  s[a,b] : f32 = x[a / 6, a % 6, b] * 2 -> y[a, b]\n  t[a,b] : f32 = s + x[a / 6, a % 6, 9 - b] -> z[b, a % 6, a "
+    "/ 6]\n}\n"
+    "schedule { for a/6, b/4, a, b vector }\n",
+    /* padding that is a maximum's identity, and one that is not; windows that overlap */
+    "kernel pool {\n  in x : f32[2,9,9]\n  out y : f32[2,5,5]\n  out z : f32[2,5,5]\n  axes n:2 p:5 q:5 r:3 s:3\n"
+    "  a[n,p,q] : f32 = max r s of x[n, 2*p + r - 1, 2*q + s - 1] where 0 <= 2*p + r - 1 < 9, 0 <= 2*q + s - 1 < 9 "
+    "else -inf -> y[n, p, q]\n"
+    "  b[n,p,q] : f32 = sum r s of x[n, 2*p + r - 1, 2*q + s - 1] where 0 <= 2*p + r - 1 < 9, 0 <= 2*q + s - 1 < 9 "
+    "else 0.5 -> z[n, p, q]\n}\n"
+    "schedule { for n parallel, p peel, r, s, q/4 peel, q vector }\n",
+    /* attention of one head: two products, a softmax between them */
+    "kernel attention {\n  in q : f32[6,5]\n  in k : f32[7,5]\n  in v : f32[7,9]\n  out y : f32[6,9]\n  axes i:6 j:7 "
+    "d:5 e:9\n"
+    "  s[i,j] : f32 = sum d of q[i, d] * k[j, d]\n  m[i] : f32 = max j of s * 0.5\n  l[i] : f32 = sum j of exp(s * 0.5 "
+    "- m)\n"
+    "  o[i,e] : f32 = sum j of exp(s * 0.5 - m) * v[j, e]\n  z[i,e] : f32 = o / l -> y[i, e]\n}\n"
+    "schedule { for i parallel, j/4, d, e/4, j vector, e vector }\n",
+    /* two writers of one buffer, a comparison, and a select on an axis */
+    "kernel joined {\n  in x : f32[5,8]\n  out y : f32[10,8]\n  axes i:5 j:8\n"
+    "  a[i,j] : f32 = select(lt(j, 3), x[i, j], 1) -> y[i, j]\n  b[i,j] : f32 = f32(j) - x[i, 7 - j] -> y[i + 5, "
+    "j]\n}\n"
+    "schedule { for i parallel, j/4, j vector }\n",
+    /* a sum of another axis that every row needs */
+    "kernel shared_sum {\n  in x : f32[6]\n  out y : f32[4,6]\n  out t : f32[]\n  axes i:4 j:6 r:6\n"
+    "  s[] : f32 = sum r of x[r] -> t[]\n  z[i,j] : f32 = x[j] / (s * s + 1) -> y[i, j]\n}\n"
+    "schedule { for i, r, j }\n",
+};
+
+enum { KERNELS = sizeof kernels / sizeof *kernels };
+
+static void schedules_carry_out_definitions(void **state) {
+  (void)state;
+  for (int i = 0; i < KERNELS; i++) {
+    check_kernel(kernels[i]);
+    arena *a = arena_new();
+    const char *scheduled = strstr(kernels[i], "schedule {");
+    check_kernel(arena_substring(a, kernels[i], (size_t)(scheduled - kernels[i])));
+    arena_free(a);
+  }
+}
+
+/* A legal schedule of any kernel: every axis is cut at random and the loops are shuffled, each axis
+ * keeping its own in order. */
+static void schedule_at_random(kernel *k, arena *a, uint64_t *seed) {
+  axis_set used = 0, reduced = 0, free_everywhere = ~(axis_set)0;
+  for (uint32_t i = 0; i < k->n_stages; i++) {
+    used |= k->stages[i].free | k->stages[i].reduced;
+    reduced |= k->stages[i].reduced;
+    if (k->stages[i].output >= 0) free_everywhere &= k->stages[i].free;
+  }
+  schedule_loop *chosen = ARENA_ARRAY(a, schedule_loop, 4 * k->n_axes + 1), *queue[MAX_AXES];
+  uint32_t left[MAX_AXES] = {0}, n = 0, total = 0;
+  bool has_vector = false;
+  schedule_loop vector = {0};
+  for (uint32_t axis = 0; axis < k->n_axes; axis++) {
+    queue[axis] = ARENA_ARRAY(a, schedule_loop, 4);
+    if (!(used >> axis & 1)) continue;
+    int64_t step = k->axes[axis].extent;
+    for (int depth = 0; depth < 2 && step > 1 && next_random(seed) % 3; depth++) {
+      step = 1 + (int64_t)(next_random(seed) % (uint64_t)(step - 1));
+      if (step == 1) break;
+      queue[axis][left[axis]++] = (schedule_loop){axis, step, next_random(seed) % 4 ? LOOP_SERIAL : LOOP_UNROLL, false};
+    }
+    schedule_loop last = {axis, 1, next_random(seed) % 2 ? LOOP_SERIAL : LOOP_UNROLL, false};
+    if (!has_vector && left[axis] && next_random(seed) % 2) {
+      has_vector = true;
+      vector = last;
+      vector.kind = LOOP_VECTOR;
+    } else {
+      queue[axis][left[axis]++] = last;
+    }
+    for (uint32_t i = 0; i < left[axis]; i++)
+      queue[axis][i].peel = queue[axis][i].kind == LOOP_SERIAL && next_random(seed) % 4 == 0;
+    if ((free_everywhere & ~reduced) >> axis & 1 && next_random(seed) % 2) {
+      queue[axis][0].kind = LOOP_PARALLEL;
+      chosen[n++] = queue[axis][0];
+      queue[axis]++;
+      left[axis]--;
+    }
+    total += left[axis];
+  }
+  while (total) {
+    uint32_t axis = (uint32_t)(next_random(seed) % k->n_axes);
+    if (!left[axis]) continue;
+    chosen[n++] = *queue[axis]++;
+    left[axis]--;
+    total--;
+  }
+  if (has_vector) chosen[n++] = vector;
+  k->schedule = (schedule){chosen, n, 0};
+}
+
+static void random_schedules_carry_out_definitions(void **state) {
+  (void)state;
+  const char *asked = getenv("SCHEDULES");
+  int rounds = asked ? atoi(asked) : 12;
+  for (int round = 0; round < rounds; round++)
+    for (int i = 0; i < KERNELS; i++) {
+      arena *a = arena_new();
+      kernel *k = kernel_of_text(a, kernels[i]);
+      uint64_t seed = (uint64_t)round * 1000003 + (uint64_t)i * 7919 + 17;
+      next_random(&seed);
+      schedule_at_random(k, a, &seed);
+      const char *wrong = kernel_verify(k, a);
+      if (wrong) fail_msg("%s\n%s", kernel_print(k, a), wrong);
+      loops *l = NULL;
+      const char *fault = lowering_fault(k, a, seed, &l);
+      if (fault) fail_msg("round %d: %s\n%s", round, fault, kernel_print(k, a));
+      arena_free(a);
+    }
+}
+
+static void equal_kernels_are_lowered_once(void **state) {
+  (void)state;
+  arena *a = arena_new();
+  kernel *k = kernel_of_text(a, kernels[0]);
+  plan_launch launches[3] = {{.kernel = k}, {.kernel = kernel_of_text(a, kernels[1])}, {.kernel = k}};
+  plan p = {.arena = a, .launches = launches, .n_launches = 3};
+  pass_context c = {.arena = a, .diagnostics = diagnostics_new(a, sources_new(a))};
+  assert_true(pass_lower(&p, &c));
+  assert_ptr_equal(launches[0].loops, launches[2].loops);
+  assert_ptr_not_equal(launches[0].loops, launches[1].loops);
+  arena_free(a);
+}
+
+static void impossible_schedules_are_reported(void **state) {
+  (void)state;
+  arena *a = arena_new();
+  kernel *k = kernel_of_text(a, "kernel sum {\n  in x : f32[4,4]\n  out y : f32[4]\n  axes i:4 j:4\n"
+                                "  s[i] : f32 = sum j of x[i, j] -> y[i]\n}\nschedule { for i, j }\n");
+  k->schedule.loops = (schedule_loop[]){{1, 1, LOOP_PARALLEL, false}, {0, 1, LOOP_SERIAL, false}};
+  plan_launch launch = {.kernel = k};
+  plan p = {.arena = a, .launches = &launch, .n_launches = 1};
+  pass_context c = {.arena = a, .diagnostics = diagnostics_new(a, sources_new(a))};
+  assert_false(pass_lower(&p, &c));
+  assert_int_equal(c.diagnostics->errors, 1);
+  arena_free(a);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(maps_run_in_lanes_with_remainders),
       cmocka_unit_test(products_use_tiles_of_registers),
       cmocka_unit_test(convolutions_skip_padding),
+      cmocka_unit_test(schedules_carry_out_definitions),
+      cmocka_unit_test(random_schedules_carry_out_definitions),
+      cmocka_unit_test(equal_kernels_are_lowered_once),
+      cmocka_unit_test(impossible_schedules_are_reported),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,8 @@ static void run_expression(const char *body, const float *x, const float *y, flo
   char text[1000];
   snprintf(text, sizeof text,
            "kernel f {\n  in x : f32[%d]\n  in y : f32[%d]\n  out z : f32[%d]\n  axes i:%d\n"
-           "  s[i] : f32 = %s -> z[i]\n}\nschedule { for i/16, i vector }\n", POINTS, POINTS, POINTS, POINTS, body);
+           "  s[i] : f32 = %s -> z[i]\n}\nschedule { for i/16, i vector }\n",
+           POINTS, POINTS, POINTS, POINTS, body);
   const char *error = NULL;
   loops *l = lower_kernel(kernel_of_text(a, text), a, &error);
   if (!l) fail_msg("%s", error);
@@ -41,12 +42,12 @@ typedef struct {
 static void functions_are_accurate(void **state) {
   (void)state;
   const range_test tests[] = {
-      {"exp(x[i])", exp, -110, 92, 2e-7},   {"exp(x[i])", exp, -1, 1, 2e-7},
-      {"log(x[i])", log, 0, 3, 2e-7},       {"log(x[i])", log, 0.9, 1.1, 2e-7},
-      {"log(x[i])", log, 0, 1e-37, 2e-7},   {"log(x[i])", log, 1, 1e38, 2e-7},
-      {"tanh(x[i])", tanh, -12, 12, 3e-7},  {"tanh(x[i])", tanh, -1e-3, 1e-3, 2e-7},
-      {"erf(x[i])", erf, -5, 5, 3e-7},      {"erf(x[i])", erf, -1e-3, 1e-3, 2e-7},
-      {"sin(x[i])", sin, -3, 3, 3e-7},      {"cos(x[i])", cos, -3.5, 3.5, 4e-7},
+      {"exp(x[i])", exp, -110, 92, 2e-7},  {"exp(x[i])", exp, -1, 1, 2e-7},
+      {"log(x[i])", log, 0, 3, 2e-7},      {"log(x[i])", log, 0.9, 1.1, 2e-7},
+      {"log(x[i])", log, 0, 1e-37, 2e-7},  {"log(x[i])", log, 1, 1e38, 2e-7},
+      {"tanh(x[i])", tanh, -12, 12, 3e-7}, {"tanh(x[i])", tanh, -1e-3, 1e-3, 2e-7},
+      {"erf(x[i])", erf, -5, 5, 3e-7},     {"erf(x[i])", erf, -1e-3, 1e-3, 2e-7},
+      {"sin(x[i])", sin, -3, 3, 3e-7},     {"cos(x[i])", cos, -3.5, 3.5, 4e-7},
   };
   static float x[POINTS], y[POINTS];
   for (size_t t = 0; t < sizeof tests / sizeof *tests; t++) {
@@ -100,8 +101,10 @@ static void special_values_are_exact(void **state) {
 static void powers_follow_the_library(void **state) {
   (void)state;
   static float x[POINTS], y[POINTS], z[POINTS];
-  const float bases[] = {0, -0.0f, 1, -1, 2, -2, 0.5f, -0.5f, 3.3f, -3.3f, INFINITY, -INFINITY, NAN, 1e-40f, 1e30f, 1.0001f};
-  const float exponents[] = {0, 1, -1, 2, 3, -2, -3, 0.5f, -0.5f, INFINITY, -INFINITY, NAN, 1.5f, 100, -100, 2001, 1e10f};
+  const float bases[] = {0,    -0.0f, 1,        -1,        2,   -2,     0.5f,  -0.5f,
+                         3.3f, -3.3f, INFINITY, -INFINITY, NAN, 1e-40f, 1e30f, 1.0001f};
+  const float exponents[] = {0,        1,         -1,  2,    3,   -2,   -3,   0.5f, -0.5f,
+                             INFINITY, -INFINITY, NAN, 1.5f, 100, -100, 2001, 1e10f};
   enum { BASES = sizeof bases / sizeof *bases, EXPONENTS = sizeof exponents / sizeof *exponents };
   int n = 0;
   for (int i = 0; i < BASES; i++)
@@ -138,9 +141,12 @@ static void doubles_and_bf16_are_lowered_too(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(functions_are_accurate),        cmocka_unit_test(large_angles_are_reduced),
-      cmocka_unit_test(special_values_are_exact),      cmocka_unit_test(powers_follow_the_library),
-      cmocka_unit_test(random_bits_are_those_of_the_definition), cmocka_unit_test(doubles_and_bf16_are_lowered_too),
+      cmocka_unit_test(functions_are_accurate),
+      cmocka_unit_test(large_angles_are_reduced),
+      cmocka_unit_test(special_values_are_exact),
+      cmocka_unit_test(powers_follow_the_library),
+      cmocka_unit_test(random_bits_are_those_of_the_definition),
+      cmocka_unit_test(doubles_and_bf16_are_lowered_too),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
