@@ -3,7 +3,6 @@
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,17 +69,17 @@ metrics_log *metrics_open(const char *path, int64_t step, char **error) {
 }
 
 /* Nine digits tell all single precision numbers apart. */
-static bool add_number(cJSON *object, const char *name, double value) {
-  char text[32] = "null";
-  if (isfinite(value)) snprintf(text, sizeof text, "%.9g", value);
-  return cJSON_AddRawToObject(object, name, text);
+static double nine_digits(double value) {
+  char text[32];
+  snprintf(text, sizeof text, "%.9g", value);
+  return strtod(text, NULL);
 }
 
 /* With its line feed; malloc'ed, NULL when memory is short. */
 static char *make_line(int64_t step, int64_t epoch, const metric *values, uint32_t n) {
   cJSON *object = cJSON_CreateObject();
   bool good = object && cJSON_AddNumberToObject(object, "step", (double)step) && cJSON_AddNumberToObject(object, "epoch", (double)epoch);
-  for (uint32_t i = 0; good && i < n; i++) good = add_number(object, values[i].name, values[i].value);
+  for (uint32_t i = 0; good && i < n; i++) good = cJSON_AddNumberToObject(object, values[i].name, nine_digits(values[i].value));
   char *text = good ? cJSON_PrintUnformatted(object) : NULL;
   cJSON_Delete(object);
   size_t length = text ? strlen(text) : 0;
