@@ -338,5 +338,6 @@ def schedules():
     return [{"steps": steps, "metrics": found, "states": {}}]
 
 
-for program in [functions, augmentations, layers, optimizers, schedules]:
-    (HERE / f"{program.__name__}.json").write_text(json.dumps(program(), indent=1) + "\n")
+if __name__ == "__main__":
+    for program in [functions, augmentations, layers, optimizers, schedules]:
+        (HERE / f"{program.__name__}.json").write_text(json.dumps(program(), indent=1) + "\n")
