@@ -235,6 +235,48 @@ def resnet():
     train("resnet", {"a": [3, 13, 15], "b": [3, 13, 15]}, 4, states, step, 3, samples=9)
 
 
+def gan():
+    conv = [nn.Conv2d(2, 6, 3, stride=2, padding=1), nn.Conv2d(6, 5, 3, padding=1)]
+    critic = nn.Sequential(conv[0], nn.SiLU(), conv[1], nn.Tanh(), nn.Flatten(), nn.Linear(60, 1))
+    maker = nn.Sequential(nn.Linear(4, 12), nn.GELU(), nn.Linear(12, 70), nn.Tanh(), nn.Unflatten(1, (2, 5, 7)))
+    gain, shade = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(2))
+    critic_states = states_of(conv[0], "D/conv_1") | states_of(conv[1], "D/conv_2") | states_of(critic[-1], "D/linear_1")
+    first, second = states_of(maker[0], "G/linear_1"), states_of(maker[2], "G/linear_2")
+    bare = {"gain": gain, "shade": shade}
+    states = critic_states | first | second | bare
+    groups = [critic_states, first | bare, second]
+    of_critic = torch.optim.Adam([{"params": list(critic_states.values())}], betas=(0.5, 0.9))
+    of_maker = torch.optim.Adam([{"params": list(g.values())} for g in groups[1:]], betas=(0.5, 0.9))
+
+    def step(i, data):
+        rate = 0.02 - 0.018 * i / 9
+        of_critic.param_groups[0]["lr"] = 0.5 * rate
+        of_maker.param_groups[0]["lr"], of_maker.param_groups[1]["lr"] = rate, 0.001
+        fake = gain * maker(data["z"]) + shade[:, None, None]
+        mix = data["mix"][:, :, None, None]
+        between = (mix * data["img"] + (1 - mix) * fake.detach()).requires_grad_()
+        slope = torch.autograd.grad(critic(between).sum(), between, create_graph=True)[0].flatten(1).norm(dim=1)
+        judged = critic(fake.detach()).mean() - critic(data["img"]).mean() + 10 * (slope - 1).pow(2).mean()
+        of_critic.zero_grad()
+        judged.backward()
+        size = gradient_norm(critic_states.values())
+        of_critic.step()
+        fooled = -critic(fake).mean()
+        of_maker.zero_grad()
+        fooled.backward()
+        size = torch.hypot(size, gradient_norm([w for g in groups[1:] for w in g.values()]))
+        for w in second.values():
+            w.grad *= 2
+        of_maker.step()
+        with torch.no_grad():
+            gain.clamp_(0.2, 0.31)
+        kept = {"adam.m": "exp_avg", "adam.v": "exp_avg_sq"}
+        others = moments(of_critic, critic_states, kept) | moments(of_maker, first | second | bare, kept) | counts("DG", i + 1) | {"optimizer.t": i + 1}
+        return {"loss": judged + fooled, "grad_norm": size, "slope": slope.mean()}, others
+
+    train("gan", {"img": [2, 5, 7], "z": [4], "mix": [1]}, 3, states, step, 3, samples=10)
+
+
 def convolution():
     convs = {
         "plain": nn.Conv2d(4, 5, 3, padding=1), "halved": nn.Conv2d(4, 4, 3, stride=2, padding=1), "skipped": nn.Conv2d(4, 3, 2, stride=3),
@@ -261,6 +303,6 @@ def convolution():
     train("convolution", {"image": [4, 9, 7], "strip": [3, 11]}, 2, states, step, 1, samples=2)
 
 
-for program in [simclr, byol, moco, resnet, convolution]:
+for program in [simclr, byol, moco, resnet, gan, convolution]:
     torch.manual_seed(1)
     program()
