@@ -1,6 +1,10 @@
 # What goes wrong is said, with what to do, and with the exit code that scripts look at: 1, or 2 for a wrong call.
 . "$2/tests/command/command.sh"
 
+status 0 help
+says "sslc run"
+status 2
+complains "give a verb"
 status 2 run
 complains "usage: sslc run"
 status 2 rnu "$tiny"

@@ -267,6 +267,23 @@ static void a_loss_that_is_not_finite_stops_before_it_spoils_states(void **state
   sslc_free(p);
 }
 
+static void a_large_step_is_searched_in_memory(void **state) {
+  (void)state;
+  static const char text[] = "data shapes = shapes(count: 64, size: 32)\n"
+                             "encoder e(n)(x: f32[N, C, H, W]) = x |> conv(64, 3) |> relu |> conv(64, 3) |> relu |> global_avg_pool |> linear(n)\n"
+                             "model f = e(4)\n"
+                             "pretext p(img) {\n"
+                             "  let y = f(img)\n"
+                             "  minimize mean(log(y * 0 - 1))\n"
+                             "}\n"
+                             "train p { data: shapes.train, batch: 64, epochs: 1, optimizer: sgd(lr: 0.1) }\n";
+  sslc_program *p;
+  MUST(sslc_compile_text(text, "large.ssl", &(sslc_options){.cache = in_folder("cache")}, &p));
+  REFUSED(sslc_train(p, NULL), SSLC_NOT_FINITE, "loss is NaN at step 0");
+  assert_non_null(strstr(sslc_message(p), "NaN at large.ssl:6:"));
+  sslc_free(p);
+}
+
 /* -- training --------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -456,6 +473,7 @@ int main(void) {
       cmocka_unit_test(threads_change_no_bit_and_seeds_do),
       cmocka_unit_test(a_checkpoint_continues_as_if_nothing_was),
       cmocka_unit_test(a_loss_that_is_not_finite_stops_before_it_spoils_states),
+      cmocka_unit_test(a_large_step_is_searched_in_memory),
       cmocka_unit_test(training_reports_and_keeps_files),
       cmocka_unit_test(a_killed_run_resumes_to_the_same_bits),
       cmocka_unit_test(a_callback_stops_after_a_checkpoint),
