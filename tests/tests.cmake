@@ -27,3 +27,4 @@ add_executable(bench_contractions tests/bench/contractions.c)
 target_link_libraries(bench_contractions PRIVATE ${below_runtime} Threads::Threads)
 
 include(tests/golden/golden.cmake)
+include(tests/fuzz/fuzz.cmake)
