@@ -221,17 +221,19 @@ static bool read_header(safetensors *s, const reading *r, int64_t *data_start) {
                   (long long)(r->bytes - LENGTH_BYTES), fetch_again);
   char *text = malloc(length + 1);
   if (!text) return failure(r->error, "no memory to read %s", r->path);
-  bool whole = fread(text, 1, length, r->file) == length;
-  text[length] = 0;
   const char *end = text;
+  errno = 0;
+  bool whole = fread(text, 1, length, r->file) == length;
+  int number = errno;
+  text[length] = 0;
   if (whole && *text == '{') s->header = cJSON_ParseWithLengthOpts(text, length, &end, false);
   /* What follows the closing brace may be padding, nothing else. */
-  bool good = s->header && end + strspn(end, " \t\r\n") == text + length;
-  int64_t at = end - text;
+  size_t parsed = (size_t)(end - text);
+  bool good = s->header && parsed + strspn(end, " \t\r\n") == length;
   free(text);
   *data_start = LENGTH_BYTES + (int64_t)length;
-  if (!whole) return failure_of_system(r->error, "read", r->path, errno);
-  return good || REFUSE(r, "its header is no JSON object from byte %lld on", (long long)(LENGTH_BYTES + at));
+  if (!whole) return failure_of_system(r->error, "read", r->path, number);
+  return good || REFUSE(r, "its header is no JSON object from byte %zu on", LENGTH_BYTES + parsed);
 }
 
 /* A number of an array as a whole one in [0, 2^53], or -1. */

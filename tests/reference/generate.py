@@ -4,7 +4,7 @@
 Run it by hand where both are installed, from any folder; the tests read the files alone. Inputs are sines of their index and
 results are summed with cosines, both as in the programs. A file is a list of cases (values of `option case`). In each, "metrics"
 has a list for each name, one value for each of the first steps; "states" has the digest of weights and running statistics behind
-the last of "steps" steps.
+the last of "steps" steps; values may be off by the share "tolerance", or by 1e-9. Distributions are compared by their moments.
 """
 import colorsys
 import json
@@ -17,6 +17,7 @@ import torch.optim.lr_scheduler as lr
 import torchvision.transforms.v2.functional as T
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.transforms import RandomErasing, RandomResizedCrop
 
 torch.set_default_dtype(torch.float64)
 HERE = pathlib.Path(__file__).parent
@@ -338,5 +339,37 @@ def schedules():
     return [{"steps": steps, "metrics": found, "states": {}}]
 
 
-for program in [functions, augmentations, layers, optimizers, schedules]:
+# -- draws ------------------------------------------------------------------------------------------------
+
+
+def boxes(height, width, scale):
+    """Mean and deviation of left, top, width and height of torchvision's boxes."""
+    image = torch.zeros(3, height, width)
+    drawn = [RandomResizedCrop.get_params(image, scale, (3 / 4, 4 / 3)) for _ in range(100000)]
+    table = torch.tensor([(left, top, w, h) for top, left, h, w in drawn], dtype=torch.float64)
+    return table.mean(0).tolist(), table.std(0).tolist()
+
+
+def draws():
+    torch.manual_seed(1)
+    found = {}
+    for name, (mean, std) in {"square": boxes(32, 32, (0.08, 1.0)), "wide": boxes(16, 40, (0.2, 1.0))}.items():
+        for i, side in enumerate(["left", "top", "width", "height"]):
+            found[f"{name}_{side}"], found[f"{name}_{side}_std"] = mean[i], std[i]
+    erased = RandomErasing(1.0)
+    covered = [erased(torch.ones(3, 32, 32)).mean().item() for _ in range(20000)]
+    hole = [min(i + 4, 32) - max(i - 4, 0) for i in range(32)]
+    found |= {
+        "mirrored": 0.5, "inverted": 0.3, "bright": 0.5, "bright_std": 0.4 / math.sqrt(12),
+        # Red turned by h > 0 has green 6 h; turned back it has none.
+        "turned": 0.15, "turned_std": math.sqrt(0.06 - 0.15 ** 2), "erased": sum(covered) / len(covered),
+        "holed": 1 - (sum(hole) / 32) ** 2 / 1024, "kaiming": 2 / 576, "kaiming_out": 2 / 1152, "default": 1 / 1728,
+        "default_max": 1 / 24, "xavier": 2 / 192, "xavier_normal": 2 / 192,
+        # Variance of a normal distribution cut at two deviations: 1 - 4 phi(2) / (2 Phi(2) - 1).
+        "truncated": 0.01 * 0.7737413, "truncated_max": 0.2, "orthogonal": 0.0, "orthogonal_tall": 0.0, "rows": 0.0,
+    }
+    return [{"steps": 1, "tolerance": 0.04, "metrics": {name: [value] for name, value in found.items()}, "states": {}}]
+
+
+for program in [functions, augmentations, layers, optimizers, schedules, draws]:
     (HERE / f"{program.__name__}.json").write_text(json.dumps(program(), indent=1) + "\n")
