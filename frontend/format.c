@@ -30,7 +30,7 @@ static bool in_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
 
 static lexeme next_lexeme(formatter *f) {
   static const char *const operators[] = {"...", "|>", "<-", "=>", "..", "++", "//", "**", "==", "!=", "<=", ">="};
-  while (f->at < f->end && (*f->at == ' ' || *f->at == '\t' || *f->at == '\r')) f->at++;
+  while (f->at < f->end && (*f->at == ' ' || *f->at == '\t' || *f->at == '\r' || !*f->at)) f->at++;
   lexeme l = {LEXEME_OPERATOR, f->at, 1};
   size_t left = (size_t)(f->end - f->at);
   if (left == 0) return (lexeme){LEXEME_END, f->at, 0};
