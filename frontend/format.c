@@ -30,7 +30,7 @@ static bool in_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
 
 static lexeme next_lexeme(formatter *f) {
   static const char *const operators[] = {"...", "|>", "<-", "=>", "..", "++", "//", "**", "==", "!=", "<=", ">="};
-  while (f->at < f->end && (*f->at == ' ' || *f->at == '\t' || *f->at == '\r' || !*f->at)) f->at++;
+  while (f->at < f->end && (*f->at == ' ' || *f->at == '\t' || *f->at == '\r')) f->at++;
   lexeme l = {LEXEME_OPERATOR, f->at, 1};
   size_t left = (size_t)(f->end - f->at);
   if (left == 0) return (lexeme){LEXEME_END, f->at, 0};
@@ -113,7 +113,7 @@ static void begin_line(formatter *f, const lexeme *l) {
 }
 
 char *format_program(const char *text, size_t length, arena *into) {
-  formatter f = {.at = text, .end = text + length, .out.arena = into, .before.kind = LEXEME_LINE};
+  formatter f = {.at = text, .end = text + strnlen(text, length), .out.arena = into, .before.kind = LEXEME_LINE};
   uint32_t lines = 0;       /* line ends since the last lexeme */
   bool line_start = true;
   for (lexeme l = next_lexeme(&f); l.kind != LEXEME_END; l = next_lexeme(&f)) {
