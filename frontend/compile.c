@@ -18,7 +18,7 @@ enum { MOST_PROGRAM_BYTES = 64 << 20 };
 /* -- files --------------------------------------------------------------------------------------------------- */
 
 /* For `use`, and for the program itself; NULL leaves the reason in errno. */
-static const char *read_text(void *context, const char *path, size_t *length, arena *a) {
+const char *session_read_text(void *context, const char *path, size_t *length, arena *a) {
   (void)context;
   FILE *f = fopen(path, "rb");
   if (!f) return NULL;
@@ -134,7 +134,7 @@ static sslc_status compile_file(sslc_program *p, uint32_t file, const sslc_optio
   option_override *overrides = ARENA_ARRAY(p->arena, option_override, o->n_overrides + 1);
   for (size_t i = 0; i < o->n_overrides; i++)
     overrides[i] = (option_override){arena_string(p->arena, o->overrides[i].name), arena_string(p->arena, o->overrides[i].text)};
-  lower_options lowering = {p->real, overrides, (uint32_t)o->n_overrides, &catalog, read_text, NULL};
+  lower_options lowering = {p->real, overrides, (uint32_t)o->n_overrides, &catalog, session_read_text, NULL};
   p->experiment = lower_program(file, &lowering, p->diagnostics, p->arena);
   if (!p->experiment) return refuse_program(p);
   if (!compile_graphs(p, &error)) {
@@ -194,7 +194,7 @@ static sslc_status begin(sslc_program *p, const char *name, const sslc_options *
 static sslc_status begin_and_compile(sslc_program *p, const char *path, const char *text, const char *name, const sslc_options *o) {
   sslc_status status = begin(p, name, o);
   size_t length = text ? strlen(text) : 0;
-  if (status == SSLC_OK && path && !(text = read_text(NULL, path, &length, p->arena)))
+  if (status == SSLC_OK && path && !(text = session_read_text(NULL, path, &length, p->arena)))
     status = session_fail(p, SSLC_BAD_FILE, "cannot read %s: %s", path, strerror(errno));
   return status ? status : compile_file(p, sources_add(p->sources, name, text, length), o);
 }

@@ -39,7 +39,8 @@ object refuse(elaborator *e, diagnostic_code code, span where, const char *forma
 }
 
 void note_object(elaborator *e, diagnostic *to, const object *o) {
-  if (o->where.file && !in_library(e, o->where))
+  bool same = o->where.file == to->where.file && o->where.start == to->where.start && o->where.end == to->where.end;
+  if (o->where.file && !same && !in_library(e, o->where))
     diagnostic_add_note(e->diagnostics, to, o->where, "%s was made here", object_text(o, e->arena));
 }
 

@@ -72,6 +72,9 @@ sslc_status session_take(sslc_program *p, sslc_status status, char *text);
 /* SSLC_OK when there is a compiled program behind the handle. */
 sslc_status session_check(sslc_program *p);
 
+/* A program's file, or one that it uses; NULL leaves the reason in errno. (compile.c) */
+const char *session_read_text(void *context, const char *path, size_t *length, arena *a);
+
 /* -- data (open_data.c) -------------------------------------------------------------------------------------- */
 
 /* The answer to the front end's questions; `context` of the catalog is an open_data. */

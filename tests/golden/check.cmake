@@ -10,6 +10,8 @@ execute_process(COMMAND ${SSLC} ${VERB} ${name} WORKING_DIRECTORY ${folder} OUTP
 if(NOT status MATCHES "^[01]$")
   message(FATAL_ERROR "sslc ${VERB} ${name} ended with ${status}\n${error}")
 endif()
+# Where exactly a line of the library stands is not what these tests are about.
+string(REGEX REPLACE "(<std/[a-z_]+[.]ssl>):[0-9]+:[0-9]+([^\n]*)\n *[0-9]+ [|][^\n]*\n *[|][^\n]*\n" "\\1\\2\n" ${STREAM} "${${STREAM}}")
 set(expected ${folder}/${stem}.expected)
 if("$ENV{SSLC_UPDATE_GOLDEN}")
   file(WRITE ${expected} "${${STREAM}}")
