@@ -82,7 +82,7 @@ SSLC_API void sslc_free(sslc_program *p);
 SSLC_API const char *sslc_message(const sslc_program *p);
 
 typedef struct {
-  const char *code; /* "E0403": sslc explain E0403 */
+  char code[8]; /* "E0403": sslc explain E0403 */
   const char *file; /* "" when the error has no place */
   unsigned line, column; /* from 1; columns count bytes */
   const char *text;

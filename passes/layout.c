@@ -98,7 +98,8 @@ static const expr *only_read(const expr *e) {
 typedef struct {
   const expr *vector, *other; /* the operand that feeds vectors, and the one whose values are broadcast */
   int32_t axis;               /* that runs along vectors */
-  int32_t reduced;            /* innermost reduced axis of the other operand; -1: none stands plain */
+  int32_t inner;              /* innermost axis of the other operand: what it sums over; when that is several (a
+                                 batch of images), what a tile has rows of; -1: none stands plain */
   double points;
 } wish;
 
@@ -107,7 +108,7 @@ static bool find_wish(const kernel *k, uint32_t number, wish *out) {
   if (!stage_contraction(k, number, &c)) return false;
   const expr *left = only_read(c.left), *right = only_read(c.right);
   if (!left || !right) return false;
-  *out = (wish){.axis = -1, .reduced = -1, .points = 1};
+  *out = (wish){.axis = -1, .inner = -1, .points = 1};
   const stage *s = &k->stages[number];
   int64_t best = -1;
   for (uint32_t a = 0, rank = 0; a < k->n_axes; a++) {
@@ -124,10 +125,16 @@ static bool find_wish(const kernel *k, uint32_t number, wish *out) {
   if (out->axis < 0) return false;
   out->vector = c.left_only & AXIS(out->axis) ? left : right;
   out->other = out->vector == left ? right : left;
+  uint32_t n_reduced = 0;
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    if (!(c.reduced & AXIS(a)) || plain_dimension(out->other->args, out->other->n_args, a) < 0) continue;
+    out->inner = (int32_t)a;
+    n_reduced++;
+  }
+  if (n_reduced <= 1) return true;
+  axis_set rows = (c.left_only | c.right_only) & ~AXIS(out->axis);
   for (uint32_t a = 0; a < k->n_axes; a++)
-    if (c.reduced & AXIS(a) && plain_dimension(out->other->args, out->other->n_args, a) >= 0 &&
-        (out->reduced < 0 || k->axes[a].extent > k->axes[out->reduced].extent))
-      out->reduced = (int32_t)a;
+    if (rows & AXIS(a) && k->axes[a].extent > 1 && plain_dimension(out->other->args, out->other->n_args, a) >= 0) out->inner = (int32_t)a;
   return true;
 }
 
@@ -144,7 +151,7 @@ static void collect_votes(layouts *l) {
       wish w;
       if (!find_wish(k, at, &w)) continue;
       vote(l, launch->buffers[w.vector->number], w.vector->args, w.axis, w.points);
-      vote(l, launch->buffers[w.other->number], w.other->args, w.reduced, w.points / 2);
+      vote(l, launch->buffers[w.other->number], w.other->args, w.inner, w.points / 2);
       for (uint32_t s = at; s < k->n_stages; s++)
         if (k->stages[s].output >= 0) vote(l, launch->buffers[k->stages[s].output], k->stages[s].index, w.axis, w.points / 2);
     }
@@ -217,7 +224,7 @@ static kernel *copy_kernel(layouts *l, const tensor_type *t, span where) {
  * of the cache. */
 static layout panels(const layouts *l, const tensor_type *t, uint32_t dim) {
   uint32_t order[MAX_RANK], n = 0;
-  int64_t panel = 4 * (int64_t)(l->target->vector_bytes / dtype_bytes(t->dtype));
+  int64_t panel = 2 * (int64_t)(l->target->vector_bytes / dtype_bytes(t->dtype));
   if (t->dim[dim] <= panel) return innermost(t, dim);
   order[n++] = dim;
   for (uint32_t d = 0; d < t->rank; d++)
