@@ -71,6 +71,21 @@ def patchify(x, size):
     return x.reshape(n, c, h // size, size, w // size, size).permute(0, 2, 4, 3, 5, 1).reshape(n, -1, size * size * c)
 
 
+def sinkhorn(scores, eps):
+    """As in the code of SwAV: of the transpose, all sums 1 / K and 1 / N."""
+    q = torch.exp(scores / eps).T
+    q = q / q.sum()
+    for _ in range(3):
+        q = q / q.sum(1, keepdim=True) / q.shape[0]
+        q = q / q.sum(0, keepdim=True) / q.shape[1]
+    return (q * q.shape[1]).T
+
+
+def kl_normal(mean, log_variance):
+    normal = torch.distributions.Normal
+    return torch.distributions.kl_divergence(normal(mean, (0.5 * log_variance).exp()), normal(0.0, 1.0)).sum(1).mean()
+
+
 def functions():
     x, y, far = wave([3, 5]), wave([3, 5], 1.0), 400.0 * wave([3, 5])
     zero, square, image = torch.zeros(4), wave([4, 4]), wave([2, 3, 6, 8])
@@ -119,6 +134,9 @@ def functions():
         "regression": check(lambda v: (unit(v) - unit(y)).pow(2).sum(-1).mean(), x),
         "barlow_twins": check(lambda v: barlow_twins(v, wave([6, 4], 1.0)), wave([6, 4])),
         "vicreg": check(lambda v: vicreg(v, wave([6, 4], 1.0)), wave([6, 4])),
+        "sinkhorn": digest(sinkhorn(x, 0.3)).item(), "smooth_l1": check(lambda v: F.smooth_l1_loss(v, y, beta=0.5), x),
+        "kl_mean": check(lambda v: kl_normal(v, y), x), "kl_variance": check(lambda v: kl_normal(x, v), y),
+        "masked_mean": check(lambda v: v[y > 0.3].mean(), x),
         "accuracy": (x.argmax(-1) == label).double().mean().item(),
     }
     return [{"steps": 1, "metrics": {name: [value] for name, value in found.items()}, "states": {}}]
