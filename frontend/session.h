@@ -19,6 +19,8 @@ typedef struct {
 /* The data sets that the program declares, opened. */
 typedef struct {
   const char *root;
+  const dataset_array *arrays; /* of the caller */
+  uint32_t n_arrays;
   struct opened {
     const struct data_argument *arguments; /* which declaration: its list of arguments */
     dataset *data;
