@@ -70,6 +70,21 @@ def patchify(x, size):
     return x.reshape(n, c, h // size, size, w // size, size).permute(0, 2, 4, 3, 5, 1).reshape(n, -1, size * size * c)
 
 
+def sinkhorn(scores, eps):
+    """As in the code of SwAV: of the transpose, all sums 1 / K and 1 / N."""
+    q = torch.exp(scores / eps).T
+    q = q / q.sum()
+    for _ in range(3):
+        q = q / q.sum(1, keepdim=True) / q.shape[0]
+        q = q / q.sum(0, keepdim=True) / q.shape[1]
+    return (q * q.shape[1]).T
+
+
+def kl_normal(mean, log_variance):
+    normal = torch.distributions.Normal
+    return torch.distributions.kl_divergence(normal(mean, (0.5 * log_variance).exp()), normal(0.0, 1.0)).sum(1).mean()
+
+
 def functions():
     x, y, far = wave([3, 5]), wave([3, 5], 1.0), 400.0 * wave([3, 5])
     zero, square, image = torch.zeros(4), wave([4, 4]), wave([2, 3, 6, 8])
@@ -118,6 +133,9 @@ def functions():
         "regression": check(lambda v: (unit(v) - unit(y)).pow(2).sum(-1).mean(), x),
         "barlow_twins": check(lambda v: barlow_twins(v, wave([6, 4], 1.0)), wave([6, 4])),
         "vicreg": check(lambda v: vicreg(v, wave([6, 4], 1.0)), wave([6, 4])),
+        "sinkhorn": digest(sinkhorn(x, 0.3)).item(), "smooth_l1": check(lambda v: F.smooth_l1_loss(v, y, beta=0.5), x),
+        "kl_mean": check(lambda v: kl_normal(v, y), x), "kl_variance": check(lambda v: kl_normal(x, v), y),
+        "masked_mean": check(lambda v: v[y > 0.3].mean(), x),
         "accuracy": (x.argmax(-1) == label).double().mean().item(),
     }
     return [{"steps": 1, "metrics": {name: [value] for name, value in found.items()}, "states": {}}]
@@ -338,6 +356,40 @@ def schedules():
     return [{"steps": steps, "metrics": found, "states": {}}]
 
 
+# -- draws ------------------------------------------------------------------------------------------------
+
+
+def boxes(height, width, scale):
+    """Mean and deviation of left, top, width and height of torchvision's boxes."""
+    image = torch.zeros(3, height, width)
+    drawn = [RandomResizedCrop.get_params(image, scale, (3 / 4, 4 / 3)) for _ in range(100000)]
+    table = torch.tensor([(left, top, w, h) for top, left, h, w in drawn], dtype=torch.float64)
+    return table.mean(0).tolist(), table.std(0).tolist()
+
+
+def draws():
+    torch.manual_seed(1)
+    found = {}
+    for name, (mean, std) in {"square": boxes(32, 32, (0.08, 1.0)), "wide": boxes(16, 40, (0.2, 1.0))}.items():
+        for i, side in enumerate(["left", "top", "width", "height"]):
+            found[f"{name}_{side}"], found[f"{name}_{side}_std"] = mean[i], std[i]
+    erased = RandomErasing(1.0)
+    covered = [erased(torch.ones(3, 32, 32)).mean().item() for _ in range(20000)]
+    hole = [min(i + 4, 32) - max(i - 4, 0) for i in range(32)]
+    found |= {
+        "mirrored": 0.5, "inverted": 0.3, "bright": 0.5, "bright_std": 0.4 / math.sqrt(12),
+        # Red turned by h > 0 has green 6 h; turned back it has none.
+        "turned": 0.15, "turned_std": math.sqrt(0.06 - 0.15 ** 2), "erased": sum(covered) / len(covered),
+        "holed": 1 - (sum(hole) / 32) ** 2 / 1024, "kaiming": 2 / 576, "kaiming_out": 2 / 1152, "default": 1 / 1728,
+        "default_max": 1 / 24, "xavier": 2 / 192, "xavier_normal": 2 / 192,
+        # Variance of a normal distribution cut at two deviations: 1 - 4 phi(2) / (2 Phi(2) - 1).
+        "truncated": 0.01 * 0.7737413, "truncated_max": 0.2, "orthogonal": 0.0, "orthogonal_tall": 0.0, "rows": 0.0,
+        "crop_left": 2.0, "crop_left_std": math.sqrt(2), "crop_top": 2.0, "crop_top_std": math.sqrt(2),
+        "dropped": 1.0, "dropped_share": 0.3, "thinned": 1.0, "thinned_share": 0.3, "thinned_apart": 0.0,
+    }
+    return [{"steps": 1, "tolerance": 0.04, "metrics": {name: [value] for name, value in found.items()}, "states": {}}]
+
+
 if __name__ == "__main__":
-    for program in [functions, augmentations, layers, optimizers, schedules]:
+    for program in [functions, augmentations, layers, transformers, optimizers, schedules, draws]:
         (HERE / f"{program.__name__}.json").write_text(json.dumps(program(), indent=1) + "\n")
