@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what is missing, builds, and tests. Debian 12 or newer; installing needs root.
-#   sh setup.sh build     the libraries and test programs, in build/
+# Installs what is missing, builds, and runs or tests. Debian 12 or newer; installing needs root.
+#   sh setup.sh run       build, then train and judge SimCLR on the images that ship with sslc
+#   sh setup.sh build     the command, the libraries and the test programs, in build/
 #   sh setup.sh test      build, then the whole suite, also under the sanitizers
 set -eu
 cd "$(dirname "$0")"
@@ -30,6 +31,11 @@ build() {
 }
 
 case "${1:-}" in
+  run)
+    install_missing
+    build release
+    build/sslc run examples/fashion.ssl
+    ;;
   build)
     install_missing
     build release
@@ -42,7 +48,7 @@ case "${1:-}" in
     ctest --preset sanitize
     ;;
   *)
-    sed -n '2,4s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,5s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

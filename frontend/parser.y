@@ -18,7 +18,7 @@ typedef struct {
   diagnostics *diagnostics;
   token_stream *tokens;
   ast_program *program;
-  uint32_t depth;
+  bool doubtful; /* something was reported about the token at hand */
 } parse_state;
 
 typedef struct {
@@ -45,6 +45,7 @@ typedef struct {
 
 static int sslc_yylex(parse_value *value, span *where, parse_state *p) {
   value->token = tokens_next(p->tokens);
+  p->doubtful = value->token.doubtful;
   *where = value->token.where;
   return value->token.kind;
 }
@@ -55,8 +56,8 @@ static void sslc_yyerror(span *where, parse_state *p, const char *message) {
 }
 
 %token NAME "a name" NUMBER "a number" STRING "a string" NEWLINE "the end of the line"
-%token PIPE "|>" ARROW "<-" GIVES "=>" DOTS ".." ELLIPSIS "..." JOIN "++" FLOOR_DIV "//" POWER "**"
-%token EQUAL "==" UNEQUAL "!=" AT_MOST "<=" AT_LEAST ">="
+%token PIPE "'|>'" ARROW "'<-'" GIVES "'=>'" DOTS "'..'" ELLIPSIS "'...'" JOIN "'++'" FLOOR_DIV "'//'" POWER "'**'"
+%token EQUAL "'=='" UNEQUAL "'!='" AT_MOST "'<='" AT_LEAST "'>='"
 %token OPTION "option" DATA "data" CONST "const" USE "use" AUGMENT "augment" ENCODER "encoder" NET "net" FN "fn"
 %token MODEL "model" FROZEN "frozen" TARGET "target" QUEUE "queue" STATE "state" WEIGHT "weight" PRETEXT "pretext"
 %token TRAIN "train" EVAL "eval" OPTIMIZER "optimizer" LET "let" MINIMIZE "minimize" WRT "wrt" REPORT "report"
@@ -67,8 +68,9 @@ static void sslc_yyerror(span *where, parse_state *p, const char *message) {
 /* The token stream gives one NEWLINE where a line ends a statement, however many follow, and none where a
  * block or a text begins. */
 program: end | declarations end ;
-declarations: declaration | declarations NEWLINE declaration ;
-end: %empty | NEWLINE ;
+declarations: declaration | declarations line declaration ;
+line: NEWLINE { yyerrok; } ; /* mistakes behind a line end are new ones */
+end: %empty | line ;
 
 declaration
   : item          { tree_declare(p, $1.declaration); }
@@ -143,7 +145,7 @@ block
   ;
 statements
   : statement                              { $$.block = tree_block(p, NULL, $1.statement); }
-  | statements NEWLINE statement           { $$.block = tree_block(p, $1.block, $3.statement); }
+  | statements line statement              { $$.block = tree_block(p, $1.block, $3.statement); }
   ;
 statement
   : expr                                   { $$.statement = tree_statement(p, AST_EXPRESSION_STATEMENT, @$, NULL, $1.expr); }
@@ -187,7 +189,7 @@ fields
   : '{' '}'                                { $$.block = tree_block(p, NULL, NULL); }
   | '{' field_list trailing '}'            { $$.block = $2.block; }
   ;
-separator: NEWLINE | ',' ;
+separator: line | ',' ;
 trailing: %empty | separator ;
 field_list
   : field                                  { $$.block = tree_block(p, NULL, $1.statement); }
@@ -320,34 +322,91 @@ clause
 %%
 
 /* Long lists of what may stand there say less than their kind does. */
-static const char *expected_kind(const yysymbol_kind_t *expected, int n) {
-  bool value = false, declaration = false, statement = false;
+static const char *expected_kind(const yysymbol_kind_t *expected, int n, char bracket) {
+  bool value = false, declaration = false, statement = false, end = false;
   for (int i = 0; i < n; i++) {
     value |= expected[i] == YYSYMBOL_NUMBER;
     declaration |= expected[i] == YYSYMBOL_PRETEXT;
     statement |= expected[i] == YYSYMBOL_MINIMIZE;
+    end |= expected[i] == YYSYMBOL_NEWLINE;
   }
   if (declaration) return "a declaration: option, data, const, use, augment, encoder, fn, model, target, pretext, train, eval, ...";
   if (statement) return "a statement: let, minimize, report, for, if, a value, ...";
-  return value ? "a value" : "an operator or the end of the statement";
+  if (value) return "a value";
+  if (bracket == '(') return "an operator, ',' or ')'";
+  if (bracket == '[') return "an operator, ',' or ']'";
+  return end ? "an operator or the end of the statement" : "an operator or '{'";
+}
+
+static const char *source_text(const parse_state *p, const token *t) {
+  const source_file *f = sources_get(p->diagnostics->sources, t->where.file);
+  return f ? arena_substring(p->arena, f->text + t->where.start, t->where.end - t->where.start) : "";
+}
+
+/* What people write who come from other languages: by the word or sign that does not fit, or the one before
+ * it. `inside` is the innermost bracket, where it matters. */
+static const char *help_for(const char *before, const char *found, const char *expected, char inside) {
+  static const struct {
+    const char *before, *found; /* NULL: any */
+    char inside;
+    const char *help, *expected; /* NULL: anything */
+  } habits[] = {
+      {NULL, "def", 0, "a function is written fn name(parameters) = value"},
+      {"def", NULL, 0, "a function inside a body is written let name(parameters) = value"},
+      {NULL, "class", 0, "what has weights is an encoder: encoder name(settings)(x) { ... }"},
+      {NULL, "import", 0, "another file is read with use \"file.ssl\""},
+      {"import", NULL, 0, "another file is read with use \"file.ssl\", outside all bodies"},
+      {"let", NULL, 0, "let is followed by a name; for, in, if, else, true, false and none are words of the language"},
+      {"return", NULL, 0, "a block has the value of its last expression: write the value alone"},
+      {"lambda", NULL, 0, "a function as a value is written x => value, or (x, y) => value"},
+      {NULL, "and", 0, "and is written &"},
+      {NULL, "or", 0, "or is written |"},
+      {"not", NULL, 0, "not is written !"},
+      {"&", "&", 0, "and is written with one &"},
+      {"|", "|", 0, "or is written with one |"},
+      {NULL, "elif", 0, "write else if"},
+      {"elif", NULL, 0, "write else if"},
+      {NULL, "let", 0, "let stands in bodies; outside, write const name = value, or option name = value for a setting"},
+      {NULL, "minimize", 0, "minimize stands in the body of a pretext"},
+      {NULL, "report", 0, "report stands in the body of a pretext"},
+      {"+", "=", 0, "a name is given a new value by y = y + ..."},
+      {"-", "=", 0, "a name is given a new value by y = y - ..."},
+      {"*", "=", 0, "a name is given a new value by y = y * ..."},
+      {"/", "=", 0, "a name is given a new value by y = y / ..."},
+      {NULL, "=", '{', "settings of train are written name: value", "':'"},
+      {NULL, "=", 0, "the type stands before it: queue keys: f32[4096, 128] = ...", "':'"},
+      {NULL, "=", '(', "arguments are named with a colon: name: value"},
+      {"]", "=", '{', "tensors do not change; make a new one with where, concat or pad"},
+      {NULL, "if", 0, "a choice is written if condition { value } else { value }"},
+      {NULL, "else", 0, "a choice is written if condition { value } else { value }"},
+      {NULL, ":", '{', "a body stands in braces: { ... }"},
+  };
+  for (size_t i = 0; i < sizeof habits / sizeof *habits; i++)
+    if ((!habits[i].before || !strcmp(habits[i].before, before)) && (!habits[i].found || !strcmp(habits[i].found, found)) &&
+        (!habits[i].inside || habits[i].inside == inside) && (!habits[i].expected || !strcmp(habits[i].expected, expected)))
+      return habits[i].help;
+  return NULL;
 }
 
 static int yyreport_syntax_error(const yypcontext_t *context, parse_state *p) {
   enum { FEW = 5, ALL = 100 };
   yysymbol_kind_t expected[ALL], found = yypcontext_token(context);
-  if (found == YYSYMBOL_YYEMPTY) return 0;
+  const token_context *around = tokens_context(p->tokens);
+  token here = {.where = *yypcontext_location(context)};
+  if (found == YYSYMBOL_YYEMPTY || p->doubtful) return 0;
   int n = yypcontext_expected_tokens(context, expected, ALL);
-  span where = *yypcontext_location(context);
   const char *text = "";
   for (int i = 0; i < n && n <= FEW; i++)
     text = arena_printf(p->arena, "%s%s%s", text, i == 0 ? "" : i + 1 == n ? " or " : ", ",
                         expected[i] == YYSYMBOL_YYEOF ? "the end of the text" : yysymbol_name(expected[i]));
-  if (n == 0 || n > FEW) text = expected_kind(expected, n);
-  const char *name = yysymbol_name(found);
+  if (n == 0 || n > FEW) text = expected_kind(expected, n, around->open);
+  const char *name = yysymbol_name(found), *word = source_text(p, &here);
   if (found == YYSYMBOL_YYEOF) name = "the end of the text";
-  else if (found == YYSYMBOL_NAME || found == YYSYMBOL_NUMBER)
-    name = arena_printf(p->arena, "%.*s", (int)(where.end - where.start), sources_get(p->diagnostics->sources, where.file)->text + where.start);
-  diagnose(p->diagnostics, DIAG_SYNTAX, where, "found %s, expected %s", name, text);
+  else if (found == YYSYMBOL_NAME || found == YYSYMBOL_NUMBER) name = word;
+  diagnostic *x = diagnose(p->diagnostics, DIAG_SYNTAX, here.where, "found %s, expected %s", name, text);
+  const char *help = help_for(source_text(p, &around->before), word, text, around->open);
+  if (help) diagnostic_set_help(p->diagnostics, x, "%s", help);
+  if (around->open && around->open != '{') diagnostic_add_note(p->diagnostics, x, around->opened, "this %c is open here", around->open);
   return 0;
 }
 

@@ -1,5 +1,7 @@
 #include "frontend/tokens.h"
 
+#include <ctype.h>
+
 #include "parser.h"
 
 typedef void *yyscan_t;
@@ -15,7 +17,9 @@ struct token_stream {
   scan_extra extra;
   token ahead; /* read, not given yet; line ends before it are counted in `lines` */
   uint32_t lines;
-  int last;              /* kind of the token given last */
+  token last;            /* given last */
+  token_context context; /* of the token given last */
+  bool giving_up;        /* closing brackets that the text does not close */
   bool statement_start;  /* whether the next token begins a statement */
   char open[DEEPEST];    /* brackets around: line ends count where the innermost is a brace */
   span opened[DEEPEST];
@@ -34,13 +38,16 @@ static const struct {
   const char *text;
   int kind;
   follow wants;
+  bool outside; /* stands outside all blocks only */
 } statement_words[] = {
-    {"option", OPTION, WANTS_NAME},   {"data", DATA, WANTS_NAME},       {"const", CONST, WANTS_NAME},     {"use", USE, WANTS_STRING},
-    {"augment", AUGMENT, WANTS_NAME}, {"encoder", ENCODER, WANTS_NAME}, {"net", NET, WANTS_NAME},         {"fn", FN, WANTS_NAME},
-    {"model", MODEL, WANTS_NAME},     {"frozen", FROZEN, WANTS_NAME},   {"target", TARGET, WANTS_NAME},   {"queue", QUEUE, WANTS_NAME},
-    {"state", STATE, WANTS_NAME},     {"weight", WEIGHT, WANTS_NAME},   {"pretext", PRETEXT, WANTS_NAME}, {"train", TRAIN, WANTS_NAME},
-    {"optimizer", OPTIMIZER, WANTS_NAME}, {"tune", TUNE, WANTS_NAME},   {"let", LET, WANTS_VALUE},        {"eval", EVAL, WANTS_VALUE},
-    {"minimize", MINIMIZE, WANTS_VALUE},  {"report", REPORT, WANTS_VALUE}, {"then", THEN, WANTS_END},
+    {"option", OPTION, WANTS_NAME, true},   {"data", DATA, WANTS_NAME, true},       {"const", CONST, WANTS_NAME, true},
+    {"use", USE, WANTS_STRING, true},       {"augment", AUGMENT, WANTS_NAME, true}, {"encoder", ENCODER, WANTS_NAME, true},
+    {"net", NET, WANTS_NAME, true},         {"fn", FN, WANTS_NAME, true},           {"model", MODEL, WANTS_NAME, true},
+    {"frozen", FROZEN, WANTS_NAME, true},   {"target", TARGET, WANTS_NAME, true},   {"queue", QUEUE, WANTS_NAME, true},
+    {"state", STATE, WANTS_NAME, false},    {"weight", WEIGHT, WANTS_NAME, true},   {"pretext", PRETEXT, WANTS_NAME, true},
+    {"train", TRAIN, WANTS_NAME, true},     {"optimizer", OPTIMIZER, WANTS_NAME, true}, {"tune", TUNE, WANTS_NAME, false},
+    {"let", LET, WANTS_VALUE, false},       {"eval", EVAL, WANTS_VALUE, true},      {"minimize", MINIMIZE, WANTS_VALUE, false},
+    {"report", REPORT, WANTS_VALUE, false}, {"then", THEN, WANTS_END, false},
 };
 
 static const struct {
@@ -73,11 +80,13 @@ static bool continues(int kind) {
 
 static void read_ahead(token_stream *s) {
   s->lines = 0;
+  s->extra.reported = false;
   do {
     s->ahead = (token){0};
     s->ahead.kind = raw_lex(&s->ahead, s->scanner);
     s->lines += s->ahead.kind == NEWLINE;
   } while (s->ahead.kind == NEWLINE);
+  s->ahead.doubtful = s->extra.reported;
   if (s->ahead.kind == 0) s->ahead.where = (span){s->extra.file, s->extra.at, s->extra.at};
   for (size_t i = 0; s->ahead.kind == NAME && i < sizeof reserved_words / sizeof *reserved_words; i++)
     if (!strcmp(s->ahead.text, reserved_words[i].text)) s->ahead.kind = reserved_words[i].kind;
@@ -86,8 +95,8 @@ static void read_ahead(token_stream *s) {
 token_stream *tokens_open(uint32_t file, diagnostics *d, arena *a) {
   token_stream *s = ARENA_NEW(a, token_stream);
   const source_file *f = sources_get(d->sources, file);
-  s->extra = (scan_extra){a, d, file, 0};
-  s->last = NEWLINE;
+  s->extra = (scan_extra){a, d, file, 0, false};
+  s->last.kind = NEWLINE;
   s->statement_start = true;
   if (raw_lex_init_extra(&s->extra, &s->scanner)) return NULL;
   if (!raw__scan_bytes(f->text, (int)f->length, s->scanner)) {
@@ -131,31 +140,60 @@ static int statement_word(const token_stream *s, const token *t) {
   return NAME;
 }
 
-token tokens_next(token_stream *s) {
-  if (s->lines && in_block(s) && ends_value(s->last) && !continues(s->ahead.kind)) {
+/* Does the next token begin a declaration, at the left edge? Then whatever is open was forgotten. */
+static bool declaration_ahead(const token_stream *s) {
+  const char *text = sources_get(s->extra.diagnostics->sources, s->extra.file)->text, *behind = text + s->ahead.where.end;
+  if (s->ahead.kind != NAME || s->lines == 0 || text[s->ahead.where.start - 1] != '\n') return false;
+  size_t spaces = strspn(behind, " \t");
+  bool name = isalpha((unsigned char)behind[spaces]) || behind[spaces] == '_', string = behind[spaces] == '"';
+  for (size_t i = 0; spaces && i < sizeof statement_words / sizeof *statement_words; i++)
+    if (statement_words[i].outside && !strcmp(s->ahead.text, statement_words[i].text)) return statement_words[i].wants == WANTS_STRING ? string : name;
+  return false;
+}
+
+/* Closes what is still open, one bracket at a time, so that the parser goes on behind it. */
+static token close_bracket(token_stream *s) {
+  char open = s->open[--s->depth];
+  if (!s->giving_up) {
+    diagnostic *x = diagnose(s->extra.diagnostics, DIAG_OPEN_BRACKET, s->opened[s->depth], "this %c is never closed", open);
+    if (s->ahead.kind) diagnostic_add_note(s->extra.diagnostics, x, s->ahead.where, "%s begins a declaration, which stands outside all brackets", s->ahead.text);
+    else diagnostic_set_help(s->extra.diagnostics, x, "the text ends before its partner");
+  }
+  s->giving_up = true;
+  return (token){.kind = open == '(' ? ')' : open == '[' ? ']' : '}', .where = {s->extra.file, s->last.where.end, s->last.where.end}, .doubtful = true};
+}
+
+static token choose_next(token_stream *s) {
+  bool declaration = declaration_ahead(s), end = s->ahead.kind == 0;
+  if (s->depth && (declaration || end)) return close_bracket(s);
+  bool ends = (ends_value(s->last.kind) && !continues(s->ahead.kind)) || (declaration && s->last.kind != NEWLINE);
+  if (s->lines && in_block(s) && ends) {
     s->lines = 0;
-    s->last = NEWLINE;
     s->statement_start = true;
-    return (token){.kind = NEWLINE, .where = {s->extra.file, s->ahead.where.start, s->ahead.where.start}};
+    return (token){.kind = NEWLINE, .where = {s->extra.file, s->last.where.end, s->last.where.end}, .doubtful = s->giving_up};
   }
   token t = s->ahead;
-  if (t.kind == 0) {
-    if (s->depth && s->last != 0) {
-      diagnostic *x = diagnose(s->extra.diagnostics, DIAG_OPEN_BRACKET, s->opened[s->depth - 1], "this %c is never closed", s->open[s->depth - 1]);
-      diagnostic_set_help(s->extra.diagnostics, x, "the text ends before its partner");
-    }
-    s->last = 0;
+  if (end) {
+    t.doubtful |= s->giving_up;
     return t;
   }
+  s->giving_up = false;
   read_ahead(s);
   if (t.kind == NAME && s->statement_start) t.kind = statement_word(s, &t);
   /* `minimize e wrt f`, `model f = vit() from "x"`: words between a value and a name or a string. */
-  if (t.kind == NAME && s->lines == 0 && ends_value(s->last) && s->last != NEWLINE) {
+  if (t.kind == NAME && s->lines == 0 && ends_value(s->last.kind)) {
     if (!strcmp(t.text, "wrt") && s->ahead.kind == NAME) t.kind = WRT;
     if (!strcmp(t.text, "from") && s->ahead.kind == STRING) t.kind = FROM;
   }
   track_brackets(s, &t);
   s->statement_start = t.kind == '{' || (t.kind == ',' && in_block(s) && s->depth);
-  s->last = t.kind;
   return t;
 }
+
+token tokens_next(token_stream *s) {
+  s->context = (token_context){.before = s->last};
+  if (s->depth) s->context.open = s->open[s->depth - 1], s->context.opened = s->opened[s->depth - 1];
+  return s->last = choose_next(s);
+}
+
+const token_context *tokens_context(const token_stream *s) { return &s->context; }

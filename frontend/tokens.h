@@ -14,6 +14,7 @@ typedef struct {
   const char *text; /* names and strings (without quotes and escapes); numbers as written */
   double number;
   bool is_real;
+  bool doubtful; /* characters before it, or its own, were reported: what does not fit it need not be */
 } token;
 
 token_stream *tokens_open(uint32_t file, diagnostics *d, arena *a);
@@ -21,11 +22,21 @@ token_stream *tokens_open(uint32_t file, diagnostics *d, arena *a);
 token tokens_next(token_stream *s);
 void tokens_close(token_stream *s);
 
+/* For messages about the token given last: the token before it, and the innermost bracket that was open
+ * when it came (`open` 0 outside all). */
+typedef struct {
+  token before;
+  char open;
+  span opened;
+} token_context;
+const token_context *tokens_context(const token_stream *s);
+
 /* For the scanner's actions. */
 typedef struct {
   arena *arena;
   diagnostics *diagnostics;
   uint32_t file, at; /* bytes read so far */
+  bool reported;     /* something is wrong with the characters since the last token */
 } scan_extra;
 
 #endif

@@ -110,3 +110,16 @@ bool *graph_differentiable_from(const graph *g, const value *x, uint32_t n, aren
   }
   return reached;
 }
+
+bool *graph_differentiable_to(const graph *g, value y, arena *scratch) {
+  bool *reached = ARENA_ARRAY(scratch, bool, g->n_values);
+  reached[y] = true;
+  for (uint32_t i = g->values[y].node + 1; i-- > 0;) {
+    const node *at = &g->nodes[i];
+    bool any = false;
+    for (uint32_t k = 0; k < at->n_results; k++) any |= reached[at->first_result + k];
+    for (uint32_t k = 0; any && k < at->n_operands; k++)
+      if (carries_derivative(g, at, k)) reached[at->operands[k]] = true;
+  }
+  return reached;
+}

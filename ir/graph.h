@@ -104,6 +104,8 @@ bool graph_splat_value(const graph *g, value v, scalar *out);
 /* For each value: does it depend, through operands with a derivative, on `x`? (stop_grad, comparisons
  * and integer values cut.) The result has n_values entries, in `scratch`. */
 bool *graph_differentiable_from(const graph *g, const value *x, uint32_t n, arena *scratch);
+/* The other way: does `y` depend on it? */
+bool *graph_differentiable_to(const graph *g, value y, arena *scratch);
 
 /* -- checking ---------------------------------------------------------------------------------------- */
 
@@ -118,6 +120,8 @@ const char *graph_verify(const graph *g, arena *scratch);
  * named in the head: `graph step from "simclr.ssl" {`; other files: @"name":12:3). Printing what was
  * parsed gives the same bytes; values are numbered in order when printed. */
 char *graph_print(const graph *g, const sources *s, arena *into);
+/* For Graphviz: values as boxes, grouped by the line of the program that they come from. Not read back. */
+char *graph_dot(const graph *g, const sources *s, arena *into);
 /* NULL when the text has errors, which are then in `d`. `file` is the text's number in d->sources. */
 graph *graph_parse(arena *a, uint32_t file, diagnostics *d);
 

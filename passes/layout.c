@@ -1,5 +1,5 @@
-/* Layouts over the whole plan. Buffers that maps read and write at the same index share one layout, so that
- * no elementwise kernel ever walks two orders. Contractions vote, with their arithmetic as weight, for the
+/* Layouts over the whole plan. Buffers that maps read and write with the same dimensions (also at strides, as
+ * pooling does) share one order, so that no elementwise kernel ever walks two. Contractions vote, with their arithmetic as weight, for the
  * dimension of each operand that should be innermost; where the vote went against the operand that feeds
  * vectors, a conversion kernel makes a copy in the order that is wanted, which one can see and count. */
 #include "passes/passes.h"
@@ -29,10 +29,18 @@ static uint32_t class_of(layouts *l, uint32_t buffer) {
 }
 
 static void unite(layouts *l, uint32_t a, uint32_t b) {
-  if (shape_equal(&l->plan->buffers[a].type, &l->plan->buffers[b].type)) l->parent[class_of(l, a)] = class_of(l, b);
+  if (l->plan->buffers[a].type.rank == l->plan->buffers[b].type.rank) l->parent[class_of(l, a)] = class_of(l, b);
 }
 
-/* Unites the output of a map with what it reads at the index that it writes. */
+/* Whether an index runs with one axis only (or stands still). */
+static bool runs_with(const expr *e, const expr *axis) {
+  if (e->kind == EXPR_AXIS && e != axis) return false;
+  for (uint32_t i = 0; i < e->n_args; i++)
+    if (!runs_with(e->args[i], axis)) return false;
+  return true;
+}
+
+/* Unites the output of a map with what it reads dimension by dimension. */
 static void unite_reads(layouts *l, const plan_launch *launch, const stage *s, const expr *e, bool *seen) {
   if (seen[e->id]) return;
   seen[e->id] = true;
@@ -40,8 +48,17 @@ static void unite_reads(layouts *l, const plan_launch *launch, const stage *s, c
   const kernel_buffer *out = &launch->kernel->buffers[s->output];
   if (e->kind != EXPR_READ || e->n_args != out->type.rank) return;
   for (uint32_t d = 0; d < e->n_args; d++)
-    if (e->args[d] != s->index[d]) return;
+    if (!runs_with(e->args[d], s->index[d])) return;
   unite(l, launch->buffers[e->number], launch->buffers[s->output]);
+}
+
+/* Unites what one kernel writes at the same place. */
+static void unite_outputs(layouts *l, const plan_launch *launch, const stage *a, const stage *b) {
+  uint32_t rank = launch->kernel->buffers[a->output].type.rank;
+  if (rank != launch->kernel->buffers[b->output].type.rank) return;
+  for (uint32_t d = 0; d < rank; d++)
+    if (a->index[d] != b->index[d]) return;
+  unite(l, launch->buffers[a->output], launch->buffers[b->output]);
 }
 
 static void find_classes(layouts *l) {
@@ -53,6 +70,8 @@ static void find_classes(layouts *l) {
     for (uint32_t k = 0; k < launch->kernel->n_stages; k++) {
       const stage *s = &launch->kernel->stages[k];
       if (s->output >= 0 && s->monoid == MONOID_NONE) unite_reads(l, launch, s, s->body, ARENA_ARRAY(l->arena, bool, ids));
+      for (uint32_t m = 0; s->output >= 0 && m < k; m++)
+        if (launch->kernel->stages[m].output >= 0) unite_outputs(l, launch, s, &launch->kernel->stages[m]);
     }
   }
   for (uint32_t i = 0; i < l->plan->n_buffers; i++) /* a state and its next value */

@@ -160,7 +160,7 @@ void add_known_by(lowering *l, const void *name, const uint32_t *ids, uint32_t n
 /* -- lower_value.c ---------------------------------------------------------------------------------------- */
 
 void count_uses(lowering *l);
-operand evaluate(lowering *l, const expr *e);
+operand lower_expr(lowering *l, const expr *e);
 operand apply_op(lowering *l, op_id op, dtype result, const operand *args, uint32_t n);
 operand cast_value(lowering *l, operand v, dtype to);
 operand fuse_multiply_add(lowering *l, operand x, operand y, operand z);

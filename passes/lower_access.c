@@ -40,7 +40,7 @@ static location index_location(lowering *l, const expr *e, int64_t extent) {
   if (is_form && r.low >= 0 && r.high < extent) return p;
   const uint32_t ids[] = {is_form ? affine_id(l, &p.form) : 0, (uint32_t)extent, (uint32_t)(extent >> 32)};
   if (!is_form || !find_known_by(l, &l->frames, ids, 3, &v)) {
-    v = is_form ? value_of_index(l, &p.form) : cast_value(l, evaluate(l, e), DTYPE_I64);
+    v = is_form ? value_of_index(l, &p.form) : cast_value(l, lower_expr(l, e), DTYPE_I64);
     if (r.low < 0) v = apply_two(l, OP_MAX, DTYPE_I64, v, integer_value(l, 0));
     if (r.high >= extent) v = apply_two(l, OP_MIN, DTYPE_I64, v, integer_value(l, extent - 1));
     v = share(l, v);
@@ -134,7 +134,7 @@ operand read_buffer(lowering *l, const expr *read) {
   if (!holds) return otherwise;
   for (uint32_t i = 0; i < read->n_conditions; i++) {
     if (decide_condition(l, &read->conditions[i]) == ALWAYS) continue;
-    operand subject = share(l, cast_value(l, evaluate(l, read->conditions[i].subject), DTYPE_I64));
+    operand subject = share(l, cast_value(l, lower_expr(l, read->conditions[i].subject), DTYPE_I64));
     operand one = condition_value(l, &read->conditions[i], subject);
     test = has_test ? apply_two(l, OP_AND, DTYPE_BOOL, test, one) : one;
     has_test = true;

@@ -170,7 +170,7 @@ static bool opaque(lowering *l, const expr *e, affine_mode mode, affine *out) {
   if (mode == AFFINE_ANALYSE) return false;
   *out = affine_constant(0);
   if (mode == AFFINE_PROBE) return l->vector_axis < 0 || !(e->axes >> l->vector_axis & 1);
-  operand v = evaluate(l, e);
+  operand v = lower_expr(l, e);
   if (v.expr->lanes > 1 || l->error) return false;
   interval r = range_of(l, e);
   if (v.expr->kind == LOOPS_CONSTANT) {

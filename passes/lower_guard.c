@@ -57,7 +57,7 @@ void open_guard(lowering *l, const guard *g, block *body, statement *s) {
   uint32_t pinned[MAX_FACTS];
   for (uint32_t i = 0; i < g->n; i++) {
     const condition *c = g->conditions[i];
-    operand subject = cast_value(l, evaluate(l, c->subject), DTYPE_I64);
+    operand subject = cast_value(l, lower_expr(l, c->subject), DTYPE_I64);
     /* A register of its own, even where the subject is a loop's index. */
     pinned[i] = new_register(l, DTYPE_I64, 1, range_of(l, c->subject), l->depth - 1);
     emit(l, (statement){.kind = STATEMENT_SET, .number = pinned[i], .value = subject.expr});

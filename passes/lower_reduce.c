@@ -130,13 +130,13 @@ static void element(lowering *l, uint32_t number, operand x[COMPONENTS]) {
   const stage *s = &l->kernel->stages[number];
   dtype t = accumulator_type(l->kernel, s, 0);
   if (s->monoid != MONOID_ARGMAX) {
-    x[0] = cast_value(l, evaluate(l, s->body), t);
+    x[0] = cast_value(l, lower_expr(l, s->body), t);
     return;
   }
   uint32_t axis = (uint32_t)__builtin_ctzll(s->reduced);
   if (s->reduced & (s->reduced - 1)) fail_lowering(l, "an argmax over several axes");
   x[0] = cast_value(l, value_of_index(l, &l->axis[axis].at), t);
-  x[1] = share(l, evaluate(l, s->body));
+  x[1] = share(l, lower_expr(l, s->body));
 }
 
 static bool fuses(const lowering *l, const stage *s) {
@@ -151,7 +151,7 @@ static void take_in(lowering *l, uint32_t number, operand x[COMPONENTS]) {
   operand before[COMPONENTS] = {x[0], x[1]}, y[COMPONENTS] = {{0}};
   if (fuses(l, s)) {
     const expr *product = look_through(l, s->body);
-    operand left = evaluate(l, product->args[0]), right = evaluate(l, product->args[1]);
+    operand left = lower_expr(l, product->args[0]), right = lower_expr(l, product->args[1]);
     x[0] = fuse_multiply_add(l, left, right, x[0]);
   } else {
     element(l, number, y);

@@ -341,7 +341,7 @@ static void evaluate_stage(lowering *l, uint32_t number) {
     return;
   }
   bool is_kept = state->is_kept && !state->home[0].is_output;
-  operand v = evaluate(l, s->body);
+  operand v = lower_expr(l, s->body);
   if (is_kept && s->output >= 0) v = share(l, v);
   if (s->output >= 0) store_output(l, number, v);
   if (is_kept) store_home(l, number, 0, v);

@@ -156,7 +156,7 @@ static operand evaluate_stage(lowering *l, const expr *e) {
   operand v;
   if (find_known(l, &state->value, s->free, &v)) return v;
   if (state->ready) return cast_value(l, load_home(l, e->number, 0), s->type);
-  if (s->monoid == MONOID_NONE) return evaluate(l, s->body);
+  if (s->monoid == MONOID_NONE) return lower_expr(l, s->body);
   fail_lowering(l, "a reduction is read before it is complete");
   return constant_value(l, s->type, (scalar){0});
 }
@@ -164,9 +164,9 @@ static operand evaluate_stage(lowering *l, const expr *e) {
 static operand evaluate_apply(lowering *l, const expr *e) {
   operand args[6];
   decision holds = decide_truth(l, e->op == OP_SELECT ? e->args[0] : e);
-  if (holds != UNDECIDED && e->op == OP_SELECT) return evaluate(l, e->args[holds == ALWAYS ? 1 : 2]);
+  if (holds != UNDECIDED && e->op == OP_SELECT) return lower_expr(l, e->args[holds == ALWAYS ? 1 : 2]);
   if (holds != UNDECIDED) return constant_value(l, DTYPE_BOOL, (scalar){.integer = holds == ALWAYS});
-  for (uint32_t i = 0; i < e->n_args; i++) args[i] = evaluate(l, e->args[i]);
+  for (uint32_t i = 0; i < e->n_args; i++) args[i] = lower_expr(l, e->args[i]);
   return apply_op(l, e->op, e->type, args, e->n_args);
 }
 
@@ -186,7 +186,7 @@ static operand evaluate_anew(lowering *l, const expr *e) {
   return constant_value(l, e->type, (scalar){0});
 }
 
-operand evaluate(lowering *l, const expr *e) {
+operand lower_expr(lowering *l, const expr *e) {
   operand v;
   if (e->kind == EXPR_CONSTANT) return constant_value(l, e->type, e->constant);
   bool reused = is_reused(l, e);

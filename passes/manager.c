@@ -45,7 +45,7 @@ plan *run_passes(const graph *g, pass_context *c, pass_observer *observer, void 
       if (pass->fuse) p = pass->fuse(g, c);
       if (!p || (pass->plan && !pass->plan(p, c)) || !plan_is_sound(p, c, pass->name)) return NULL;
     }
-    if (observer) observer(observer_context, pass->name, p ? NULL : g, p);
+    if (observer && !observer(observer_context, pass->name, p ? NULL : g, p)) return NULL;
   }
   return p;
 }

@@ -41,10 +41,12 @@ typedef struct {
 /* In the order of the pipeline; ends with a NULL name. */
 extern const pass_info pass_table[];
 
-/* Called after each pass with its result (the other is NULL); for `sslc emit` and dumps. */
-typedef void pass_observer(void *context, const char *pass, const graph *g, const plan *p);
+/* Called after each pass with its result (the other is NULL); for `sslc emit` and dumps. False ends the
+ * pipeline there. */
+typedef bool pass_observer(void *context, const char *pass, const graph *g, const plan *p);
 
-/* The whole pipeline with the verifier after every pass. NULL after reporting an error. */
+/* The whole pipeline with the verifier after every pass. NULL after reporting an error, or when the
+ * observer ended it. */
 plan *run_passes(const graph *g, pass_context *c, pass_observer *observer, void *observer_context);
 
 #endif

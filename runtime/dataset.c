@@ -2,9 +2,10 @@
 #include "runtime/dataset_source.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <zlib.h>
+
+#include "runtime/failure.h"
 
 static const struct {
   const char *name;
@@ -73,15 +74,10 @@ void dataset_read(const dataset *d, const char *split, uint32_t field, const int
 /* -- for the readers -------------------------------------------------------------------------------------- */
 
 bool dataset_fail(const dataset_call *call, const char *format, ...) {
-  va_list list, again;
+  va_list list;
   va_start(list, format);
-  va_copy(again, list);
-  int n = vsnprintf(NULL, 0, format, list);
+  failure_list(call->error, format, list);
   va_end(list);
-  free(*call->error);
-  *call->error = malloc((size_t)(n < 0 ? 0 : n) + 1);
-  if (*call->error) vsnprintf(*call->error, (size_t)n + 1, format, again);
-  va_end(again);
   return false;
 }
 

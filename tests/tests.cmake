@@ -5,7 +5,7 @@ set(below_passes sslc_passes sslc_ir)
 set(below_codegen sslc_codegen sslc_passes sslc_ir)
 set(below_runtime sslc_runtime sslc_codegen sslc_passes sslc_ir)
 set(below_frontend sslc_frontend sslc_ir)
-set(below_whole sslc_frontend sslc_runtime sslc_codegen sslc_passes sslc_ir)
+set(below_whole ${CJSON} sslc_frontend sslc_runtime sslc_codegen sslc_passes sslc_ir)
 # What several test programs share: random graphs.
 add_library(test_support STATIC tests/random_graph.c)
 target_link_libraries(test_support PUBLIC sslc_ir)
@@ -21,7 +21,9 @@ foreach(room ir passes codegen runtime frontend whole)
 endforeach()
 
 # Benchmarks: built with the rest so that they do not rot, run by hand.
-add_executable(bench_peak tests/bench/bench_peak.c tests/bench/peak.c)
-target_link_libraries(bench_peak PRIVATE Threads::Threads m)
-add_executable(bench_contractions tests/bench/contractions.c tests/bench/peak.c)
+add_executable(bench_peak tests/bench/bench_peak.c)
+target_link_libraries(bench_peak PRIVATE ${below_runtime})
+add_executable(bench_contractions tests/bench/contractions.c)
 target_link_libraries(bench_contractions PRIVATE ${below_runtime} Threads::Threads)
+
+include(tests/golden/golden.cmake)

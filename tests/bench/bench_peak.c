@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "peak.h"
+#include "runtime/peak.h"
 
 static void report(unsigned threads) {
   double ghz = fma_clock_ghz(), gflops = fma_peak_gflops(threads), limit = ghz * fma_flops_per_cycle() * threads;

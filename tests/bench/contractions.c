@@ -8,7 +8,7 @@
 #include "codegen/cpu/host.h"
 #include "passes/passes.h"
 #include "runtime/instance.h"
-#include "tests/bench/peak.h"
+#include "runtime/peak.h"
 
 typedef struct {
   const char *name, *spec;

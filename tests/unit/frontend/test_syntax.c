@@ -94,7 +94,7 @@ static void mistakes_are_reported_together(void **state) {
   static const struct {
     const char *text, *message;
   } cases[] = {
-      {"option a = \nmodel f = g()\n", "p.ssl:2:7: error[E0201]: found f, expected"},
+      {"option a = \nmodel f = g()\n", "p.ssl:1:11: error[E0201]: found the end of the line, expected a value"},
       {"model f g\n", "p.ssl:1:9: error[E0201]: found g, expected '='"},
       {"frobnicate x\n", "p.ssl:1:1: error[E0201]: found frobnicate, expected a declaration: option, data"},
       {"fn f(x) { let 3 = x\n  x }\n", "error[E0201]: found 3, expected a name or '('"},
@@ -104,7 +104,8 @@ static void mistakes_are_reported_together(void **state) {
       {"const x = 3abc\n", "p.ssl:1:11: error[E0103]: 3abc is neither a number nor a name"},
       {"const x = 2 ^ 3\n", "p.ssl:1:13: error[E0104]: ^ is no operator"},
       {"const x = 2 $ 3\n", "p.ssl:1:13: error[E0101]: '$' begins nothing"},
-      {"const x = \xc3\xa4\n", "the byte 0xc3 stands outside"},
+      {"const x = \xc3\xa4\n", "names and operators are plain ASCII"},
+      {"const x = \x01\n", "the byte 0x01 stands outside"},
       {"const f = (1, x) => x\n", "p.ssl:1:12: error[E0201]: what stands before => are names"},
       {"train p {\n  batch = 3\n}\n", "p.ssl:2:9: error[E0201]: found '=', expected ':'"},
       {"fn f(x) { x }}\n", "found '}'"},

@@ -49,13 +49,15 @@ typedef struct {
   const char *name[32];
   bool has_graph[32];
   uint32_t n;
+  const char *last; /* where to stop */
 } observed;
 
-static void observe(void *context, const char *pass, const graph *g, const plan *p) {
+static bool observe(void *context, const char *pass, const graph *g, const plan *p) {
   observed *o = context;
   assert_true(!g != !p);
   o->name[o->n] = pass;
   o->has_graph[o->n++] = g != NULL;
+  return !o->last || strcmp(o->last, pass) != 0;
 }
 
 static void passes_run_in_the_order_of_the_table(void **state) {
@@ -73,6 +75,14 @@ static void passes_run_in_the_order_of_the_table(void **state) {
   }
   assert_int_equal(n, n_ran);
   assert_int_equal(n, seen.n);
+  assert_int_equal(b->context.diagnostics->errors, 0);
+}
+
+static void the_observer_can_end_it(void **state) {
+  bench *b = *state;
+  observed seen = {.last = "cse"};
+  assert_null(run_passes(small_graph(b), &b->context, observe, &seen));
+  assert_string_equal(ran[n_ran - 1], "cse");
   assert_int_equal(b->context.diagnostics->errors, 0);
 }
 
@@ -111,6 +121,7 @@ int main(void) {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, manager_setup, bench_teardown)
   const struct CMUnitTest tests[] = {
       TEST(passes_run_in_the_order_of_the_table),
+      TEST(the_observer_can_end_it),
       TEST(a_pass_that_gives_up_ends_the_pipeline),
       TEST(the_verifier_names_the_pass),
       TEST(an_unsound_graph_never_starts),

@@ -1,0 +1,153 @@
+/* `sslc emit FILE --stage STAGE`: what a program, or a graph text, has become at a stage of the compiler. */
+#include "codegen/cpu/dump.h"
+#include "codegen/cpu/host.h"
+#include "frontend/ast.h"
+#include "frontend/command.h"
+#include "frontend/experiment.h"
+#include "ir/scan.h"
+#include "passes/passes.h"
+
+/* -- the pipeline up to some pass ---------------------------------------------------------------------------- */
+
+typedef struct {
+  const pass_info *last;
+  const graph *graph;
+  const plan *plan;
+} stop;
+
+static bool stop_behind(void *context, const char *pass, const graph *g, const plan *p) {
+  stop *s = context;
+  s->graph = g;
+  s->plan = p;
+  return strcmp(pass, s->last->name) != 0;
+}
+
+/* False when a pass failed, which has been reported. */
+static bool run_until(const command *c, const graph *g, stop *s) {
+  target host;
+  host_target(&host);
+  pass_context context = {c->arena, c->diagnostics, &host};
+  uint32_t before = c->diagnostics->errors;
+  run_passes(g, &context, stop_behind, s);
+  return c->diagnostics->errors == before;
+}
+
+/* -- stages ---------------------------------------------------------------------------------------------------- */
+
+/* The text of a stage; NULL after reporting an error. */
+typedef const char *stage_text(const command *c, const graph *g);
+
+static const char *text_of_graph(const command *c, const graph *g) { return graph_print(g, c->sources, c->arena); }
+static const char *text_of_dot(const command *c, const graph *g) { return graph_dot(g, c->sources, c->arena); }
+
+static const char *text_of_autodiff(const command *c, const graph *g) {
+  stop s = {.last = pass_table};
+  while (s.last[1].graph) s.last++;
+  return run_until(c, g, &s) ? graph_print(s.graph, c->sources, c->arena) : NULL;
+}
+
+static const char *text_of_fused(const command *c, const graph *g) {
+  stop s = {.last = pass_table};
+  while (!s.last->fuse) s.last++;
+  return run_until(c, g, &s) ? plan_print(s.plan, c->arena) : NULL;
+}
+
+static const plan *whole_plan(const command *c, const graph *g) {
+  stop s = {.last = pass_table};
+  while (s.last[1].name) s.last++;
+  return run_until(c, g, &s) ? s.plan : NULL;
+}
+
+/* A text for each distinct kernel, under a line that names it. */
+typedef char *loops_text(const loops *l, arena *into, const char **error);
+
+static char *print_loops(const loops *l, arena *into, const char **error) {
+  (void)error;
+  return loops_print(l, into);
+}
+
+static const char *text_of_kernels(const command *c, const plan *p, const char *comment, loops_text *print) {
+  text_buffer out = {.arena = c->arena};
+  for (uint32_t i = 0; p && i < p->n_launches; i++) {
+    const plan_launch *l = &p->launches[i];
+    const char *error = NULL;
+    bool repeated = false;
+    for (uint32_t k = 0; k < i; k++) repeated |= p->launches[k].loops == l->loops;
+    if (repeated) continue;
+    const char *text = print(l->loops, c->arena, &error);
+    if (!text) {
+      diagnose(c->diagnostics, DIAG_PASS_FAILED, l->kernel->where, "no machine code for kernel %s: %s", l->kernel->name, error);
+      return NULL;
+    }
+    const char *place = span_text(c->sources, l->kernel->where, c->arena);
+    text_add(&out, "%s kernel %s%s%s\n%s\n", comment, l->kernel->name, *place ? ", " : "", place, text);
+  }
+  return p ? text_done(&out) : NULL;
+}
+
+static const char *text_of_loops(const command *c, const graph *g) {
+  const plan *p = whole_plan(c, g);
+  const char *lowered = text_of_kernels(c, p, "#", print_loops);
+  return lowered ? arena_printf(c->arena, "%s\n%s", plan_print(p, c->arena), lowered) : NULL;
+}
+
+static const char *text_of_llvm(const command *c, const graph *g) { return text_of_kernels(c, whole_plan(c, g), ";", loops_llvm_text); }
+static const char *text_of_asm(const command *c, const graph *g) { return text_of_kernels(c, whole_plan(c, g), "#", loops_assembly_text); }
+
+/* Every choice of --stage. */
+static const struct {
+  const char *name;
+  stage_text *text; /* NULL: of the syntax tree */
+} stages[] = {
+    {"ast", NULL},
+    {"graph", text_of_graph},
+    {"dot", text_of_dot},
+    {"autodiff", text_of_autodiff},
+    {"fused", text_of_fused},
+    {"kernels", text_of_loops},
+    {"llvm", text_of_llvm},
+    {"asm", text_of_asm},
+};
+
+/* -- what it is a stage of ------------------------------------------------------------------------------------ */
+
+static bool ends_with(const char *text, const char *end) {
+  size_t n = strlen(text), m = strlen(end);
+  return n >= m && !strcmp(text + n - m, end);
+}
+
+static void show(const command *c, stage_text *text, const graph *g) {
+  const char *shown = text(c, g);
+  if (shown) fputs(shown, stdout);
+}
+
+static int emit_program(command *c, uint32_t file, stage_text *text, const char *which) {
+  experiment *x = command_lower(c, file);
+  if (!x) return command_finish(c);
+  if (!strcmp(which, "init")) show(c, text, x->init);
+  if (!strcmp(which, "step")) show(c, text, x->step);
+  for (uint32_t i = 0; i < x->n_evals && !strcmp(which, "eval"); i++) show(c, text, x->evals[i].graph);
+  return command_finish(c);
+}
+
+int command_emit(command *c) {
+  const char *form = "emit FILE --stage ast|graph|dot|autodiff|fused|kernels|llvm|asm [--graph init|step|eval]";
+  const char *wanted = NULL, *which = "step";
+  const command_option options[] = {{"--stage", OPTION_TEXT, &wanted, "ast|graph|dot|autodiff|fused|kernels|llvm|asm"},
+                                    {"--graph", OPTION_TEXT, &which, "init|step|eval"},
+                                    {NULL}};
+  if (!command_options(c, options, 1, form)) return EXIT_USAGE;
+  if (!wanted) return command_usage(form, "emit wants a stage");
+  uint32_t file = command_load(c, c->args[0]), at = 0;
+  if (!file) return EXIT_FAILED;
+  while (strcmp(stages[at].name, wanted) != 0) at++;
+  if (ends_with(c->args[0], ".graph")) {
+    graph *g = graph_parse(c->arena, file, c->diagnostics);
+    if (!stages[at].text) return command_usage(form, "a graph text has no syntax tree; its stages begin with graph");
+    if (g) show(c, stages[at].text, g);
+    return command_finish(c);
+  }
+  if (stages[at].text) return emit_program(c, file, stages[at].text, which);
+  fputs(ast_print(parse_program(file, c->diagnostics, c->arena), c->arena), stdout);
+  return command_finish(c);
+}

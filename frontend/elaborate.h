@@ -1,0 +1,299 @@
+/* The elaborator: what the files that run a program over its syntax tree share. Each file has one subject;
+ * the sections below are named after them. */
+#ifndef SSLC_FRONTEND_ELABORATE_H
+#define SSLC_FRONTEND_ELABORATE_H
+
+#include "frontend/objects.h"
+
+typedef struct elaborator elaborator;
+typedef struct data_source data_source;
+
+/* How often each name was used in a frame: the ordinals of paths. */
+typedef struct {
+  struct {
+    const char *name;
+    uint32_t count;
+  } *items;
+  uint32_t n, capacity;
+} ordinals;
+
+/* One call in progress. */
+typedef struct frame {
+  struct frame *caller;
+  const char *name;    /* of the function */
+  span user;           /* the innermost place of the program's own files on the way here */
+  const char *site;    /* path of names and ordinals to here: where draws get their key from */
+  const char *weights; /* the same within a model, naming weights; NULL outside of models */
+  ordinals sites, layers;
+  model *model;
+  object input;        /* of an encoder: its first argument */
+  const char *named;   /* the `let` at hand: what a weight made for it is called */
+  int64_t batch;       /* samples, inside of an augmentation; else 0 */
+  bool training;       /* batch norm uses and updates statistics of the batch */
+  bool dropping;       /* dropout and drop-path are on */
+  cell *updates;       /* of an optimizer: the weight that it updates */
+  bool pretext;
+} frame;
+
+/* Where the batches of the graph at hand come from, and the inputs that were asked for so far. */
+typedef struct {
+  data_source *source;
+  uint32_t use; /* in experiment.data */
+  int64_t batch;
+  experiment_input *inputs;
+  uint32_t n_inputs, capacity;
+} data_feed;
+
+typedef struct {
+  object loss;
+  span where;
+  const char *text;
+  model **models; /* of `wrt`, with `weights`; both empty for all that it reaches */
+  cell **weights;
+  uint32_t n_models, n_weights, models_capacity, weights_capacity;
+} objective;
+
+/* What a pretext has asked for so far. */
+typedef struct {
+  objective *round; /* of the round that is open */
+  uint32_t n_round, round_capacity;
+  uint32_t n_objectives;   /* in all rounds */
+  value total;             /* sum of all losses */
+  value squares;           /* sum of the squares of all gradients: finite while they are */
+  object optimizer;        /* a configured one */
+  const ast_declaration *train;
+  object clip_norm;        /* number, tensor, or none */
+  struct tune *tunes;
+  uint32_t n_tunes, tunes_capacity;
+  struct metric *metrics;
+  uint32_t n_metrics, metrics_capacity;
+  bool failed;             /* a round could not be finished; do not repeat its errors */
+} training;
+
+struct metric {
+  const char *name;
+  value value;
+  span where;
+};
+
+struct data_source {
+  const char *name;
+  span where;
+  data_request request; /* split "" */
+  data_description description;
+};
+
+struct elaborator {
+  arena *arena;
+  diagnostics *diagnostics;
+  const lower_options *options;
+  experiment *experiment;
+  dtype real;
+  graph *graph; /* the one that is being built: `init`, `step` or that of an eval */
+  graph *init, *step;
+  frame *frame;
+  scope *library, *program;
+  uint32_t first_library_file, last_library_file;
+  struct {
+    const graph *graph;
+    const char *name;
+    value value;
+  } *inputs; /* parameters that are no states: data, clock, seed */
+  uint32_t n_inputs, inputs_capacity;
+  cell **cells;
+  uint32_t n_cells, cells_capacity;
+  model **models;
+  uint32_t n_models, models_capacity;
+  data_source **data;
+  uint32_t n_data, data_capacity;
+  uint32_t data_uses_capacity;
+  training *training; /* while a pretext runs */
+  data_feed *feed;
+  uint32_t depth;
+  int64_t iterations;
+  bool stopped; /* a limit was passed: everything is poison from here on */
+};
+
+enum { DEEPEST_CALL = 200, MOST_ITERATIONS = 1000000, MOST_NODES = 2000000 };
+
+/* -- complain.c: errors with their places -------------------------------------------------------------------- */
+
+bool in_library(const elaborator *e, span where);
+/* The place that a user sees for something done at `where`: that of the call, for what the library does. */
+span user_place(const elaborator *e, span where);
+diagnostic *complain(elaborator *e, diagnostic_code code, span where, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* complain, when there is nothing to add; gives poison. */
+object refuse(elaborator *e, diagnostic_code code, span where, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void note_object(elaborator *e, diagnostic *to, const object *o);
+void help_nearest(elaborator *e, diagnostic *to, const char *nearest);
+/* "`what` wants `wanted`, got ...", with a note on where it was made. */
+object wrong_kind(elaborator *e, span where, const char *what, const char *wanted, const object *got);
+const char *source_text(elaborator *e, span where);
+
+/* -- evaluate.c, statements.c --------------------------------------------------------------------------------- */
+
+object evaluate(elaborator *e, scope *s, const ast_expr *x);
+/* A block in a scope of its own; its value is that of its last statement. */
+object run_block(elaborator *e, scope *s, const ast_block *block);
+/* Binds the names of a pattern to the parts of a value; false after an error. */
+bool bind_pattern(elaborator *e, scope *s, const ast_pattern *p, object value, span where);
+/* The parts of a list, tuple or tensor axis that a loop runs over; false after an error. */
+bool loop_items(elaborator *e, object over, span where, object **items, uint32_t *n);
+bool count_iteration(elaborator *e, span where);
+/* A truth that is known now; false after an error, with `known` false. */
+bool static_condition(elaborator *e, const object *o, span where, bool *known);
+/* What a name that stands for state or clock gives when it is read; other objects are themselves. */
+object read_object(elaborator *e, object o, span where);
+/* The object of a binding of the program, evaluating its declaration when it was not yet. */
+object binding_value(elaborator *e, binding *b, span where);
+
+/* -- operators.c ------------------------------------------------------------------------------------------------ */
+
+object apply_unary(elaborator *e, ast_operator op, object x, span where);
+object apply_binary(elaborator *e, ast_operator op, object x, object y, span where);
+
+/* -- subscripts.c ----------------------------------------------------------------------------------------------- */
+
+object evaluate_subscript(elaborator *e, scope *s, const ast_expr *x);
+object evaluate_field(elaborator *e, scope *s, const ast_expr *x);
+/* An axis by an i32 tensor, whose axes stand in its place; run-time indices are clamped. */
+object gather_axis(elaborator *e, object x, int64_t axis, object index, span where);
+
+/* -- calls.c ----------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  object *values;
+  const char **names; /* NULL for positional ones */
+  span *where;
+  uint32_t n;
+} call_arguments;
+
+object evaluate_call(elaborator *e, scope *s, const ast_expr *x);
+/* `x |> f`, `x |> f(a)`. */
+object evaluate_pipe(elaborator *e, scope *s, const ast_expr *x);
+/* f(arguments): configures or applies. */
+object call_object(elaborator *e, object f, const call_arguments *given, span where);
+/* The same with positional arguments. */
+object call_with(elaborator *e, object f, object *values, uint32_t n, span where);
+/* A new scope in which the parameters have their arguments; NULL after errors. */
+scope *bind_arguments(elaborator *e, const char *name, const ast_parameters *parameters, scope *around, const call_arguments *given, span where);
+object run_body(elaborator *e, const function *f, scope *s);
+/* The path one level deeper: "f/conv_2". */
+const char *next_path(elaborator *e, const char *path, ordinals *counts, const char *name);
+/* Enters a call; the caller leaves it with leave_frame. Fields that the callee inherits are filled. NULL
+ * when calls are too deep. */
+frame *enter_frame(elaborator *e, const char *name, span where);
+void leave_frame(elaborator *e);
+
+/* -- tensors.c ----------------------------------------------------------------------------------------------------- */
+
+object tensor_object(elaborator *e, value v, bool batched, span where);
+/* A tensor as it is, a number as a scalar, a list as what its parts stack to; else an error that `what`
+ * wants a tensor. Numbers become `literal`, or integers for integer numbers when it is DTYPE_COUNT. */
+object to_tensor(elaborator *e, object o, dtype literal, const char *what, span where);
+/* Type without the hidden batch axis. */
+tensor_type logical_type(const object *o);
+/* Its type in the graph, when its logical type is `logical`. */
+tensor_type graph_side_type(const elaborator *e, tensor_type logical, bool batched);
+object cast_tensor(elaborator *e, object o, dtype to, span where);
+/* Makes n operands tensors of one element type and one shape. False after an error. */
+bool promote(elaborator *e, object *operands, uint32_t n, bool to_real, const char *what, span where);
+bool broadcast(elaborator *e, object *operands, uint32_t n, const char *what, span where);
+object stretch(elaborator *e, object o, tensor_type logical, bool batched, span where);
+/* An elementwise op on promoted and broadcast operands. */
+object elementwise(elaborator *e, op_id op, object *operands, uint32_t n, bool to_real, const char *what, span where);
+/* The samples of the augmentation at hand. */
+int64_t batch_size(const elaborator *e);
+object reshape_tensor(elaborator *e, object o, uint32_t rank, const int64_t *dim, span where);
+object stack_tensors(elaborator *e, object *items, uint32_t n, const char *what, span where);
+object scalar_tensor(elaborator *e, double number, dtype type, span where);
+
+/* -- arguments of builtins (convert.c): false after an error that says what was wanted and found --------------------- */
+
+bool want_integer(elaborator *e, const object *o, const char *what, span where, int64_t *out);
+bool want_real(elaborator *e, const object *o, const char *what, span where, double *out);
+bool want_truth(elaborator *e, const object *o, const char *what, span where, bool *out);
+/* A list or tuple of dimensions. */
+bool want_shape(elaborator *e, const object *o, const char *what, span where, tensor_type *out);
+/* An axis of `rank`, counted from the end when negative. */
+bool want_axis(elaborator *e, const object *o, uint32_t rank, const char *what, span where, int64_t *out);
+/* One axis, several, or none for all. */
+bool want_axes(elaborator *e, const object *o, uint32_t rank, const char *what, span where, int64_t *axes, uint32_t *n);
+object shape_object(elaborator *e, const tensor_type *t, span where);
+
+/* -- builtins.c ------------------------------------------------------------------------------------------------------- */
+
+void bind_builtins(elaborator *e, scope *into);
+
+/* -- draws.c ------------------------------------------------------------------------------------------------------------ */
+
+/* Reals in [0, 1), 24 bits each, so that f32 and f64 see the same draws. */
+object draw_uniform(elaborator *e, const tensor_type *shape, span where);
+
+/* -- cells.c --------------------------------------------------------------------------------------------------------------- */
+
+value graph_input(elaborator *e, const char *role, const char *name, tensor_type type, span where);
+cell *find_cell(const elaborator *e, const char *name);
+cell *add_cell(elaborator *e, const char *name, tensor_type type, state_kind kind, value initial, span where);
+object read_cell(elaborator *e, cell *c, span where);
+/* The value of a cell in the graph at hand, by now. */
+value cell_now(elaborator *e, cell *c);
+/* What `<-` means here: at once in encoders and optimizers, put aside in a pretext. */
+void write_cell(elaborator *e, cell *c, object v, span where);
+/* A value of the init graph: `init` is a number, or a function of the shape; draws depend on `site` alone. */
+value initial_value(elaborator *e, object init, const tensor_type *type, const char *site, span where);
+/* The same of an expression, evaluated in the init graph. `type`: NULL when the expression decides. */
+value initial_of_expression(elaborator *e, scope *s, const ast_expr *x, const char *site, const tensor_type *type, span where);
+/* `state a = e` in an encoder or an optimizer. */
+void run_state_statement(elaborator *e, scope *s, const ast_statement *x);
+
+/* -- models.c ---------------------------------------------------------------------------------------------------------------- */
+
+object declare_model(elaborator *e, const ast_declaration *d, object made);
+object declare_target(elaborator *e, const ast_declaration *d, object made);
+object call_model(elaborator *e, model *m, const call_arguments *given, span where);
+void move_targets(elaborator *e);
+
+/* -- data.c --------------------------------------------------------------------------------------------------------------------- */
+
+object declare_data(elaborator *e, scope *s, const ast_declaration *d);
+object data_field_of(elaborator *e, const object *data, const char *name, span where);
+/* The number of a use in experiment.data. */
+uint32_t data_use(elaborator *e, const object *data);
+int64_t data_count(const data_source *source, const char *split);
+const data_field *find_data_field(const data_source *source, const char *name);
+/* Binds the fields of a data set in a scope; reading one makes it an input of the graph at hand. */
+void bind_fields(elaborator *e, scope *into, const data_source *source);
+/* The field of the batch at hand (e->feed), as the program sees it: images scaled to 0..1, tokens as i32. */
+object read_field(elaborator *e, const char *name, span where);
+
+/* -- options.c --------------------------------------------------------------------------------------------------------------------- */
+
+object option_value(elaborator *e, const ast_declaration *d, object otherwise);
+void check_overrides(elaborator *e, const ast_program *const *programs, uint32_t n);
+
+/* -- training.c, objectives.c, tune.c ------------------------------------------------------------------------------------------------ */
+
+void lower_training(elaborator *e, const ast_declaration *train, const ast_declaration *pretext);
+void add_objective(elaborator *e, scope *s, const ast_statement *x);
+void finish_round(elaborator *e, span where);
+void add_report(elaborator *e, scope *s, const ast_statement *x);
+/* New values of a weight under the optimizer and the tune rules that select it. */
+void update_weight(elaborator *e, cell *weight, value gradient);
+void collect_tunes(elaborator *e, scope *s, const ast_block *settings);
+/* That each rule selects something, and sets something that the optimizer has. */
+void check_tunes(elaborator *e, const function *optimizer);
+
+/* -- evaluation.c ---------------------------------------------------------------------------------------------------------------------- */
+
+void lower_eval(elaborator *e, const ast_declaration *d, uint32_t number);
+
+/* -- program.c --------------------------------------------------------------------------------------------------------------------------- */
+
+object evaluate_declaration(elaborator *e, binding *b);
+/* Evaluates what the program declares, in its order. */
+void declare_all(elaborator *e);
+
+#endif

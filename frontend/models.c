@@ -1,0 +1,89 @@
+/* Models and the targets that follow them. */
+#include "frontend/elaborate.h"
+
+static object model_object(model *m) {
+  object o = object_make(OBJECT_MODEL, m->where);
+  o.model = m;
+  return o;
+}
+
+static model *add_model(elaborator *e, const ast_declaration *d, function *f) {
+  model *m = ARENA_NEW(e->arena, model);
+  *ARENA_PUSH(e->arena, e->models, e->n_models, e->models_capacity) = m;
+  m->name = d->name;
+  m->where = d->name_where;
+  m->function = f;
+  return m;
+}
+
+object declare_model(elaborator *e, const ast_declaration *d, object made) {
+  if (is_poison(&made)) return made;
+  if (made.kind == OBJECT_FUNCTION && made.function->outer && !made.function->configured) {
+    call_arguments none = {0};
+    made = call_object(e, made, &none, d->value->where);
+    if (is_poison(&made)) return made;
+  }
+  if (made.kind != OBJECT_FUNCTION || made.function->kind != FUNCTION_ENCODER)
+    return wrong_kind(e, d->value->where, "a model", "an encoder or net, such as small_cnn(128)", &made);
+  if (d->from) return refuse(e, DIAG_UNSUPPORTED, d->where, "first weights from a file are not supported yet");
+  return model_object(add_model(e, d, made.function));
+}
+
+object declare_target(elaborator *e, const ast_declaration *d, object made) {
+  if (is_poison(&made)) return made;
+  if (made.kind != OBJECT_AVERAGE) {
+    diagnostic *error = complain(e, DIAG_BAD_TARGET, d->value->where, "a target follows a model, and this is %s", object_text(&made, e->arena));
+    diagnostic_set_help(e->diagnostics, error, "write target %s = ema(model, 0.99)", d->name);
+    return object_poison();
+  }
+  model *follows = made.list.items[0].model;
+  model *m = add_model(e, d, follows->function);
+  m->target = true;
+  m->follows = follows;
+  m->decay = made.list.items[1];
+  return model_object(m);
+}
+
+object call_model(elaborator *e, model *m, const call_arguments *given, span where) {
+  if (batch_size(e)) return refuse(e, DIAG_OUT_OF_PLACE, where, "the model %s is called inside of an augmentation, which sees one sample", m->name);
+  scope *s = bind_arguments(e, m->name, m->function->inner, m->function->scope, given, where);
+  if (!s) return object_poison();
+  frame *f = enter_frame(e, m->name, where);
+  if (!f) return object_poison();
+  bool trains = e->training != NULL && e->graph == e->step;
+  f->model = m;
+  f->weights = m->name;
+  f->training = trains;
+  f->dropping = trains && !m->target;
+  if (given->n) f->input = given->values[0];
+  m->called = true;
+  object result = run_body(e, m->function, s);
+  leave_frame(e);
+  if (!is_poison(&result)) result.where = user_place(e, where);
+  return result;
+}
+
+/* target <- decay * target + (1 - decay) * model, at the new weights of the model. */
+static void move_cell(elaborator *e, model *m, cell *c) {
+  const char *path = arena_printf(e->arena, "%s%s", m->follows->name, c->name + strlen(m->name));
+  cell *source = find_cell(e, path);
+  if (!source || source->graph != e->graph) {
+    complain(e, DIAG_BAD_TARGET, m->where, "the target %s has a weight %s, but %s is not called in this pretext", m->name, c->name, m->follows->name);
+    return;
+  }
+  object decay = m->decay, one = object_real(1, m->where);
+  object old = tensor_object(e, c->now, false, m->where), new = tensor_object(e, source->now, false, m->where);
+  object kept = apply_binary(e, AST_MUL, decay, old, m->where);
+  object moved = apply_binary(e, AST_MUL, apply_binary(e, AST_SUB, one, decay, m->where), new, m->where);
+  object next = apply_binary(e, AST_ADD, kept, moved, m->where);
+  if (!is_poison(&next)) c->now = cast_tensor(e, next, c->type.dtype, m->where).tensor.value;
+}
+
+void move_targets(elaborator *e) {
+  for (uint32_t i = 0; i < e->n_models; i++) {
+    model *m = e->models[i];
+    uint32_t errors = e->diagnostics->errors;
+    for (uint32_t k = 0; m->target && k < e->n_cells && e->diagnostics->errors == errors; k++)
+      if (e->cells[k]->model == m && e->cells[k]->kind == STATE_TARGET && e->cells[k]->graph == e->graph) move_cell(e, m, e->cells[k]);
+  }
+}

@@ -1,0 +1,209 @@
+/* sslc: a compiler for self-supervised learning, as a library. This is its one header.
+ *
+ *   sslc_program *p;
+ *   if (sslc_compile_file("simclr.ssl", NULL, &p) || sslc_train(p, NULL)) fprintf(stderr, "%s\n", sslc_message(p));
+ *   sslc_free(p);
+ *
+ * A program is a handle: the compiled `.ssl` text, its states (weights, running statistics, moments of the optimiser) and
+ * the step that it has come to. Use a handle from one thread at a time; different handles share nothing.
+ *
+ * Errors: functions that can fail return a status, SSLC_OK (0) or what was at fault; sslc_message then says what was
+ * expected, what was found and what to do. A call that fails changes no state, unless it says so.
+ *
+ * Ownership: the caller owns what it passes in, and nothing of it is kept behind the call, except for a callback's context
+ * during sslc_train. What the library gives out as a pointer belongs to the handle; each function says for how long.
+ *
+ * Tensors pass as packed row-major arrays of the machine's byte order. Sizes are given in bytes, so that a wrong one is an
+ * error and not a crash. Images are u8 [C,H,W], as files have them; the program sees them as reals in 0..1. */
+#ifndef SSLC_H
+#define SSLC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define SSLC_API __attribute__((visibility("default")))
+#else
+#define SSLC_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sslc_program sslc_program;
+
+typedef enum {
+  SSLC_OK = 0,
+  SSLC_BAD_PROGRAM, /* the text: sslc_place lists the places */
+  SSLC_BAD_CALL,    /* an argument: an unknown name, a wrong size, a call out of order */
+  SSLC_BAD_FILE,    /* a data set or a checkpoint is missing or is not what it should be */
+  SSLC_NO_RESOURCE, /* the system refused: memory, disk, threads */
+  SSLC_NOT_FINITE,  /* the loss or a gradient is NaN or infinite; the states are those before that step */
+  SSLC_STOPPED      /* the callback asked for it */
+} sslc_status;
+
+/* "0.1.0". Static. */
+SSLC_API const char *sslc_version(void);
+
+/* -- compiling --------------------------------------------------------------------------------------------- */
+
+typedef enum { SSLC_BOOL, SSLC_U8, SSLC_I32, SSLC_U32, SSLC_I64, SSLC_BF16, SSLC_F32, SSLC_F64 } sslc_type;
+
+/* A value for an `option` of the program, as text: {"batch", "64"}. */
+typedef struct {
+  const char *name, *text;
+} sslc_override;
+
+/* All zeros are the defaults. */
+typedef struct {
+  const sslc_override *overrides; /* n_overrides of them; a later one wins */
+  size_t n_overrides;
+  const char *data_root; /* relative paths of data sets start here; NULL: the current directory */
+  const uint64_t *seed;  /* NULL: 0 */
+  unsigned threads;      /* 0: as many as the machine has; results are the same bits for any number */
+  sslc_type real;        /* SSLC_F32 (or 0) or SSLC_F64: what reals are */
+  const char *cache;     /* directory of compiled kernels; NULL: $XDG_CACHE_HOME/sslc or ~/.cache/sslc; "": none */
+  int checked;           /* not 0: every access is tested against its array; slow, to find a bug of the compiler */
+} sslc_options;
+
+/* Compiles a program, all of it: nothing is left that could fail to compile later. options may be NULL. *out is a handle in
+ * any case, also of a failure, to ask for the message; it is NULL only when there is no memory even for that, and every
+ * function takes NULL for a handle that failed. States are made when they are first needed. */
+SSLC_API sslc_status sslc_compile_file(const char *path, const sslc_options *options, sslc_program **out);
+/* The same from a text; `name` is what messages call it, and where relative `use` paths start. */
+SSLC_API sslc_status sslc_compile_text(const char *text, const char *name, const sslc_options *options, sslc_program **out);
+SSLC_API void sslc_free(sslc_program *p);
+
+/* -- errors ------------------------------------------------------------------------------------------------ */
+
+/* Of the latest call that failed, as a person wants to read it: of programs with places, lines and carets. "" when none
+ * did. Valid until the next call with this handle. */
+SSLC_API const char *sslc_message(const sslc_program *p);
+
+typedef struct {
+  char code[8]; /* "E0403": sslc explain E0403 */
+  const char *file; /* "" when the error has no place */
+  unsigned line, column; /* from 1; columns count bytes */
+  const char *text;
+  int is_warning;
+} sslc_diagnostic;
+
+/* The i-th error or warning of the compilation, in the order of the text; 0 past the last. Valid as long as the handle. */
+SSLC_API int sslc_place(const sslc_program *p, size_t i, sslc_diagnostic *out);
+/* All errors and warnings as one text with lines and carets, not 0: coloured for a terminal. Valid until the next call. */
+SSLC_API const char *sslc_report(sslc_program *p, int color);
+
+/* -- what a program is ------------------------------------------------------------------------------------- */
+
+typedef struct {
+  int64_t parameters;            /* trained numbers */
+  int64_t peak_bytes;            /* all memory that tensors will take at once, known before anything runs */
+  int64_t batch, steps, steps_per_epoch, epochs; /* what the program's train block asks for */
+  int64_t step;                  /* steps done since the states were made */
+  unsigned kernels, compiled;    /* machine code in all, and what of it the cache did not have */
+  double compile_seconds;
+} sslc_facts;
+
+SSLC_API sslc_status sslc_get_facts(sslc_program *p, sslc_facts *out);
+
+typedef enum {
+  SSLC_INPUT,   /* of a training step, its batch in front: "img" u8[256,3,32,32] */
+  SSLC_STATE,   /* "f/conv_1/w" f32[64,3,3,3]; of an optimiser "adam.m/f/conv_1/w" */
+  SSLC_METRIC,  /* what a step reports: "loss" and others, one number each */
+  SSLC_SAMPLE,  /* what the i-th eval block makes features of, one sample: "img" u8[3,32,32] */
+  SSLC_FEATURES /* what it makes, of one sample: its expression as the name, f32[128] */
+} sslc_kind;
+
+typedef struct {
+  const char *name;
+  sslc_type type;
+  unsigned rank;    /* 0: one number */
+  int64_t shape[8]; /* rank of them */
+  size_t bytes;     /* of the packed array */
+} sslc_tensor;
+
+/* The i-th tensor of a kind; 0 past the last. The name is valid as long as the handle. */
+SSLC_API int sslc_describe(const sslc_program *p, sslc_kind kind, size_t i, sslc_tensor *out);
+
+/* -- states, inputs, metrics -------------------------------------------------------------------------------- */
+
+/* Makes all states anew from the seed and goes back to step 0. */
+SSLC_API sslc_status sslc_initialise(sslc_program *p);
+/* Copies a state (SSLC_STATE) or an input of the next sslc_step (SSLC_INPUT) in; `bytes` as described. */
+SSLC_API sslc_status sslc_set(sslc_program *p, sslc_kind kind, const char *name, const void *data, size_t bytes);
+/* Copies a state out. */
+SSLC_API sslc_status sslc_get(sslc_program *p, const char *name, void *out, size_t bytes);
+/* A metric of the latest step; NaN when there is none of that name, or no step was done. */
+SSLC_API double sslc_metric(const sslc_program *p, const char *name);
+/* Writes all states and the step as one safetensors file, whole or not at all. */
+SSLC_API sslc_status sslc_save(sslc_program *p, const char *path);
+/* Reads them back: the file must have every state of the program with its type. Continuing from there gives the same bits
+ * as not having stopped. */
+SSLC_API sslc_status sslc_load(sslc_program *p, const char *path);
+
+/* -- training ----------------------------------------------------------------------------------------------- */
+
+/* One step on the inputs that sslc_set was given; inputs keep their values until they are set again. */
+SSLC_API sslc_status sslc_step(sslc_program *p);
+/* `steps` steps on the program's own data, going on in its shuffled order from the step that was reached. */
+SSLC_API sslc_status sslc_run(sslc_program *p, int64_t steps);
+
+/* One line of an evaluation. */
+typedef struct {
+  const char *features; /* the eval block's expression: "f(plain(img))" */
+  const char *protocol; /* "knn", "linear_probe" */
+  const char *measure;  /* "top1", "top5", ... */
+  double value;         /* accuracies: a fraction of the test samples */
+} sslc_score;
+
+/* Runs the protocols of all eval blocks on the states as they are. *out: *n lines, valid until the next evaluation. */
+SSLC_API sslc_status sslc_evaluate(sslc_program *p, const sslc_score **out, size_t *n);
+/* Features by the i-th eval block of n samples, packed behind each other (SSLC_SAMPLE says how); out: n times what
+ * SSLC_FEATURES says. The block must read one field of the data. */
+SSLC_API sslc_status sslc_features(sslc_program *p, size_t i, const void *samples, int64_t n, float *out);
+
+typedef enum {
+  SSLC_AT_STEP,       /* a step is done */
+  SSLC_AT_EVALUATION, /* `scores` are new: before the first step, as often as protocols say `every`, and at the end */
+  SSLC_AT_CHECKPOINT  /* `checkpoint` was written */
+} sslc_event;
+
+typedef struct {
+  sslc_event event;
+  int64_t step, steps;   /* steps done, of so many in all */
+  int64_t epoch, epochs; /* the epoch of the latest step, from 0 */
+  int64_t steps_per_epoch;
+  double loss;
+  double samples_per_second; /* 0: not known yet */
+  double seconds_left;       /* of training; negative: not known yet */
+  const sslc_score *scores;
+  size_t n_scores;
+  const char *checkpoint;
+} sslc_progress;
+
+/* What it points to is valid during the call. Not 0: stop, after a checkpoint where there is a directory. It may read
+ * metrics of the handle, and nothing else. */
+typedef int sslc_callback(void *context, const sslc_progress *progress);
+
+/* All zeros are the defaults. */
+typedef struct {
+  const char *directory; /* gets metrics.jsonl, evaluation.jsonl and checkpoint.safetensors; NULL: nothing is written */
+  int resume;            /* not 0: go on from the directory's checkpoint */
+  int overwrite;         /* not 0: a directory that holds a run starts anew; else that is an error */
+  int64_t steps;         /* stop when so many steps are done in all; 0: as the program says */
+  double checkpoint_minutes; /* a checkpoint this often besides one at each end of an epoch; 0: 10; negative: never */
+  int no_evaluation;     /* not 0: leaves the eval blocks alone */
+  sslc_callback *callback;
+  void *context;
+} sslc_training;
+
+/* Trains as the program says, from the step that was reached. `training` may be NULL. SSLC_NOT_FINITE: the message names
+ * the step, and the first operation that made a value that is not finite. The states stay, so that the caller can look. */
+SSLC_API sslc_status sslc_train(sslc_program *p, const sslc_training *training);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

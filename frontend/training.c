@@ -1,0 +1,231 @@
+/* `train` and its pretext: the settings, the step graph, and what a step gives back. */
+#include "frontend/elaborate.h"
+
+/* -- settings ------------------------------------------------------------------------------------------------- */
+
+static const char *const setting_names[] = {"data", "batch", "epochs", "steps", "optimizer", "clip_norm", NULL};
+
+static const ast_statement *find_setting(const ast_declaration *train, const char *name) {
+  for (uint32_t i = 0; i < train->block->n; i++) {
+    const ast_statement *x = train->block->items[i];
+    if (x->kind == AST_FIELD_STATEMENT && !strcmp(x->name, name)) return x;
+  }
+  return NULL;
+}
+
+static void check_settings(elaborator *e, const ast_declaration *train) {
+  for (uint32_t i = 0; i < train->block->n; i++) {
+    const ast_statement *x = train->block->items[i];
+    if (x->kind != AST_FIELD_STATEMENT) continue;
+    const char *const *name = setting_names;
+    while (*name && strcmp(*name, x->name)) name++;
+    if (!*name) {
+      diagnostic *d = complain(e, DIAG_UNKNOWN_SETTING, x->name_where, "train has no setting %s", x->name);
+      help_nearest(e, d, nearest_text(x->name, setting_names));
+    } else if (find_setting(train, x->name) != x) {
+      complain(e, DIAG_BAD_SETTING, x->name_where, "%s is set twice", x->name);
+    }
+  }
+}
+
+static const ast_statement *need_setting(elaborator *e, const ast_declaration *train, const char *name, const char *example) {
+  const ast_statement *x = find_setting(train, name);
+  if (x) return x;
+  diagnostic *d = complain(e, DIAG_MISSING_SETTING, train->name_where, "train %s does not say its %s", train->name, name);
+  diagnostic_set_help(e->diagnostics, d, "add %s", example);
+  return NULL;
+}
+
+/* A positive integer; 0 after an error, or when it is not set. */
+static int64_t count_setting(elaborator *e, const ast_declaration *train, const char *name) {
+  const ast_statement *x = find_setting(train, name);
+  if (!x) return 0;
+  object o = evaluate(e, e->program, x->value);
+  int64_t n = 0;
+  if (is_poison(&o) || !want_integer(e, &o, name, x->value->where, &n)) return 0;
+  if (n > 0) return n;
+  complain(e, DIAG_BAD_SETTING, x->value->where, "%s is at least 1, got %lld", name, (long long)n);
+  return 0;
+}
+
+static bool read_feed(elaborator *e, const ast_declaration *train, data_feed *feed) {
+  const ast_statement *x = need_setting(e, train, "data", "data: cifar.train");
+  feed->batch = count_setting(e, train, "batch");
+  if (!find_setting(train, "batch")) need_setting(e, train, "batch", "batch: 256");
+  object o = x ? evaluate(e, e->program, x->value) : object_poison();
+  if (is_poison(&o) || !feed->batch) return false;
+  if (o.kind != OBJECT_DATA) {
+    wrong_kind(e, x->value->where, "data", "a data set", &o);
+    return false;
+  }
+  if (!*o.data.split) o.data.split = o.data.source->description.split[0].name;
+  feed->source = o.data.source;
+  feed->use = data_use(e, &o);
+  int64_t count = data_count(feed->source, o.data.split);
+  e->experiment->steps_per_epoch = count / feed->batch;
+  if (count >= feed->batch) return true;
+  diagnostic *d = complain(e, DIAG_BATCH_TOO_LARGE, find_setting(train, "batch")->value->where, "a batch of %lld is larger than the %lld samples of %s",
+                           (long long)feed->batch, (long long)count, source_text(e, x->value->where));
+  diagnostic_add_note(e->diagnostics, d, feed->source->where, "the data set is declared here");
+  return false;
+}
+
+static void read_length(elaborator *e, const ast_declaration *train) {
+  experiment *x = e->experiment;
+  x->epochs = count_setting(e, train, "epochs");
+  x->steps = count_setting(e, train, "steps");
+  if (find_setting(train, "epochs") && find_setting(train, "steps"))
+    complain(e, DIAG_BAD_SETTING, find_setting(train, "steps")->where, "epochs and steps both say how long to train; keep one");
+  else if (!find_setting(train, "epochs") && !find_setting(train, "steps")) need_setting(e, train, "length", "epochs: 10 or steps: 1000");
+  if (x->epochs) x->steps = x->epochs * x->steps_per_epoch;
+  else if (x->steps) x->epochs = (x->steps + x->steps_per_epoch - 1) / x->steps_per_epoch;
+  if (x->steps == 0) x->steps = x->epochs = 1; /* after an error: the pretext may have more of them */
+}
+
+static void set_clock(elaborator *e) {
+  const struct {
+    const char *name;
+    int64_t n;
+  } known[] = {{"steps", e->experiment->steps}, {"epochs", e->experiment->epochs}, {"steps_per_epoch", e->experiment->steps_per_epoch}};
+  for (uint32_t i = 0; i < sizeof known / sizeof *known; i++) scope_bind(e->library, known[i].name, object_integer(known[i].n, (span){0}), e->arena);
+}
+
+static object read_optimizer(elaborator *e, const ast_declaration *train) {
+  const ast_statement *x = find_setting(train, "optimizer");
+  if (!x) return object_make(OBJECT_NONE, train->where);
+  object o = evaluate(e, e->program, x->value);
+  if (is_poison(&o)) return o;
+  o.where = x->value->where;
+  if (o.kind == OBJECT_FUNCTION && o.function->kind == FUNCTION_OPTIMIZER && o.function->configured && o.function->inner->n == 3) return o;
+  diagnostic *d = complain(e, DIAG_NOT_AN_OPTIMIZER, x->value->where, "optimizer: takes a configured optimizer, got %s", object_text(&o, e->arena));
+  diagnostic_set_help(e->diagnostics, d, "write optimizer: adam(lr: 1e-3); one of your own is optimizer name(lr)(w, g, t) { ... }");
+  return object_poison();
+}
+
+static object read_clip(elaborator *e, const ast_declaration *train) {
+  const ast_statement *x = find_setting(train, "clip_norm");
+  return x ? evaluate(e, e->program, x->value) : object_make(OBJECT_NONE, train->where);
+}
+
+/* -- the pretext ------------------------------------------------------------------------------------------------ */
+
+static object field_parameter(elaborator *e, const ast_parameter *p, const data_source *source) {
+  if (find_data_field(source, p->name)) {
+    object o = object_make(OBJECT_FIELD, p->where);
+    o.field = p->name;
+    return o;
+  }
+  const char *fields = "";
+  for (uint32_t k = 0; k < source->description.n_fields; k++)
+    fields = arena_printf(e->arena, "%s%s%s", fields, k ? ", " : "", source->description.fields[k].name);
+  diagnostic *d = complain(e, DIAG_UNKNOWN_FIELD, p->where, "the data set %s has no field %s; it has %s", source->name, p->name, fields);
+  diagnostic_add_note(e->diagnostics, d, source->where, "the data set is declared here");
+  return object_poison();
+}
+
+/* Parameters bind to the fields of the data by name. */
+static void bind_parameters(elaborator *e, scope *s, const ast_declaration *pretext, const data_source *source) {
+  for (uint32_t i = 0; i < pretext->inner.n; i++)
+    scope_bind(s, pretext->inner.items[i].name, field_parameter(e, &pretext->inner.items[i], source), e->arena);
+}
+
+void add_report(elaborator *e, scope *s, const ast_statement *x) {
+  training *t = e->training;
+  for (uint32_t i = 0; i < x->fields.n; i++) {
+    const ast_item *item = &x->fields.items[i];
+    const char *name = item->name ? item->name : source_text(e, item->value->where);
+    object o = evaluate(e, s, item->value);
+    if (!is_poison(&o)) o = to_tensor(e, o, e->real, "report", item->value->where);
+    if (is_poison(&o)) continue;
+    o = cast_tensor(e, o, e->real, item->value->where);
+    if (logical_type(&o).rank) {
+      diagnostic *d = complain(e, DIAG_LOSS_NOT_SCALAR, item->value->where, "report wants one number, got %s", object_text(&o, e->arena));
+      diagnostic_set_help(e->diagnostics, d, "mean(...) makes one number of a tensor");
+      continue;
+    }
+    bool taken = !strcmp(name, "loss") || !strcmp(name, "finite") || !strcmp(name, "grad_norm");
+    for (uint32_t k = 0; k < t->n_metrics; k++) taken |= !strcmp(t->metrics[k].name, name);
+    if (taken) {
+      complain(e, DIAG_DUPLICATE_NAME, item->where, "a metric %s is there already", name);
+      continue;
+    }
+    *ARENA_PUSH(e->arena, t->metrics, t->n_metrics, t->metrics_capacity) = (struct metric){name, o.tensor.value, user_place(e, item->where)};
+  }
+}
+
+/* -- what a step gives back ---------------------------------------------------------------------------------------- */
+
+/* New states, kept as they were when something was not finite, and the metrics. */
+static void add_results(elaborator *e, span where) {
+  training *t = e->training;
+  graph *g = e->graph;
+  value finite = 0;
+  if (t->total) {
+    finite = graph_binary(g, OP_AND, graph_unary(g, OP_IS_FINITE, t->total, where), graph_unary(g, OP_IS_FINITE, t->squares, where), where);
+    graph_add_result(g, "metric", "loss", t->total, where);
+    graph_add_result(g, "metric", "finite", finite, where);
+    graph_add_result(g, "metric", "grad_norm", graph_unary(g, OP_SQRT, t->squares, where), where);
+  }
+  for (uint32_t i = 0; i < t->n_metrics; i++) graph_add_result(g, "metric", t->metrics[i].name, t->metrics[i].value, t->metrics[i].where);
+  for (uint32_t i = 0; i < e->n_cells; i++) {
+    cell *c = e->cells[i];
+    if (c->graph != g) continue;
+    value next = c->next ? c->next : c->now;
+    if (next == c->start) continue;
+    if (finite) {
+      tensor_type all = make_type(DTYPE_BOOL, c->type.rank, c->type.dim);
+      next = graph_select(g, graph_broadcast(g, finite, all, NULL, where), next, c->start, where);
+    }
+    graph_add_result(g, "state", c->name, next, c->where);
+  }
+}
+
+static void run_pretext(elaborator *e, const ast_declaration *pretext, const data_feed *feed) {
+  training *t = e->training;
+  scope *s = scope_new(e->program, true, e->arena);
+  uint32_t errors = e->diagnostics->errors;
+  bind_parameters(e, s, pretext, feed->source);
+  e->frame->pretext = true;
+  run_block(e, s, pretext->block);
+  if (e->diagnostics->errors > errors) return; /* rounds of half a pretext would only repeat it */
+  finish_round(e, pretext->where);
+  if (t->failed) return;
+  bool writes = false;
+  for (uint32_t i = 0; i < e->n_cells; i++) writes |= e->cells[i]->graph == e->graph && e->cells[i]->next;
+  if (!t->n_objectives && !writes) {
+    complain(e, DIAG_NO_OBJECTIVE, pretext->name_where, "the pretext %s minimizes nothing and writes no state", pretext->name);
+    return;
+  }
+  if (t->optimizer.kind == OBJECT_FUNCTION) check_tunes(e, t->optimizer.function);
+  move_targets(e);
+  add_results(e, pretext->name_where);
+}
+
+void lower_training(elaborator *e, const ast_declaration *train, const ast_declaration *pretext) {
+  experiment *x = e->experiment;
+  data_feed feed = {0};
+  e->graph = e->step;
+  check_settings(e, train);
+  if (!read_feed(e, train, &feed)) return;
+  read_length(e, train);
+  set_clock(e);
+  training t = {.train = train};
+  frame *f = enter_frame(e, pretext->name, (span){0});
+  if (!f) return;
+  f->site = pretext->name; /* draws do not depend on how many frames there were before */
+  declare_all(e);
+  t.optimizer = read_optimizer(e, train);
+  t.clip_norm = read_clip(e, train);
+  e->training = &t;
+  e->feed = &feed;
+  collect_tunes(e, e->program, train->block);
+  run_pretext(e, pretext, &feed);
+  e->training = NULL;
+  e->feed = NULL;
+  leave_frame(e);
+  x->pretext = pretext->name;
+  x->batch = feed.batch;
+  x->train_data = feed.use;
+  x->inputs = feed.inputs;
+  x->n_inputs = feed.n_inputs;
+}

@@ -1,0 +1,13 @@
+/* Tiles of a matrix product, for judging features: the models' own products are compiled. */
+#ifndef SSLC_RUNTIME_PRODUCT_H
+#define SSLC_RUNTIME_PRODUCT_H
+
+#include <stdint.h>
+
+enum { TILE_ROWS = 4, TILE_LANES = 8 };
+
+/* out[r * out_stride + l] = sum over k < n of left[r * left_stride + k] * panel[k * TILE_LANES + l].
+ * Each sum is taken in the order of k, unfused: the same bits on every machine. */
+void product_tile(const float *left, int64_t left_stride, const float *panel, int64_t n, float *out, int64_t out_stride);
+
+#endif

@@ -1,0 +1,19 @@
+# Golden files: check/ holds wrong programs and what `sslc check` says of them, format/ programs and their
+# canonical form, kernel/ kernel texts, right and wrong, that are compared with their definitions, graph/ graph
+# texts and what their pictures are made of. `SSLC_UPDATE_GOLDEN=1 ctest -R golden` rewrites the .expected files.
+function(golden folder pattern verb stream)
+  file(GLOB programs CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/golden/${folder}/${pattern})
+  foreach(program ${programs})
+    get_filename_component(name ${program} NAME_WE)
+    add_test(NAME golden/${folder}/${name}
+             COMMAND ${CMAKE_COMMAND} -DSSLC=$<TARGET_FILE:sslc> "-DVERB=${verb}" -DSTREAM=${stream} -DSOURCE=${program}
+                     -P ${CMAKE_SOURCE_DIR}/tests/golden/check.cmake)
+  endforeach()
+endfunction()
+golden(check *.ssl "emit;--stage;ast" error)
+golden(format *.ssl fmt output)
+golden(kernel *.kernel "kernel;--check" output)
+golden(kernel_error *.kernel "kernel;--check" error)
+golden(graph *.graph "emit;--stage;dot" output)
+add_test(NAME golden/idempotent COMMAND ${CMAKE_COMMAND} -DSSLC=$<TARGET_FILE:sslc> -DROOT=${CMAKE_SOURCE_DIR}
+                                        -DWORK=${CMAKE_BINARY_DIR}/golden -P ${CMAKE_SOURCE_DIR}/tests/golden/idempotent.cmake)
