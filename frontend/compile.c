@@ -158,14 +158,21 @@ static sslc_status compile_file(sslc_program *p, uint32_t file, const sslc_optio
 
 /* -- the way in ------------------------------------------------------------------------------------------------ */
 
-static sslc_status begin(sslc_program *p, const sslc_options *o) {
+/* Where relative paths of data sets start: as the caller says, else beside the program. */
+static const char *data_root(sslc_program *p, const char *name, const sslc_options *o) {
+  if (o->data_root) return arena_string(p->arena, o->data_root);
+  const char *slash = strrchr(name, '/');
+  return slash ? arena_substring(p->arena, name, (size_t)(slash - name) + 1) : "";
+}
+
+static sslc_status begin(sslc_program *p, const char *name, const sslc_options *o) {
   p->sources = sources_new(p->arena);
   p->diagnostics = diagnostics_new(p->arena, p->sources);
   p->seed = o->seed ? *o->seed : 0;
   p->real = o->real == SSLC_F64 ? DTYPE_F64 : DTYPE_F32;
   p->checked = o->checked;
   p->cache = o->cache ? *o->cache ? arena_string(p->arena, o->cache) : NULL : default_cache(p->arena);
-  p->data = (open_data){.root = arena_string(p->arena, o->data_root ? o->data_root : ""), .arena = p->arena};
+  p->data = (open_data){.root = data_root(p, name, o), .arena = p->arena};
   p->pool = thread_pool_new(o->threads);
   if (!p->pool) return session_fail(p, SSLC_NO_RESOURCE, "cannot make %u threads", o->threads);
   if (o->real != SSLC_F64 && o->real != SSLC_F32 && o->real != 0) return session_fail(p, SSLC_BAD_CALL, "reals are f32 or f64");
@@ -173,7 +180,7 @@ static sslc_status begin(sslc_program *p, const sslc_options *o) {
 }
 
 static sslc_status begin_and_compile(sslc_program *p, const char *path, const char *text, const char *name, const sslc_options *o) {
-  sslc_status status = begin(p, o);
+  sslc_status status = begin(p, name, o);
   size_t length = text ? strlen(text) : 0;
   if (status == SSLC_OK && path && !(text = read_text(NULL, path, &length, p->arena)))
     status = session_fail(p, SSLC_BAD_FILE, "cannot read %s: %s", path, strerror(errno));
