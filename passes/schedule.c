@@ -8,7 +8,7 @@ enum {
   MOST_CHUNKS = 64,
   MOST_ITERATIONS = 4096,  /* of the parallel loops: enough to balance, not so many that they cost */
   MOST_ROWS = 64,          /* of a streamed contraction, for one piece */
-  ENOUGH_PIECES = 16,
+  ENOUGH_PIECES = 8,
   ROW_UNROLL = 4           /* independent accumulators hide the latency of a reduction */
 };
 
@@ -279,7 +279,7 @@ static void add_tiles(scheduler *s, const contraction_form *c, const register_ti
 
 /* A sum over so much that the panel of vectors would come from memory for every tile (weight gradients, which
  * sum over a batch of images) is streamed: its outer axes run outside of the tiles, `step` at a time of the last,
- * and tiles add to partial sums that stay in the second cache. Only where results are few enough for that;
+ * so that a panel stays in the first cache, and tiles add to partial sums that stay in the second. Only where results are few enough for that;
  * `piece` rows of them at a time, so that the threads have their pieces. */
 typedef struct {
   axis_set axes;
@@ -290,17 +290,17 @@ typedef struct {
 static streaming choose_stream(const scheduler *s, const contraction_form *c, const register_tile *t) {
   const kernel *k = s->kernel;
   streaming out = {.last = -1, .step = 1, .piece = t->rows};
-  int64_t bytes = t->panel * 4, partial = t->panel * 4, enough = s->target->l2_bytes / 8;
+  int64_t bytes = t->panel * 4, partial = t->panel * 4;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->reduced & AXIS(a)) bytes *= extent(s, a);
-  if (t->row < 0 || bytes <= enough) return out;
+  if (t->row < 0 || bytes <= s->target->l2_bytes / 8) return out;
   int64_t rows = extent(s, (uint32_t)t->row), panels = (extent(s, t->vector) + t->panel - 1) / t->panel;
   while (out.piece * 2 <= MOST_ROWS && (rows + 2 * out.piece - 1) / (2 * out.piece) * panels >= ENOUGH_PIECES) out.piece *= 2;
   partial *= out.piece;
   for (uint32_t a = 0; a < k->n_axes && partial <= s->target->l2_bytes; a++)
     if (t->free & AXIS(a) && a != t->vector && (int32_t)a != t->row) partial *= extent(s, a);
   if (partial > s->target->l2_bytes / 4) return out;
-  for (uint32_t a = 0; a < k->n_axes && bytes > enough; a++) {
+  for (uint32_t a = 0; a < k->n_axes && bytes > s->target->l1_bytes; a++) {
     if (!(c->reduced & AXIS(a))) continue;
     out.axes |= AXIS(a);
     out.last = (int32_t)a;

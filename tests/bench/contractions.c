@@ -68,7 +68,7 @@ static int measure(const workload *w, unsigned threads, double peak) {
   executable *e = p ? executable_compile_cpu(p, &(compile_options){.threads = 1}, &report, &error) : NULL;
   double compiled = now() - start;
   if (!e) {
-    printf("%-34s %s\n%s", w->name, error, diagnostics_render(d, a, false));
+    printf("%-44s %s\n%s", w->name, error, diagnostics_render(d, a, false));
     arena_free(a);
     return 1;
   }
@@ -83,7 +83,7 @@ static int measure(const workload *w, unsigned threads, double peak) {
   }
   qsort(times, 15, sizeof *times, by_size);
   double rate = flops / times[0] * 1e-9;
-  printf("%-34s %8.2f ms %8.1f GFLOP/s %5.1f %% of peak   compiled in %.0f ms\n", w->name, times[0] * 1e3, rate, 100 * rate / peak, compiled * 1e3);
+  printf("%-44s %8.2f ms %8.1f GFLOP/s %5.1f %% of peak   compiled in %.0f ms\n", w->name, times[0] * 1e3, rate, 100 * rate / peak, compiled * 1e3);
   instance_free(i);
   thread_pool_free(pool);
   executable_free(e);
@@ -93,13 +93,26 @@ static int measure(const workload *w, unsigned threads, double peak) {
 
 int main(int n, char **args) {
 #define T(...) {.dtype = DTYPE_F32, .rank = sizeof(int64_t[]){__VA_ARGS__} / sizeof(int64_t), .dim = {__VA_ARGS__}}
-#define CONVOLUTIONS(size)                                                                                                    \
-  {"conv 3x3 128->256 " #size "x" #size " forward", "n,c,p+r-1,q+s-1; k,c,r,s -> n,k,p,q", T(64, 128, size, size), T(256, 128, 3, 3), T(64, 256, size, size), 0}, \
-  {"conv 3x3 128->256 " #size "x" #size " data", "n,k,h-r+1,w-s+1; k,c,r,s -> n,c,h,w", T(64, 256, size, size), T(256, 128, 3, 3), T(64, 128, size, size), 0},   \
-  {"conv 3x3 128->256 " #size "x" #size " weight", "n,k,p,q; n,c,p+r-1,q+s-1 -> k,c,r,s", T(64, 256, size, size), T(64, 128, size, size), T(256, 128, 3, 3), 0}
+/* A convolution with padding that keeps the size, or halves it, and its two derivatives. */
+#define CONVOLUTION(batch, c, k, taps, in, out, p, h, w)                                                                              \
+  {"conv " #taps "x" #taps " " #c "->" #k " batch " #batch " " #in "->" #out " forward", "n,c," p "; k,c,r,s -> n,k,p,q",             \
+   T(batch, c, in, in), T(k, c, taps, taps), T(batch, k, out, out), 0},                                                               \
+  {"conv " #taps "x" #taps " " #c "->" #k " batch " #batch " " #in "->" #out " data", "n,k," h "," w "; k,c,r,s -> n,c,h,w",           \
+   T(batch, k, out, out), T(k, c, taps, taps), T(batch, c, in, in), 0},                                                               \
+  {"conv " #taps "x" #taps " " #c "->" #k " batch " #batch " " #in "->" #out " weight", "n,k,p,q; n,c," p " -> k,c,r,s",              \
+   T(batch, k, out, out), T(batch, c, in, in), T(k, c, taps, taps), 0}
+#define SAME(batch, c, k, size) CONVOLUTION(batch, c, k, 3, size, size, "p+r-1,q+s-1", "h-r+1", "w-s+1")
   static const workload workloads[] = {
       {"product 1024x1024x1024", "i,k; k,j -> i,j", T(1024, 1024), T(1024, 1024), T(1024, 1024), 0},
-      CONVOLUTIONS(8), CONVOLUTIONS(16), CONVOLUTIONS(32),
+      SAME(64, 128, 256, 8), SAME(64, 128, 256, 16), SAME(64, 128, 256, 32),
+      /* The layers of a small encoder, and what residual networks have beside them. */
+      SAME(256, 3, 64, 32), SAME(256, 64, 128, 16), SAME(256, 128, 256, 8), SAME(64, 512, 512, 4),
+      CONVOLUTION(64, 64, 128, 3, 32, 16, "2*p+r-1,2*q+s-1", "(h-r+1)/2", "(w-s+1)/2"),
+      CONVOLUTION(64, 64, 128, 1, 32, 16, "2*p+r,2*q+s", "(h-r)/2", "(w-s)/2"),
+      CONVOLUTION(64, 64, 256, 1, 32, 32, "p+r,q+s", "h-r", "w-s"),
+      {"linear 512->2048 batch 512", "n,c; k,c -> n,k", T(512, 512), T(2048, 512), T(512, 2048), 0},
+      {"linear 512->2048 batch 512 data", "n,k; k,c -> n,c", T(512, 2048), T(2048, 512), T(512, 512), 0},
+      {"linear 512->2048 batch 512 weight", "n,k; n,c -> k,c", T(512, 2048), T(512, 512), T(2048, 512), 0},
   };
   unsigned threads = n > 1 ? (unsigned)atoi(args[1]) : 1;
   double peak = fma_peak_gflops(threads);

@@ -38,10 +38,9 @@ static double distance(const tensor_type *t, const void *found, const void *expe
 
 /* Compiles the graph, runs it `runs` times on each of 1 and 2 threads, and compares every result of the
  * first run with the interpreter's, and the results of both thread counts bit by bit. */
-static void check(const graph *g, const graph_binding *bindings, uint32_t n, double tolerance, int runs, arena *a, diagnostics *d) {
-  target host;
-  host_target(&host);
-  pass_context c = {a, d, &host};
+static void check_for(const target *machine, const graph *g, const graph_binding *bindings, uint32_t n, double tolerance, int runs, arena *a,
+                      diagnostics *d) {
+  pass_context c = {a, d, machine};
   plan *p = run_passes(g, &c, NULL, NULL);
   if (!p) fail_msg("%s\n%s", diagnostics_render(d, a, false), graph_print(g, d->sources, a));
   const char *error = NULL;
@@ -74,6 +73,12 @@ static void check(const graph *g, const graph_binding *bindings, uint32_t n, dou
     thread_pool_free(pool);
   }
   executable_free(e);
+}
+
+static void check(const graph *g, const graph_binding *bindings, uint32_t n, double tolerance, int runs, arena *a, diagnostics *d) {
+  target host;
+  host_target(&host);
+  check_for(&host, g, bindings, n, tolerance, runs, a, d);
 }
 
 static void check_text(const char *text, double tolerance, int runs) {
@@ -144,6 +149,43 @@ static void a_convolution_trains(void **state) {
   }
 }
 
+/* Caches so small that sums over a few images are streamed through them, one image at a time and several, with
+ * a rest; sizes that no tile divides. */
+static void weight_gradients_are_streamed(void **state) {
+  (void)state;
+  static const struct {
+    const char *spec, *dy, *x, *dw;
+    int64_t l1, l2;
+  } cases[] = {{"n,k,p,q; n,c,p+r-1,q+s-1 -> k,c,r,s", "7,37,5,7", "7,45,5,7", "37,45,3,3", 4 << 10, 96 << 10},
+               {"n,k,p,q; n,c,p+r-1,q+s-1 -> k,c,r,s", "7,37,5,7", "7,45,5,7", "37,45,3,3", 20 << 10, 96 << 10},
+               {"n,k,p,q; n,c,p+r,q+s -> c,k,r,s", "7,37,5,7", "7,45,7,9", "45,37,3,3", 20 << 10, 96 << 10},
+               {"n,k,p,q; n,c,2*p,2*q -> k,c", "7,200,3,5", "7,75,5,9", "200,75", 4 << 10, 32 << 10}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    arena *a = arena_new();
+    diagnostics *d = diagnostics_new(a, sources_new(a));
+    graph *g = parse(arena_printf(a,
+                                  "graph g {\n"
+                                  "  %%1 = parameter {role=state, name=\"dy\"} : f32[%s]\n"
+                                  "  %%2 = parameter {role=state, name=\"x\"} : f32[%s]\n"
+                                  "  %%3 = contract(%%1, %%2) {spec=\"%s\"} : f32[%s]\n"
+                                  "  %%4 = sqrt(%%3) : f32[%s]\n"
+                                  "  result output \"dw\" %%3\n"
+                                  "  result output \"root\" %%4\n"
+                                  "}\n",
+                                  cases[i].dy, cases[i].x, cases[i].spec, cases[i].dw, cases[i].dw),
+                     a, d);
+    random_source r = {17};
+    uint32_t n;
+    graph_binding *bindings = random_bindings(&r, g, a, &n);
+    target t;
+    host_target(&t);
+    t.l1_bytes = cases[i].l1;
+    t.l2_bytes = cases[i].l2;
+    check_for(&t, g, bindings, n, 1e-4, 1, a, d);
+    arena_free(a);
+  }
+}
+
 static void rows_softmax(void **state) {
   (void)state;
   check_text("graph g {\n"
@@ -172,7 +214,10 @@ static void random_graphs_compile_to_what_they_mean(void **state) {
     graph *g = random_graph(&r, 16, DTYPE_F64, false, a);
     uint32_t n;
     graph_binding *bindings = random_bindings(&r, g, a, &n);
-    check(g, bindings, n, 1e-9, 1, a, d);
+    target t;
+    host_target(&t);
+    if (i % 2) t.l1_bytes = 256, t.l2_bytes = 8 << 10; /* sums over a few elements are streamed */
+    check_for(&t, g, bindings, n, 1e-9, 1, a, d);
     arena_free(a);
   }
 }
@@ -181,6 +226,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_linear_encoder_trains),
       cmocka_unit_test(a_convolution_trains),
+      cmocka_unit_test(weight_gradients_are_streamed),
       cmocka_unit_test(rows_softmax),
       cmocka_unit_test(random_graphs_compile_to_what_they_mean),
   };
