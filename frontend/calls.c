@@ -337,8 +337,11 @@ object evaluate_call(elaborator *e, scope *s, const ast_expr *x) {
 
 object evaluate_pipe(elaborator *e, scope *s, const ast_expr *x) {
   object from = evaluate(e, s, x->left);
-  if (is_poison(&from)) return from;
   const ast_expr *right = x->right;
+  if (is_poison(&from)) { /* a mistake in the name behind is found as well */
+    evaluate(e, s, right->kind == AST_CALL && right->left->kind == AST_NAME ? right->left : right);
+    return from;
+  }
   call_arguments none = {0};
   if (right->kind == AST_CALL && right->left->kind != AST_FIELD) {
     object f = evaluate(e, s, right->left);

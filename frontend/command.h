@@ -4,7 +4,7 @@
 
 #include "ir/diagnostic.h"
 
-enum { EXIT_GOOD = 0, EXIT_FAILED = 1 /* the program, the data or the machine is at fault */, EXIT_USAGE = 2 };
+enum { EXIT_GOOD = 0, EXIT_FAILED = 1 /* the program, the data or the machine is at fault */, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 /* as shells say it */ };
 
 /* What every verb works with. All of it dies when the verb returns; running out of memory ends the verb. */
 typedef struct {

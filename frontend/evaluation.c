@@ -9,7 +9,7 @@ static const struct {
   const char *arguments[8];
 } protocols[] = {
     {"knn", {"k", "temperature", "every"}},
-    {"linear_probe", {"epochs", "lr", "decay", "every"}},
+    {"linear_probe", {"epochs", "decay", "every"}},
 };
 enum { N_PROTOCOLS = sizeof protocols / sizeof *protocols };
 

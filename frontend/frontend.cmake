@@ -8,9 +8,9 @@ room(frontend ${BISON_parser_OUTPUTS} ${FLEX_lexer_OUTPUTS} ${CMAKE_BINARY_DIR}/
 # Generated code is not held to our warnings.
 set_source_files_properties(${CMAKE_BINARY_DIR}/lexer.c ${CMAKE_BINARY_DIR}/parser.c PROPERTIES COMPILE_OPTIONS
                             "-Wno-error;-Wno-missing-prototypes;-Wno-shadow;-Wno-unused-function;-Wno-sign-compare;-Wno-switch-default")
-target_link_libraries(sslc_frontend PUBLIC sslc_ir)
+target_compile_definitions(sslc_frontend PRIVATE SSLC_VERSION="${PROJECT_VERSION}")
+target_link_libraries(sslc_frontend PUBLIC sslc_runtime sslc_codegen sslc_passes sslc_ir)
 
 file(GLOB command_sources CONFIGURE_DEPENDS frontend/main.c frontend/command*.c)
 add_executable(sslc ${command_sources})
-target_compile_definitions(sslc PRIVATE SSLC_VERSION="${PROJECT_VERSION}")
 target_link_libraries(sslc PRIVATE sslc_frontend sslc_runtime sslc_codegen sslc_passes sslc_ir)

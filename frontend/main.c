@@ -4,12 +4,13 @@
 #include "codegen/cpu/host.h"
 #include "frontend/command.h"
 #include "frontend/objects.h"
+#include "frontend/sslc.h"
 
 int command_version(command *c) {
-  (void)c;
+  if (c->n) return command_usage("version", "version takes no arguments");
   target host;
   host_target(&host);
-  printf("sslc " SSLC_VERSION "\nprocessor %s, vectors of %u bytes\n", host.name, host.vector_bytes);
+  printf("sslc %s\nprocessor %s, vectors of %u bytes\n", sslc_version(), host.name, host.vector_bytes);
   return EXIT_GOOD;
 }
 
@@ -18,6 +19,8 @@ static const struct {
   command_verb *run;
   const char *doc;
 } verbs[] = {
+    {"run", command_run, "trains a program and judges what it has learned"},
+    {"check", command_check, "compiles a program and says what it takes"},
     {"fmt", command_fmt, "the canonical form of a program"},
     {"explain", command_explain, "what an error code means"},
     {"emit", command_emit, "a stage of a program as text"},

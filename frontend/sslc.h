@@ -59,7 +59,7 @@ typedef struct {
 typedef struct {
   const sslc_override *overrides; /* n_overrides of them; a later one wins */
   size_t n_overrides;
-  const char *data_root; /* relative paths of data sets start here; NULL: the current directory */
+  const char *data_root; /* relative paths of data sets start here; NULL: in the folder of the program */
   const uint64_t *seed;  /* NULL: 0 */
   unsigned threads;      /* 0: as many as the machine has; results are the same bits for any number */
   sslc_type real;        /* SSLC_F32 (or 0) or SSLC_F64: what reals are */
@@ -71,7 +71,7 @@ typedef struct {
  * any case, also of a failure, to ask for the message; it is NULL only when there is no memory even for that, and every
  * function takes NULL for a handle that failed. States are made when they are first needed. */
 SSLC_API sslc_status sslc_compile_file(const char *path, const sslc_options *options, sslc_program **out);
-/* The same from a text; `name` is what messages call it, and where relative `use` paths start. */
+/* The same from a text; `name` is what messages call it, and relative paths start in its folder. */
 SSLC_API sslc_status sslc_compile_text(const char *text, const char *name, const sslc_options *options, sslc_program **out);
 SSLC_API void sslc_free(sslc_program *p);
 
@@ -82,7 +82,7 @@ SSLC_API void sslc_free(sslc_program *p);
 SSLC_API const char *sslc_message(const sslc_program *p);
 
 typedef struct {
-  const char *code; /* "E0403": sslc explain E0403 */
+  char code[8]; /* "E0403": sslc explain E0403 */
   const char *file; /* "" when the error has no place */
   unsigned line, column; /* from 1; columns count bytes */
   const char *text;

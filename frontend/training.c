@@ -70,7 +70,7 @@ static bool read_feed(elaborator *e, const ast_declaration *train, data_feed *fe
   return false;
 }
 
-static bool read_length(elaborator *e, const ast_declaration *train) {
+static void read_length(elaborator *e, const ast_declaration *train) {
   experiment *x = e->experiment;
   x->epochs = count_setting(e, train, "epochs");
   x->steps = count_setting(e, train, "steps");
@@ -79,7 +79,7 @@ static bool read_length(elaborator *e, const ast_declaration *train) {
   else if (!find_setting(train, "epochs") && !find_setting(train, "steps")) need_setting(e, train, "length", "epochs: 10 or steps: 1000");
   if (x->epochs) x->steps = x->epochs * x->steps_per_epoch;
   else if (x->steps) x->epochs = (x->steps + x->steps_per_epoch - 1) / x->steps_per_epoch;
-  return x->steps > 0;
+  if (x->steps == 0) x->steps = x->epochs = 1; /* after an error: the pretext may have more of them */
 }
 
 static void set_clock(elaborator *e) {
@@ -109,25 +109,24 @@ static object read_clip(elaborator *e, const ast_declaration *train) {
 
 /* -- the pretext ------------------------------------------------------------------------------------------------ */
 
+static object field_parameter(elaborator *e, const ast_parameter *p, const data_source *source) {
+  if (find_data_field(source, p->name)) {
+    object o = object_make(OBJECT_FIELD, p->where);
+    o.field = p->name;
+    return o;
+  }
+  const char *fields = "";
+  for (uint32_t k = 0; k < source->description.n_fields; k++)
+    fields = arena_printf(e->arena, "%s%s%s", fields, k ? ", " : "", source->description.fields[k].name);
+  diagnostic *d = complain(e, DIAG_UNKNOWN_FIELD, p->where, "the data set %s has no field %s; it has %s", source->name, p->name, fields);
+  diagnostic_add_note(e->diagnostics, d, source->where, "the data set is declared here");
+  return object_poison();
+}
+
 /* Parameters bind to the fields of the data by name. */
-static bool bind_parameters(elaborator *e, scope *s, const ast_declaration *pretext, const data_source *source) {
-  bool good = true;
-  for (uint32_t i = 0; i < pretext->inner.n; i++) {
-    const ast_parameter *p = &pretext->inner.items[i];
-    if (find_data_field(source, p->name)) continue;
-    const char *fields = "";
-    for (uint32_t k = 0; k < source->description.n_fields; k++)
-      fields = arena_printf(e->arena, "%s%s%s", fields, k ? ", " : "", source->description.fields[k].name);
-    diagnostic *d = complain(e, DIAG_UNKNOWN_FIELD, p->where, "the data set %s has no field %s; it has %s", source->name, p->name, fields);
-    diagnostic_add_note(e->diagnostics, d, source->where, "the data set is declared here");
-    good = false;
-  }
-  for (uint32_t i = 0; i < pretext->inner.n; i++) {
-    object o = object_make(OBJECT_FIELD, pretext->inner.items[i].where);
-    o.field = pretext->inner.items[i].name;
-    scope_bind(s, o.field, o, e->arena);
-  }
-  return good;
+static void bind_parameters(elaborator *e, scope *s, const ast_declaration *pretext, const data_source *source) {
+  for (uint32_t i = 0; i < pretext->inner.n; i++)
+    scope_bind(s, pretext->inner.items[i].name, field_parameter(e, &pretext->inner.items[i], source), e->arena);
 }
 
 void add_report(elaborator *e, scope *s, const ast_statement *x) {
@@ -184,8 +183,8 @@ static void add_results(elaborator *e, span where) {
 static void run_pretext(elaborator *e, const ast_declaration *pretext, const data_feed *feed) {
   training *t = e->training;
   scope *s = scope_new(e->program, true, e->arena);
-  if (!bind_parameters(e, s, pretext, feed->source)) return;
   uint32_t errors = e->diagnostics->errors;
+  bind_parameters(e, s, pretext, feed->source);
   e->frame->pretext = true;
   run_block(e, s, pretext->block);
   if (e->diagnostics->errors > errors) return; /* rounds of half a pretext would only repeat it */
@@ -207,7 +206,8 @@ void lower_training(elaborator *e, const ast_declaration *train, const ast_decla
   data_feed feed = {0};
   e->graph = e->step;
   check_settings(e, train);
-  if (!read_feed(e, train, &feed) || !read_length(e, train)) return;
+  if (!read_feed(e, train, &feed)) return;
+  read_length(e, train);
   set_clock(e);
   training t = {.train = train};
   frame *f = enter_frame(e, pretext->name, (span){0});

@@ -1,5 +1,5 @@
-/* Layouts over the whole plan. Buffers that maps read and write at the same index share one layout, so that
- * no elementwise kernel ever walks two orders. Contractions vote, with their arithmetic as weight, for the
+/* Layouts over the whole plan. Buffers that maps read and write with the same dimensions (also at strides, as
+ * pooling does) share one order, so that no elementwise kernel ever walks two. Contractions vote, with their arithmetic as weight, for the
  * dimension of each operand that should be innermost; where the vote went against the operand that feeds
  * vectors, a conversion kernel makes a copy in the order that is wanted, which one can see and count. */
 #include "passes/passes.h"
@@ -29,10 +29,18 @@ static uint32_t class_of(layouts *l, uint32_t buffer) {
 }
 
 static void unite(layouts *l, uint32_t a, uint32_t b) {
-  if (shape_equal(&l->plan->buffers[a].type, &l->plan->buffers[b].type)) l->parent[class_of(l, a)] = class_of(l, b);
+  if (l->plan->buffers[a].type.rank == l->plan->buffers[b].type.rank) l->parent[class_of(l, a)] = class_of(l, b);
 }
 
-/* Unites the output of a map with what it reads at the index that it writes. */
+/* Whether an index runs with one axis only (or stands still). */
+static bool runs_with(const expr *e, const expr *axis) {
+  if (e->kind == EXPR_AXIS && e != axis) return false;
+  for (uint32_t i = 0; i < e->n_args; i++)
+    if (!runs_with(e->args[i], axis)) return false;
+  return true;
+}
+
+/* Unites the output of a map with what it reads dimension by dimension. */
 static void unite_reads(layouts *l, const plan_launch *launch, const stage *s, const expr *e, bool *seen) {
   if (seen[e->id]) return;
   seen[e->id] = true;
@@ -40,8 +48,17 @@ static void unite_reads(layouts *l, const plan_launch *launch, const stage *s, c
   const kernel_buffer *out = &launch->kernel->buffers[s->output];
   if (e->kind != EXPR_READ || e->n_args != out->type.rank) return;
   for (uint32_t d = 0; d < e->n_args; d++)
-    if (e->args[d] != s->index[d]) return;
+    if (!runs_with(e->args[d], s->index[d])) return;
   unite(l, launch->buffers[e->number], launch->buffers[s->output]);
+}
+
+/* Unites what one kernel writes at the same place. */
+static void unite_outputs(layouts *l, const plan_launch *launch, const stage *a, const stage *b) {
+  uint32_t rank = launch->kernel->buffers[a->output].type.rank;
+  if (rank != launch->kernel->buffers[b->output].type.rank) return;
+  for (uint32_t d = 0; d < rank; d++)
+    if (a->index[d] != b->index[d]) return;
+  unite(l, launch->buffers[a->output], launch->buffers[b->output]);
 }
 
 static void find_classes(layouts *l) {
@@ -53,6 +70,8 @@ static void find_classes(layouts *l) {
     for (uint32_t k = 0; k < launch->kernel->n_stages; k++) {
       const stage *s = &launch->kernel->stages[k];
       if (s->output >= 0 && s->monoid == MONOID_NONE) unite_reads(l, launch, s, s->body, ARENA_ARRAY(l->arena, bool, ids));
+      for (uint32_t m = 0; s->output >= 0 && m < k; m++)
+        if (launch->kernel->stages[m].output >= 0) unite_outputs(l, launch, s, &launch->kernel->stages[m]);
     }
   }
   for (uint32_t i = 0; i < l->plan->n_buffers; i++) /* a state and its next value */
@@ -79,7 +98,8 @@ static const expr *only_read(const expr *e) {
 typedef struct {
   const expr *vector, *other; /* the operand that feeds vectors, and the one whose values are broadcast */
   int32_t axis;               /* that runs along vectors */
-  int32_t reduced;            /* innermost reduced axis of the other operand; -1: none stands plain */
+  int32_t inner;              /* innermost axis of the other operand: what it sums over; when that is several (a
+                                 batch of images), what a tile has rows of; -1: none stands plain */
   double points;
 } wish;
 
@@ -88,7 +108,7 @@ static bool find_wish(const kernel *k, uint32_t number, wish *out) {
   if (!stage_contraction(k, number, &c)) return false;
   const expr *left = only_read(c.left), *right = only_read(c.right);
   if (!left || !right) return false;
-  *out = (wish){.axis = -1, .reduced = -1, .points = 1};
+  *out = (wish){.axis = -1, .inner = -1, .points = 1};
   const stage *s = &k->stages[number];
   int64_t best = -1;
   for (uint32_t a = 0, rank = 0; a < k->n_axes; a++) {
@@ -105,10 +125,16 @@ static bool find_wish(const kernel *k, uint32_t number, wish *out) {
   if (out->axis < 0) return false;
   out->vector = c.left_only & AXIS(out->axis) ? left : right;
   out->other = out->vector == left ? right : left;
+  uint32_t n_reduced = 0;
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    if (!(c.reduced & AXIS(a)) || plain_dimension(out->other->args, out->other->n_args, a) < 0) continue;
+    out->inner = (int32_t)a;
+    n_reduced++;
+  }
+  if (n_reduced <= 1) return true;
+  axis_set rows = (c.left_only | c.right_only) & ~AXIS(out->axis);
   for (uint32_t a = 0; a < k->n_axes; a++)
-    if (c.reduced & AXIS(a) && plain_dimension(out->other->args, out->other->n_args, a) >= 0 &&
-        (out->reduced < 0 || k->axes[a].extent > k->axes[out->reduced].extent))
-      out->reduced = (int32_t)a;
+    if (rows & AXIS(a) && k->axes[a].extent > 1 && plain_dimension(out->other->args, out->other->n_args, a) >= 0) out->inner = (int32_t)a;
   return true;
 }
 
@@ -125,7 +151,7 @@ static void collect_votes(layouts *l) {
       wish w;
       if (!find_wish(k, at, &w)) continue;
       vote(l, launch->buffers[w.vector->number], w.vector->args, w.axis, w.points);
-      vote(l, launch->buffers[w.other->number], w.other->args, w.reduced, w.points / 2);
+      vote(l, launch->buffers[w.other->number], w.other->args, w.inner, w.points / 2);
       for (uint32_t s = at; s < k->n_stages; s++)
         if (k->stages[s].output >= 0) vote(l, launch->buffers[k->stages[s].output], k->stages[s].index, w.axis, w.points / 2);
     }
@@ -198,7 +224,7 @@ static kernel *copy_kernel(layouts *l, const tensor_type *t, span where) {
  * of the cache. */
 static layout panels(const layouts *l, const tensor_type *t, uint32_t dim) {
   uint32_t order[MAX_RANK], n = 0;
-  int64_t panel = 4 * (int64_t)(l->target->vector_bytes / dtype_bytes(t->dtype));
+  int64_t panel = 2 * (int64_t)(l->target->vector_bytes / dtype_bytes(t->dtype));
   if (t->dim[dim] <= panel) return innermost(t, dim);
   order[n++] = dim;
   for (uint32_t d = 0; d < t->rank; d++)

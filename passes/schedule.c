@@ -7,6 +7,8 @@ enum {
   SMALL_KERNEL = 1 << 14,  /* points below which handing out pieces costs more than it gains */
   MOST_CHUNKS = 64,
   MOST_ITERATIONS = 4096,  /* of the parallel loops: enough to balance, not so many that they cost */
+  MOST_ROWS = 64,          /* of a streamed contraction, for one piece */
+  ENOUGH_PIECES = 16,
   ROW_UNROLL = 4           /* independent accumulators hide the latency of a reduction */
 };
 
@@ -90,24 +92,31 @@ static void score_read(void *context, const expr *read) {
   score_access(context, read->number, read->args, 2);
 }
 
-/* How well an axis runs along vectors: contiguous accesses count for it, strided ones against. */
-static int64_t vector_score(const scheduler *s, uint32_t axis) {
+/* How near neighbours along an axis lie: contiguous accesses count for it, strided ones against. */
+static int64_t contiguity(const scheduler *s, uint32_t axis) {
   axis_score score = {s->kernel, axis, 0};
   visit_all_reads(s->kernel, score_read, &score);
   for (uint32_t i = 0; i < s->kernel->n_stages; i++)
     if (s->kernel->stages[i].output >= 0) score_access(&score, (uint32_t)s->kernel->stages[i].output, s->kernel->stages[i].index, 3);
-  score.score *= 16;
-  if (extent(s, axis) < s->lanes) score.score -= 16 * (s->lanes - extent(s, axis)) / s->lanes + 8;
   return score.score;
 }
 
-static int32_t best_vector_axis(const scheduler *s, axis_set among) {
+/* How well it runs along vectors, which a short axis would not fill. */
+static int64_t vector_score(const scheduler *s, uint32_t axis) {
+  int64_t score = 16 * contiguity(s, axis);
+  return extent(s, axis) < s->lanes ? score - 16 * (s->lanes - extent(s, axis)) / s->lanes - 8 : score;
+}
+
+typedef int64_t axis_quality(const scheduler *s, uint32_t axis);
+
+/* The best of several axes; of equals the last, which row-major order has innermost. */
+static int32_t best_axis(const scheduler *s, axis_set among, axis_quality *quality) {
   int32_t best = -1;
   int64_t best_score = 0;
   for (uint32_t a = 0; a < s->kernel->n_axes; a++) {
     if (!(among & AXIS(a)) || extent(s, a) < 2) continue;
-    int64_t score = vector_score(s, a);
-    if (best < 0 || score > best_score) best = (int32_t)a, best_score = score;
+    int64_t score = quality(s, a);
+    if (best < 0 || score >= best_score) best = (int32_t)a, best_score = score;
   }
   return best;
 }
@@ -146,7 +155,7 @@ static void add_outer_loops(scheduler *s, const schedule_loop *order, uint32_t n
 
 static void schedule_rows(scheduler *s) {
   const kernel *k = s->kernel;
-  int32_t vector = has_argmax(k) ? -1 : best_vector_axis(s, s->used);
+  int32_t vector = has_argmax(k) ? -1 : best_axis(s, s->used, vector_score);
   axis_set along = vector < 0 ? 0 : AXIS(vector);
   bool reduces_along = (s->reduced & along) != 0;
   schedule_loop outer[MAX_AXES] = {{0}};
@@ -216,62 +225,140 @@ static int64_t choose_tile(int64_t n, int64_t most) {
   return best;
 }
 
-static bool schedule_contraction(scheduler *s, const contraction_form *c) {
+/* A tile of the result that stays in registers: vectors of one operand's axis, against rows of values of the
+ * other that are broadcast. With two vectors a value loaded for either side serves many products, and the
+ * panel that feeds the vectors is narrow enough for the caches to deliver it. */
+typedef struct {
+  uint32_t vector;
+  int32_t row;   /* the axis of the rows; -1: the other operand has none */
+  int64_t vectors, rows;
+  int64_t panel; /* elements of the vector axis */
+  axis_set free, inner; /* of the sum: axes it keeps, and axes it reduces */
+} register_tile;
+
+enum { VECTORS = 2, MOST_VECTORS = 4, FEW_ROWS = 4 };
+
+static bool choose_registers(const scheduler *s, const contraction_form *c, register_tile *out) {
   const kernel *k = s->kernel;
   axis_set free = c->left_only | c->right_only;
-  int32_t vector = best_vector_axis(s, free & s->shared);
+  int32_t vector = best_axis(s, free & s->shared, vector_score);
   if (vector < 0 || extent(s, (uint32_t)vector) < s->lanes / 2) return false;
-  axis_set along = AXIS(vector), other_side = c->left_only & along ? c->right_only : c->left_only;
-  int32_t broadcast = -1; /* the axis of the other operand whose values are broadcast against vectors */
+  axis_set other_side = c->left_only & AXIS(vector) ? c->right_only : c->left_only;
+  *out = (register_tile){.vector = (uint32_t)vector, .row = -1, .rows = 1, .free = free, .inner = s->used & ~free & ~c->batch};
   for (uint32_t a = 0; a < k->n_axes; a++) {
     if (!(other_side & s->shared & AXIS(a)) || extent(s, a) < 2) continue;
-    if (broadcast < 0 || extent(s, a) >= 4 || extent(s, a) > extent(s, (uint32_t)broadcast)) broadcast = (int32_t)a;
+    if (out->row < 0 || extent(s, a) >= FEW_ROWS || extent(s, a) > extent(s, (uint32_t)out->row)) out->row = (int32_t)a;
   }
   int64_t accumulators = s->target->vector_registers >= 32 ? 24 : 12;
-  int64_t vectors = (extent(s, (uint32_t)vector) + s->lanes - 1) / s->lanes, most = s->target->vector_registers >= 32 ? 4 : 2;
-  if (vectors > most) vectors = most;
-  int64_t rows = broadcast < 0 ? 1 : choose_tile(extent(s, (uint32_t)broadcast), accumulators / vectors);
-  int64_t panel = vectors * s->lanes;
+  if (out->row >= 0) out->rows = choose_tile(extent(s, (uint32_t)out->row), accumulators / VECTORS);
+  int64_t vectors = (extent(s, out->vector) + s->lanes - 1) / s->lanes, most = out->rows <= FEW_ROWS ? MOST_VECTORS : VECTORS;
+  out->vectors = vectors < most ? vectors : most;
+  out->panel = out->vectors * s->lanes;
+  return true;
+}
 
-  /* Reductions that stay outside the tiles when the free domain is small and the sum is long (weight
-   * gradients): then partial sums of one sample at a time stay in the caches. */
+/* Loops around the tiles when sums are short enough to be completed tile by tile. */
+static void add_tiles(scheduler *s, const contraction_form *c, const register_tile *t) {
+  const kernel *k = s->kernel;
   schedule_loop outer[MAX_AXES] = {{0}};
   uint32_t n = 0;
-  bool cut_vector = extent(s, (uint32_t)vector) > panel;
+  bool cut_vector = extent(s, t->vector) > t->panel;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->batch & s->shared & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
   uint32_t batches = n;
   for (uint32_t a = 0; a < k->n_axes; a++) {
-    if (!(free & s->shared & ~along & AXIS(a)) || (int32_t)a == broadcast) continue;
+    if (!(t->free & s->shared & AXIS(a)) || a == t->vector || (int32_t)a == t->row) continue;
     outer[n++] = (schedule_loop){.axis = a, .step = 1};
     /* Panels of the vector operand are used again by everything inside: they stand behind the first axis. */
-    if (n == batches + 1 && cut_vector) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = panel};
+    if (n == batches + 1 && cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
   }
-  if (n == batches && cut_vector) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = panel};
-  if (broadcast >= 0 && extent(s, (uint32_t)broadcast) > rows) outer[n++] = (schedule_loop){.axis = (uint32_t)broadcast, .step = rows};
+  if (n == batches && cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
+  if (t->row >= 0 && extent(s, (uint32_t)t->row) > t->rows) outer[n++] = (schedule_loop){.axis = (uint32_t)t->row, .step = t->rows};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
-  window_test window = {(uint32_t)(broadcast < 0 ? 0 : broadcast), false};
-  if (broadcast >= 0) visit_all_reads(k, test_window, &window);
-  bool edges = broadcast >= 0 && window.window && (s->edges & AXIS(broadcast));
-  for (uint32_t i = 0; edges && i < s->n; i++)
-    if (s->loops[i].axis == (uint32_t)broadcast) s->loops[i].peel = s->loops[i].kind == LOOP_SERIAL;
+}
 
-  /* The reduced axes; the one with neighbours in memory innermost. Taps that meet the tile's edge are spelled
-   * out, so that a tap outside costs nothing. */
-  axis_set inner = s->used & ~free & ~c->batch;
-  int32_t contiguous = best_vector_axis(s, inner & c->reduced);
+/* A sum over so much that the panel of vectors would come from memory for every tile (weight gradients, which
+ * sum over a batch of images) is streamed: its outer axes run outside of the tiles, `step` at a time of the last,
+ * and tiles add to partial sums that stay in the second cache. Only where results are few enough for that;
+ * `piece` rows of them at a time, so that the threads have their pieces. */
+typedef struct {
+  axis_set axes;
+  int32_t last; /* of them; what a step leaves is summed inside */
+  int64_t step, piece;
+} streaming;
+
+static streaming choose_stream(const scheduler *s, const contraction_form *c, const register_tile *t) {
+  const kernel *k = s->kernel;
+  streaming out = {.last = -1, .step = 1, .piece = t->rows};
+  int64_t bytes = t->panel * 4, partial = t->panel * 4, enough = s->target->l2_bytes / 8;
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (c->reduced & AXIS(a)) bytes *= extent(s, a);
+  if (t->row < 0 || bytes <= enough) return out;
+  int64_t rows = extent(s, (uint32_t)t->row), panels = (extent(s, t->vector) + t->panel - 1) / t->panel;
+  while (out.piece * 2 <= MOST_ROWS && (rows + 2 * out.piece - 1) / (2 * out.piece) * panels >= ENOUGH_PIECES) out.piece *= 2;
+  partial *= out.piece;
+  for (uint32_t a = 0; a < k->n_axes && partial <= s->target->l2_bytes; a++)
+    if (t->free & AXIS(a) && a != t->vector && (int32_t)a != t->row) partial *= extent(s, a);
+  if (partial > s->target->l2_bytes / 4) return out;
+  for (uint32_t a = 0; a < k->n_axes && bytes > enough; a++) {
+    if (!(c->reduced & AXIS(a))) continue;
+    out.axes |= AXIS(a);
+    out.last = (int32_t)a;
+    bytes /= extent(s, a);
+  }
+  while (out.step * 2 <= extent(s, (uint32_t)out.last) && out.step * 2 * bytes <= s->target->l1_bytes) out.step *= 2;
+  return out;
+}
+
+static void add_streams(scheduler *s, const contraction_form *c, const register_tile *t, const streaming *stream) {
+  const kernel *k = s->kernel;
+  schedule_loop outer[MAX_AXES] = {{0}};
+  uint32_t n = 0;
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (c->batch & s->shared & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
+  if (extent(s, (uint32_t)t->row) > stream->piece) outer[n++] = (schedule_loop){.axis = (uint32_t)t->row, .step = stream->piece};
+  if (extent(s, t->vector) > t->panel) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
+  add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (stream->axes & AXIS(a)) add_loop(s, a, (int32_t)a == stream->last ? stream->step : 1, LOOP_SERIAL);
+  /* The rows' values are read again by what follows: the other free axes, taps of a window. */
+  if (stream->piece > t->rows && extent(s, (uint32_t)t->row) > t->rows) add_loop(s, (uint32_t)t->row, t->rows, LOOP_SERIAL);
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (t->free & AXIS(a) && a != t->vector && (int32_t)a != t->row) add_loop(s, a, 1, LOOP_SERIAL);
+}
+
+/* The reduced axes, the one with neighbours in memory innermost. Taps that meet the edge of a tile are spelled
+ * out, so that a tap outside costs nothing; a sum that itself runs over an edge has its ends peeled. */
+static void add_reductions(scheduler *s, const register_tile *t, axis_set inner, axis_set streamed, bool edges) {
+  const kernel *k = s->kernel;
+  int32_t last = best_axis(s, inner & s->reduced & ~streamed, contiguity);
   for (uint32_t a = 0; a < k->n_axes; a++) {
-    if (!(inner & AXIS(a)) || (int32_t)a == contiguous) continue;
-    add_loop(s, a, 1, edges && meets(s, a, (uint32_t)broadcast) && extent(s, a) <= 3 ? LOOP_UNROLL : LOOP_SERIAL);
+    if (!(inner & AXIS(a)) || (int32_t)a == last) continue;
+    add_loop(s, a, 1, edges && meets(s, a, (uint32_t)t->row) && extent(s, a) <= 3 ? LOOP_UNROLL : LOOP_SERIAL);
   }
-  if (contiguous >= 0) {
-    int64_t length = extent(s, (uint32_t)contiguous), by = length % 4 == 0 ? 4 : length % 2 == 0 ? 2 : 1;
-    if (by > 1 && length > by) add_loop(s, (uint32_t)contiguous, by, LOOP_SERIAL);
-    add_loop(s, (uint32_t)contiguous, 1, by > 1 ? LOOP_UNROLL : LOOP_SERIAL);
-  }
-  if (broadcast >= 0) add_loop(s, (uint32_t)broadcast, 1, LOOP_UNROLL);
-  if (vectors > 1) add_loop(s, (uint32_t)vector, s->lanes, LOOP_UNROLL);
-  add_loop(s, (uint32_t)vector, 1, LOOP_VECTOR);
+  if (last < 0) return;
+  int64_t length = extent(s, (uint32_t)last), by = length % 4 == 0 ? 4 : length % 2 == 0 ? 2 : 1;
+  bool peel = (s->edges & AXIS(last)) != 0;
+  if (!peel && by > 1 && length > by) add_loop(s, (uint32_t)last, by, LOOP_SERIAL);
+  add_loop(s, (uint32_t)last, 1, !peel && by > 1 ? LOOP_UNROLL : LOOP_SERIAL);
+  s->loops[s->n - 1].peel = peel;
+}
+
+static bool schedule_contraction(scheduler *s, const contraction_form *c) {
+  register_tile t;
+  if (!choose_registers(s, c, &t)) return false;
+  streaming stream = choose_stream(s, c, &t);
+  if (stream.axes) add_streams(s, c, &t, &stream);
+  else add_tiles(s, c, &t);
+  window_test window = {(uint32_t)(t.row < 0 ? 0 : t.row), false};
+  if (t.row >= 0) visit_all_reads(s->kernel, test_window, &window);
+  bool edges = window.window && (s->edges & AXIS(t.row));
+  for (uint32_t i = 0; edges && i < s->n; i++)
+    if (s->loops[i].axis == (uint32_t)t.row) s->loops[i].peel = s->loops[i].kind == LOOP_SERIAL;
+  add_reductions(s, &t, t.inner & ~(stream.step > 1 ? stream.axes & ~AXIS(stream.last) : stream.axes), stream.axes, edges);
+  if (t.row >= 0) add_loop(s, (uint32_t)t.row, 1, LOOP_UNROLL);
+  if (t.vectors > 1) add_loop(s, t.vector, s->lanes, LOOP_UNROLL);
+  add_loop(s, t.vector, 1, LOOP_VECTOR);
   return true;
 }
 

@@ -173,7 +173,8 @@ bool safetensors_write(const char *path, const stored_tensor *tensors, uint32_t 
   unsigned char *header = order ? make_header(tensors, n_tensors, order, metadata, n_metadata, &header_bytes) : NULL;
   bool good = false;
   if (!target || !temporary || !header) failure(error, "no memory to write %s", path);
-  else if (header_bytes > MAX_HEADER) failure(error, "cannot write %s: names and metadata take %zu bytes; %d are allowed", path, header_bytes, MAX_HEADER);
+  else if (header_bytes > MAX_HEADER)
+    failure(error, "cannot write %s: names and metadata take %zu bytes; %d are allowed", path, header_bytes, MAX_HEADER);
   else if (!(good = write_and_rename(temporary, target, header, header_bytes, tensors, n_tensors, order)))
     failure_of_system(error, "write", path, errno);
   free(header);
@@ -215,23 +216,26 @@ static bool read_header(safetensors *s, const reading *r, int64_t *data_start) {
     return REFUSE(r, "it has %lld bytes, too few for the length of a header; %s", (long long)r->bytes, fetch_again);
   uint64_t length = 0;
   for (int i = 0; i < LENGTH_BYTES; i++) length |= (uint64_t)prefix[i] << 8 * i;
-  if (length > MAX_HEADER) return REFUSE(r, "its first 8 bytes announce a header of %llu bytes; %d are allowed", (unsigned long long)length, MAX_HEADER);
+  if (length > MAX_HEADER)
+    return REFUSE(r, "its first 8 bytes announce a header of %llu bytes; %d are allowed", (unsigned long long)length, MAX_HEADER);
   if ((int64_t)length > r->bytes - LENGTH_BYTES)
     return REFUSE(r, "a header of %llu bytes is announced, %lld bytes follow; %s", (unsigned long long)length,
                   (long long)(r->bytes - LENGTH_BYTES), fetch_again);
   char *text = malloc(length + 1);
   if (!text) return failure(r->error, "no memory to read %s", r->path);
-  bool whole = fread(text, 1, length, r->file) == length;
-  text[length] = 0;
   const char *end = text;
+  errno = 0;
+  bool whole = fread(text, 1, length, r->file) == length;
+  int number = errno;
+  text[length] = 0;
   if (whole && *text == '{') s->header = cJSON_ParseWithLengthOpts(text, length, &end, false);
   /* What follows the closing brace may be padding, nothing else. */
-  bool good = s->header && end + strspn(end, " \t\r\n") == text + length;
-  int64_t at = end - text;
+  size_t parsed = (size_t)(end - text);
+  bool good = s->header && parsed + strspn(end, " \t\r\n") == length;
   free(text);
   *data_start = LENGTH_BYTES + (int64_t)length;
-  if (!whole) return failure_of_system(r->error, "read", r->path, errno);
-  return good || REFUSE(r, "its header is no JSON object from byte %lld on", (long long)(LENGTH_BYTES + at));
+  if (!whole) return failure_of_system(r->error, "read", r->path, number);
+  return good || REFUSE(r, "its header is no JSON object from byte %zu on", LENGTH_BYTES + parsed);
 }
 
 /* A number of an array as a whole one in [0, 2^53], or -1. */

@@ -1,0 +1,148 @@
+/* Which operation first made a value that is not finite: the step's graph is replayed by the interpreter on what the step
+ * saw. A value counts when its operands are finite and it is not, so that a mask of -inf is no suspect. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "codegen/cpu/host.h"
+#include "frontend/session.h"
+#include "passes/passes.h"
+
+/* About a minute of the interpreter, in products and elements; what has more is only named by its step. */
+static const double most_work = 2e9, most_bytes = 4e9;
+
+typedef struct {
+  const graph *graph;
+  const graph_run *run;
+  arena *arena;
+} replay;
+
+/* The graph as it was compiled, before fusion. */
+static const graph *plain_graph(const graph *g, diagnostics *d, arena *a) {
+  target host;
+  host_target(&host);
+  pass_context c = {a, d, &host};
+  for (const pass_info *pass = pass_table; g && pass->graph; pass++) g = pass->graph(g, &c);
+  return g;
+}
+
+static bool too_large(const graph *g, arena *a) {
+  double work = 0, bytes = 0;
+  for (uint32_t i = 0; i < g->n_nodes; i++) {
+    const node *n = &g->nodes[i];
+    const tensor_type *t = graph_type(g, n->first_result);
+    double points = (double)type_elements(t);
+    const char *error;
+    if (n->op == OP_CONTRACT) {
+      int64_t extent[MAX_CONTRACTION_AXES];
+      tensor_type types[2] = {*graph_type(g, n->operands[0]), *graph_type(g, n->operands[1])};
+      if (!contraction_extents(n->contraction, types, t, extent, a, &error)) continue;
+      points = 1;
+      for (uint32_t k = 0; k < n->contraction->n_axes; k++) points *= (double)extent[k];
+    } else if (n->n_operands && !op_table[n->op].elementwise) {
+      points += (double)type_elements(graph_type(g, n->operands[0]));
+    }
+    work += points;
+    bytes += (double)type_bytes(t);
+  }
+  return work > most_work || bytes > most_bytes;
+}
+
+/* Everything that the step read is still in its instance: states too, since a step that is not finite keeps them. */
+static graph_binding *bind_inputs(const graph *g, const instance *i, arena *a, uint32_t *n) {
+  graph_binding *bindings = ARENA_ARRAY(a, graph_binding, g->n_nodes);
+  *n = 0;
+  for (uint32_t k = 0; k < g->n_nodes; k++) {
+    const node *at = &g->nodes[k];
+    if (at->op != OP_PARAMETER) continue;
+    const char *role = node_attribute(at, ATTR_ROLE)->as.text, *name = node_attribute(at, ATTR_NAME)->as.text;
+    void *data = arena_alloc(a, (size_t)type_bytes(graph_type(g, at->first_result)) + 1);
+    instance_get(i, role, name, data);
+    bindings[(*n)++] = (graph_binding){role, name, data};
+  }
+  return bindings;
+}
+
+/* The first element that is NaN or infinite; -1 when all are finite. */
+static int64_t first_bad(const replay *r, value v) {
+  const tensor_type *t = graph_type(r->graph, v);
+  if (!dtype_is_real(t->dtype)) return -1;
+  for (int64_t e = 0; e < type_elements(t); e++)
+    if (!isfinite(element_load(t->dtype, r->run->data[v], e).real)) return e;
+  return -1;
+}
+
+static bool operands_finite(const replay *r, const node *n) {
+  for (uint32_t k = 0; k < n->n_operands; k++)
+    if (first_bad(r, n->operands[k]) >= 0) return false;
+  return true;
+}
+
+/* Whether the loss needs the node: what it does not need came by differentiation (or goes to a metric). */
+static bool is_forward(const replay *r, uint32_t wanted) {
+  const graph *g = r->graph;
+  bool *needed = ARENA_ARRAY(r->arena, bool, g->n_nodes);
+  for (uint32_t i = 0; i < g->n_results; i++)
+    if (!strcmp(g->results[i].role, "metric") && !strcmp(g->results[i].name, "loss")) needed[g->values[g->results[i].value].node] = true;
+  for (uint32_t i = g->n_nodes; i-- > 0;)
+    for (uint32_t k = 0; needed[i] && k < g->nodes[i].n_operands; k++) needed[g->values[g->nodes[i].operands[k]].node] = true;
+  return needed[wanted];
+}
+
+/* "log(0) gives -inf" for ops that work element by element; else what the first such element is. */
+static const char *describe_element(const replay *r, const node *n, int64_t e) {
+  scalar made = element_load(graph_type(r->graph, n->first_result)->dtype, r->run->data[n->first_result], e);
+  if (!op_table[n->op].elementwise) return arena_printf(r->arena, "element %lld is %g", (long long)e, made.real);
+  const char *list = "";
+  for (uint32_t k = 0; k < n->n_operands; k++) {
+    dtype t = graph_type(r->graph, n->operands[k])->dtype;
+    scalar x = element_load(t, r->run->data[n->operands[k]], e);
+    list = arena_printf(r->arena, "%s%s%g", list, k ? ", " : "", dtype_is_real(t) ? x.real : (double)x.integer);
+  }
+  return arena_printf(r->arena, "%s(%s) is %g at element %lld", op_table[n->op].name, list, made.real, (long long)e);
+}
+
+static const char *find_culprit(const replay *r, const sources *s) {
+  const graph *g = r->graph;
+  for (uint32_t i = 0; i < g->n_nodes; i++) {
+    const node *n = &g->nodes[i];
+    int64_t e = n->op == OP_PARAMETER || n->op == OP_CONSTANT ? -1 : first_bad(r, n->first_result);
+    if (e < 0 || !operands_finite(r, n)) continue;
+    const char *place = span_text(s, n->where, r->arena);
+    return arena_printf(r->arena, "%s%s%s, %s, %s", op_table[n->op].name, *place ? " at " : "", place, is_forward(r, i) ? "forward" : "backward",
+                        describe_element(r, n, e));
+  }
+  for (uint32_t i = 0; i < g->n_nodes; i++) /* nothing but inputs can have brought it in */
+    if (g->nodes[i].op == OP_PARAMETER && first_bad(r, g->nodes[i].first_result) >= 0)
+      return arena_printf(r->arena, "%s \"%s\" was given so", node_attribute(&g->nodes[i], ATTR_ROLE)->as.text, node_attribute(&g->nodes[i], ATTR_NAME)->as.text);
+  return "the replay in exact order stays finite: the numbers are at the edge of what their type holds";
+}
+
+static const char *search(const sslc_program *p, arena *a) {
+  const char *error = NULL;
+  uint32_t n;
+  diagnostics *d = diagnostics_new(a, p->sources);
+  const graph *g = plain_graph(p->step.graph, d, a);
+  if (!g) return "unknown";
+  if (too_large(g, a)) return "not looked for, the step is too large to be replayed; a smaller batch makes it small enough";
+  graph_binding *bindings = bind_inputs(g, p->step.instance, a, &n);
+  replay r = {g, graph_interpret(g, bindings, n, a, &error), a};
+  return r.run ? find_culprit(&r, p->sources) : error;
+}
+
+char *blame_step(sslc_program *p) {
+  arena *a = arena_new();
+  if (!a) return NULL;
+  const char *volatile culprit = "not found for lack of memory";
+  char *volatile text = NULL;
+  jmp_buf exhausted;
+  arena_on_exhausted(a, &exhausted);
+  if (!setjmp(exhausted)) culprit = search(p, a);
+  double loss = stepper_metric(&p->stepper, "loss");
+  size_t n = strlen(culprit) + 160;
+  text = malloc(n);
+  if (text)
+    snprintf(text, n, "%s at step %lld; first non-finite value: %s",
+             isnan(loss) ? "loss is NaN" : isinf(loss) ? "loss is infinite" : "a gradient is not finite", (long long)p->stepper.done, culprit);
+  arena_free(a);
+  return text;
+}

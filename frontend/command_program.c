@@ -1,0 +1,43 @@
+#include "frontend/command_program.h"
+
+#include <unistd.h>
+
+#include "runtime/figures.h"
+
+static bool split_overrides(const command *c, const program_arguments *a, sslc_override *out) {
+  for (uint32_t i = 0; i < a->set.n; i++) {
+    const char *equals = strchr(a->set.items[i], '=');
+    if (!equals || equals == a->set.items[i] || !equals[1]) return false;
+    out[i] = (sslc_override){arena_substring(c->arena, a->set.items[i], (size_t)(equals - a->set.items[i])), equals + 1};
+  }
+  return true;
+}
+
+/* Errors, or warnings of a program that compiled. */
+static void show_places(sslc_program *p) { fputs(sslc_report(p, isatty(STDERR_FILENO)), stderr); }
+
+static void show_facts(const char *path, sslc_program *p) {
+  sslc_facts f;
+  if (sslc_get_facts(p, &f)) return;
+  printf("%s: %s parameters, %s of memory at most\n", path, figure_grouped(f.parameters).text, figure_bytes(f.peak_bytes).text);
+  printf("compiled in %.1f s: %u kernels, %u of them from the cache\n", f.compile_seconds, f.kernels, f.kernels - f.compiled);
+  printf("%s steps in all, batches of %lld, %s steps an epoch\n", figure_grouped(f.steps).text, (long long)f.batch, figure_grouped(f.steps_per_epoch).text);
+  fflush(stdout);
+}
+
+sslc_program *program_compile(const command *c, const program_arguments *a, const char *path, const char *form, int *status) {
+  sslc_override *overrides = ARENA_ARRAY(c->arena, sslc_override, a->set.n + 1);
+  if (!split_overrides(c, a, overrides)) return *status = command_usage(form, "--set wants name=value"), NULL;
+  sslc_options options = {.overrides = overrides, .n_overrides = a->set.n, .data_root = a->data_root, .seed = a->seed == NO_SEED ? NULL : &a->seed,
+                          .threads = a->threads > 4096 ? 4096 : (unsigned)a->threads, .real = a->precision && !strcmp(a->precision, "f64") ? SSLC_F64 : SSLC_F32,
+                          .cache = a->no_cache ? "" : NULL, .checked = a->checked};
+  sslc_program *p;
+  sslc_status failed = sslc_compile_file(path, &options, &p);
+  if (p && sslc_place(p, 0, &(sslc_diagnostic){0})) show_places(p);
+  else if (failed) command_fail("%s", sslc_message(p));
+  if (!failed && !a->quiet) show_facts(path, p);
+  if (!failed) return p;
+  *status = EXIT_FAILED;
+  sslc_free(p);
+  return NULL;
+}

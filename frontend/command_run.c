@@ -1,0 +1,120 @@
+/* `sslc run`: trains a program and judges it, before and after. */
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "frontend/command_program.h"
+#include "runtime/figures.h"
+#include "runtime/progress.h"
+
+/* Set by the first SIGINT or SIGTERM; the second one ends the process at once. */
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number) {
+  (void)number;
+  interrupted = 1;
+}
+
+static void catch_signals(void) {
+  struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESETHAND | SA_RESTART};
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+}
+
+/* -- what is shown ------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  bool quiet, terminal;
+  bool open_line; /* a bar stands on the terminal's last line */
+  progress_pace pace;
+} display;
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int terminal_width(void) {
+  struct winsize size;
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+static void close_line(display *d) {
+  if (d->open_line) fputs("\r\033[K", stderr);
+  d->open_line = false;
+}
+
+static void show_step(display *d, const sslc_progress *p) {
+  char text[512];
+  if (d->quiet || (p->step < p->steps && !progress_due(&d->pace, now()))) return;
+  int64_t within = p->step - p->epoch * p->steps_per_epoch, left = p->steps - p->epoch * p->steps_per_epoch;
+  progress at = {.epoch = p->epoch, .epochs = p->epochs, .step = within, .steps = left < p->steps_per_epoch ? left : p->steps_per_epoch, .loss = p->loss,
+                 .images_per_second = p->samples_per_second, .seconds_left = p->seconds_left};
+  if (d->terminal) {
+    progress_bar(&at, terminal_width() - 1, text, sizeof text);
+    fprintf(stderr, "\r%s\033[K", text);
+    d->open_line = true;
+  } else {
+    progress_line(&at, text, sizeof text);
+    fprintf(stderr, "%s\n", text);
+  }
+  fflush(stderr);
+}
+
+static void show_scores(display *d, const sslc_progress *p) {
+  close_line(d);
+  if (p->step == 0) printf("before training\n");
+  else printf("after step %s\n", figure_grouped(p->step).text);
+  for (size_t i = 0; i < p->n_scores; i++)
+    printf("  %-24s %-14s %-12s %6.2f %%\n", p->scores[i].features, p->scores[i].protocol, p->scores[i].measure, 100 * p->scores[i].value);
+  fflush(stdout);
+}
+
+static int on_progress(void *context, const sslc_progress *p) {
+  display *d = context;
+  if (p->event == SSLC_AT_STEP) show_step(d, p);
+  if (p->event == SSLC_AT_EVALUATION) show_scores(d, p);
+  return interrupted;
+}
+
+/* -- the run ------------------------------------------------------------------------------------------------- */
+
+static int finish_run(sslc_program *p, sslc_status status, const char *directory) {
+  sslc_facts f = {0};
+  sslc_get_facts(p, &f);
+  if (status == SSLC_STOPPED) {
+    command_fail("stopped after step %lld%s", (long long)f.step, directory ? "; go on with --resume" : "; without --out nothing was kept");
+    return EXIT_INTERRUPTED;
+  }
+  if (status) return command_fail("%s", sslc_message(p));
+  printf("done after step %s, loss %.6g\n", figure_grouped(f.step).text, sslc_metric(p, "loss"));
+  return EXIT_GOOD;
+}
+
+int command_run(command *c) {
+  const char *form = "run " PROGRAM_FORM " [--out DIR [--resume | --force]] [--steps N] FILE", *directory = NULL;
+  bool resume = false, force = false;
+  int64_t steps = 0;
+  program_arguments a = PROGRAM_DEFAULTS;
+  const command_option options[] = {PROGRAM_OPTIONS(a), {"--out", OPTION_TEXT, &directory}, {"--steps", OPTION_COUNT, &steps},
+                                    {"--resume", OPTION_FLAG, &resume}, {"--force", OPTION_FLAG, &force}, {NULL}};
+  int status = EXIT_GOOD;
+  if (!command_options(c, options, 1, form)) return EXIT_USAGE;
+  if (resume && force) return command_usage(form, "--resume goes on with a run and --force replaces it; choose one");
+  if ((resume || force) && !directory) return command_usage(form, "%s wants --out with the directory of the run", resume ? "--resume" : "--force");
+  sslc_program *p = program_compile(c, &a, c->args[0], form, &status);
+  if (!p) return status;
+  if (!directory && !a.quiet) printf("nothing is kept; --out DIR keeps checkpoints and metrics\n");
+  fflush(stdout);
+  catch_signals();
+  display d = {.quiet = a.quiet, .terminal = isatty(STDERR_FILENO)};
+  d.pace.interval = d.terminal ? 0.1 : 30;
+  sslc_training training = {.directory = directory, .resume = resume, .overwrite = force, .steps = steps, .callback = on_progress, .context = &d};
+  sslc_status outcome = sslc_train(p, &training);
+  close_line(&d);
+  status = finish_run(p, outcome, directory);
+  sslc_free(p);
+  return status;
+}

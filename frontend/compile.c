@@ -1,0 +1,216 @@
+/* From a program text to machine code: everything that can fail to compile does so here. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "codegen/cache.h"
+#include "codegen/cpu/host.h"
+#include "frontend/session.h"
+#include "passes/passes.h"
+
+_Static_assert((int)SSLC_BOOL == (int)DTYPE_BOOL && (int)SSLC_U8 == (int)DTYPE_U8 && (int)SSLC_I32 == (int)DTYPE_I32 && (int)SSLC_U32 == (int)DTYPE_U32 &&
+                   (int)SSLC_I64 == (int)DTYPE_I64 && (int)SSLC_BF16 == (int)DTYPE_BF16 && (int)SSLC_F32 == (int)DTYPE_F32 &&
+                   (int)SSLC_F64 == (int)DTYPE_F64, "element types");
+
+enum { MOST_PROGRAM_BYTES = 64 << 20 };
+
+/* -- files --------------------------------------------------------------------------------------------------- */
+
+/* For `use`, and for the program itself; NULL leaves the reason in errno. */
+static const char *read_text(void *context, const char *path, size_t *length, arena *a) {
+  (void)context;
+  FILE *f = fopen(path, "rb");
+  if (!f) return NULL;
+  size_t capacity = 1 << 14, n = 0, got;
+  char *text = arena_alloc(a, capacity + 1);
+  while ((got = fread(text + n, 1, capacity - n, f)) > 0) {
+    n += got;
+    if (n < capacity) continue;
+    if (n > MOST_PROGRAM_BYTES) break;
+    char *larger = arena_alloc(a, 2 * capacity + 1);
+    memcpy(larger, text, n);
+    text = larger;
+    capacity *= 2;
+  }
+  int failed = ferror(f) ? errno : n > MOST_PROGRAM_BYTES ? EFBIG : 0;
+  fclose(f);
+  errno = failed;
+  text[n] = 0;
+  *length = n;
+  return failed ? NULL : text;
+}
+
+/* $XDG_CACHE_HOME/sslc or ~/.cache/sslc (XDG Base Directory Specification); NULL when neither is set. */
+static const char *default_cache(arena *a) {
+  const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+  if (cache && *cache == '/') return arena_printf(a, "%s/sslc", cache);
+  return home && *home ? arena_printf(a, "%s/.cache/sslc", home) : NULL;
+}
+
+/* -- one graph ----------------------------------------------------------------------------------------------- */
+
+static bool compile_graph(sslc_program *p, const graph *g, compiled *out, const char **error) {
+  target host;
+  host_target(&host);
+  pass_context c = {p->arena, p->diagnostics, &host};
+  compile_options options = {.cache_directory = p->cache, .checked = p->checked, .threads = thread_pool_threads(p->pool)};
+  compile_report report = {0};
+  out->graph = g;
+  out->plan = run_passes(g, &c, NULL, NULL);
+  if (!out->plan) return false;
+  out->executable = executable_compile_cpu(out->plan, &options, &report, error);
+  p->kernels += report.kernels;
+  p->kernels_compiled += report.compiled;
+  return out->executable;
+}
+
+static bool compile_graphs(sslc_program *p, const char **error) {
+  experiment *x = p->experiment;
+  p->evals = ARENA_ARRAY(p->arena, compiled, x->n_evals + 1);
+  if (!compile_graph(p, x->init, &p->init, error) || !compile_graph(p, x->step, &p->step, error)) return false;
+  for (; p->n_evals < x->n_evals; p->n_evals++)
+    if (!compile_graph(p, x->evals[p->n_evals].graph, &p->evals[p->n_evals], error)) return false;
+  return true;
+}
+
+/* -- the session of an experiment ----------------------------------------------------------------------------- */
+
+static void name_states(sslc_program *p) {
+  experiment *x = p->experiment;
+  p->states.items = ARENA_ARRAY(p->arena, state_tensor, x->n_states + 1);
+  p->states.n = x->n_states;
+  for (uint32_t i = 0; i < x->n_states; i++) p->states.items[i] = (state_tensor){.name = x->states[i].name, .type = x->states[i].type};
+}
+
+static void name_metrics(sslc_program *p) {
+  const graph *g = p->experiment->step;
+  stepper *s = &p->stepper;
+  s->metrics = ARENA_ARRAY(p->arena, metric, g->n_results + 1);
+  for (uint32_t i = 0; i < g->n_results; i++)
+    if (!strcmp(g->results[i].role, "metric") && strcmp(g->results[i].name, "finite")) s->metrics[s->n_metrics++] = (metric){g->results[i].name, NAN};
+}
+
+static void name_fields(sslc_program *p) {
+  const experiment *x = p->experiment;
+  p->feed = data_feeds(open_data_find(&p->data, &x->data[x->train_data]), x->inputs, x->n_inputs, p->arena);
+  p->eval_feeds = ARENA_ARRAY(p->arena, feed_list, x->n_evals + 1);
+  for (uint32_t i = 0; i < x->n_evals; i++) {
+    const experiment_eval *eval = &x->evals[i];
+    p->eval_feeds[i] = data_feeds(open_data_find(&p->data, &x->data[eval->protocols[0].data]), eval->inputs, eval->n_inputs, p->arena);
+  }
+}
+
+/* What a checkpoint must agree on to be continued: the meaning of the program, not its spelling. */
+static void identify(sslc_program *p) {
+  const experiment *x = p->experiment;
+  const graph *graphs[] = {x->init, x->step};
+  content_hash h = content_hash_start();
+  for (int i = 0; i < 2; i++) {
+    const char *text = graph_print(graphs[i], NULL, p->arena);
+    content_hash_add(&h, text, strlen(text));
+  }
+  const char *feed = arena_printf(p->arena, "%s %s %lld %lld", x->data[x->train_data].source, x->data[x->train_data].split, (long long)x->batch,
+                                  (long long)x->steps_per_epoch);
+  content_hash_add(&h, feed, strlen(feed));
+  content_hash_text(h, p->identity);
+}
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static sslc_status refuse_program(sslc_program *p) {
+  p->experiment = NULL;
+  return session_fail(p, SSLC_BAD_PROGRAM, "%s", diagnostics_render(p->diagnostics, p->arena, false));
+}
+
+static sslc_status compile_file(sslc_program *p, uint32_t file, const sslc_options *o) {
+  double start = now();
+  const char *error = NULL;
+  data_catalog catalog = {&p->data, open_data_describe};
+  option_override *overrides = ARENA_ARRAY(p->arena, option_override, o->n_overrides + 1);
+  for (size_t i = 0; i < o->n_overrides; i++)
+    overrides[i] = (option_override){arena_string(p->arena, o->overrides[i].name), arena_string(p->arena, o->overrides[i].text)};
+  lower_options lowering = {p->real, overrides, (uint32_t)o->n_overrides, &catalog, read_text, NULL};
+  p->experiment = lower_program(file, &lowering, p->diagnostics, p->arena);
+  if (!p->experiment) return refuse_program(p);
+  if (!compile_graphs(p, &error)) {
+    if (p->diagnostics->errors) return refuse_program(p);
+    p->experiment = NULL;
+    return session_fail(p, SSLC_NO_RESOURCE, "the compiler failed: %s", error ? error : "out of memory");
+  }
+  name_states(p);
+  name_metrics(p);
+  name_fields(p);
+  identify(p);
+  if (!o->seed) p->seed = p->experiment->seed;
+  p->was_set = ARENA_ARRAY(p->arena, uint8_t, p->experiment->n_inputs + 1);
+  p->stepper.executable = p->step.executable;
+  p->stepper.states = &p->states;
+  p->stepper.seed = p->seed;
+  p->stepper.steps_per_epoch = p->experiment->steps_per_epoch;
+  p->compile_seconds = now() - start;
+  return SSLC_OK;
+}
+
+/* -- the way in ------------------------------------------------------------------------------------------------ */
+
+/* Where relative paths of data sets start: as the caller says, else beside the program. */
+static const char *data_root(sslc_program *p, const char *name, const sslc_options *o) {
+  if (o->data_root) return arena_string(p->arena, o->data_root);
+  const char *slash = strrchr(name, '/');
+  return slash ? arena_substring(p->arena, name, (size_t)(slash - name) + 1) : "";
+}
+
+static sslc_status begin(sslc_program *p, const char *name, const sslc_options *o) {
+  p->sources = sources_new(p->arena);
+  p->diagnostics = diagnostics_new(p->arena, p->sources);
+  p->seed = o->seed ? *o->seed : 0;
+  p->real = o->real == SSLC_F64 ? DTYPE_F64 : DTYPE_F32;
+  p->checked = o->checked;
+  p->cache = o->cache ? *o->cache ? arena_string(p->arena, o->cache) : NULL : default_cache(p->arena);
+  p->data = (open_data){.root = data_root(p, name, o), .arena = p->arena};
+  p->pool = thread_pool_new(o->threads);
+  if (!p->pool) return session_fail(p, SSLC_NO_RESOURCE, "cannot make %u threads", o->threads);
+  if (o->real != SSLC_F64 && o->real != SSLC_F32 && o->real != 0) return session_fail(p, SSLC_BAD_CALL, "reals are f32 or f64");
+  return SSLC_OK;
+}
+
+static sslc_status begin_and_compile(sslc_program *p, const char *path, const char *text, const char *name, const sslc_options *o) {
+  sslc_status status = begin(p, name, o);
+  size_t length = text ? strlen(text) : 0;
+  if (status == SSLC_OK && path && !(text = read_text(NULL, path, &length, p->arena)))
+    status = session_fail(p, SSLC_BAD_FILE, "cannot read %s: %s", path, strerror(errno));
+  return status ? status : compile_file(p, sources_add(p->sources, name, text, length), o);
+}
+
+/* Memory that runs out anywhere in a compilation ends here. */
+static sslc_status compile_guarded(sslc_program *p, const char *path, const char *text, const char *name, const sslc_options *o) {
+  jmp_buf exhausted;
+  arena_on_exhausted(p->arena, &exhausted);
+  bool good = setjmp(exhausted) == 0;
+  sslc_status status = good ? begin_and_compile(p, path, text, name, o) : SSLC_NO_RESOURCE;
+  arena_on_exhausted(p->arena, NULL);
+  if (good) return status;
+  p->experiment = NULL;
+  return session_fail(p, status, "out of memory while compiling");
+}
+
+static sslc_status compile(const char *path, const char *text, const char *name, const sslc_options *o, sslc_program **out) {
+  static const sslc_options defaults;
+  sslc_program *p = *out = calloc(1, sizeof *p);
+  if (p && !(p->arena = arena_new())) {
+    free(p);
+    *out = NULL;
+  }
+  return *out ? compile_guarded(p, path, text, name, o ? o : &defaults) : SSLC_NO_RESOURCE;
+}
+
+sslc_status sslc_compile_file(const char *path, const sslc_options *options, sslc_program **out) { return compile(path, NULL, path, options, out); }
+
+sslc_status sslc_compile_text(const char *text, const char *name, const sslc_options *options, sslc_program **out) {
+  return compile(NULL, text, name ? name : "<text>", options, out);
+}

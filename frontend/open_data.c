@@ -1,0 +1,61 @@
+/* The data sets of a program: opened when the front end first asks about them, and used by training and evaluation. */
+#include <stdlib.h>
+
+#include "frontend/session.h"
+
+_Static_assert((int)FIELD_IMAGE == (int)DATASET_IMAGE && (int)FIELD_LABEL == (int)DATASET_LABEL && (int)FIELD_TOKENS == (int)DATASET_TOKENS &&
+                   (int)FIELD_NUMBERS == (int)DATASET_NUMBERS, "kinds of fields");
+
+dataset *open_data_find(const open_data *d, const data_request *what) {
+  for (uint32_t i = 0; i < d->n; i++)
+    if (d->items[i].arguments == what->arguments) return d->items[i].data;
+  return NULL;
+}
+
+static dataset *open_request(open_data *d, const data_request *what, const char **error, arena *a) {
+  dataset_argument *arguments = ARENA_ARRAY(a, dataset_argument, what->n_arguments + 1);
+  char *failure = NULL;
+  for (uint32_t i = 0; i < what->n_arguments; i++)
+    arguments[i] = (dataset_argument){what->arguments[i].name, what->arguments[i].text, what->arguments[i].number};
+  dataset *data = dataset_open(what->source, arguments, what->n_arguments, d->root, &failure);
+  if (!data) *error = failure ? arena_string(a, failure) : "out of memory";
+  free(failure);
+  return data;
+}
+
+bool open_data_describe(void *context, const data_request *what, data_description *out, const char **error, arena *a) {
+  open_data *d = context;
+  struct opened *slot = ARENA_PUSH(d->arena, d->items, d->n, d->capacity); /* first: what is opened must have an owner */
+  slot->arguments = what->arguments;
+  slot->data = open_request(d, what, error, a);
+  if (!slot->data) return false;
+  const dataset_field *fields = dataset_fields(slot->data, &out->n_fields);
+  data_field *described = ARENA_ARRAY(a, data_field, out->n_fields);
+  for (uint32_t i = 0; i < out->n_fields; i++) described[i] = (data_field){fields[i].name, (field_kind)fields[i].kind, fields[i].type, fields[i].classes};
+  out->fields = described;
+  for (uint32_t i = 0; i < 4 && dataset_split(slot->data, i); i++) {
+    out->split[i].name = dataset_split(slot->data, i);
+    out->split[i].count = dataset_count(slot->data, out->split[i].name);
+  }
+  return true;
+}
+
+void open_data_release(open_data *d) {
+  for (uint32_t i = 0; i < d->n; i++)
+    if (d->items[i].data) dataset_release(d->items[i].data);
+  d->n = 0;
+}
+
+int32_t data_field_number(const dataset *d, const char *name) {
+  uint32_t n;
+  const dataset_field *fields = dataset_fields(d, &n);
+  for (uint32_t i = 0; i < n; i++)
+    if (name ? !strcmp(fields[i].name, name) : fields[i].kind == DATASET_LABEL) return (int32_t)i;
+  return -1;
+}
+
+feed_list data_feeds(const dataset *d, const experiment_input *inputs, uint32_t n, arena *a) {
+  fed_field *items = ARENA_ARRAY(a, fed_field, n + 1);
+  for (uint32_t i = 0; i < n; i++) items[i] = (fed_field){inputs[i].name, (uint32_t)data_field_number(d, inputs[i].field)};
+  return (feed_list){items, n};
+}

@@ -1,0 +1,114 @@
+/* Steps, training and features behind sslc.h. */
+#include <stdlib.h>
+
+#include "frontend/session.h"
+#include "frontend/scores.h"
+#include "runtime/trainer.h"
+
+/* -- own data -------------------------------------------------------------------------------------------------- */
+
+static void drop_loader(sslc_program *p) {
+  loader_free(p->loader);
+  p->loader = NULL;
+}
+
+sslc_status sslc_step(sslc_program *p) {
+  sslc_status status = session_ready(p);
+  if (status) return status;
+  for (uint32_t i = 0; i < p->experiment->n_inputs; i++)
+    if (!p->was_set[i]) return session_fail(p, SSLC_BAD_CALL, "input %s was not set", p->experiment->inputs[i].name);
+  if (!stepper_run(&p->stepper)) return session_take(p, SSLC_NOT_FINITE, blame_step(p));
+  const char *violation = executable_violation(p->step.executable);
+  return violation ? session_fail(p, SSLC_BAD_PROGRAM, "a bug of the compiler: %s", violation) : SSLC_OK;
+}
+
+sslc_status sslc_features(sslc_program *p, size_t i, const void *samples, int64_t n, float *out) {
+  sslc_status status = session_ready(p);
+  sslc_tensor sample;
+  if (status) return status;
+  if (i >= p->n_evals) return session_fail(p, SSLC_BAD_CALL, "this program has %u eval blocks, there is no number %zu", p->n_evals, i);
+  if (!sslc_describe(p, SSLC_SAMPLE, i, &sample)) return session_fail(p, SSLC_BAD_CALL, "features of own samples want an eval block that reads one field of the data");
+  feature_maker m;
+  if (n < 0 || (status = feature_maker_open(p, (uint32_t)i, &m))) return n < 0 ? session_fail(p, SSLC_BAD_CALL, "n is negative") : status;
+  const void *data[] = {samples};
+  const size_t bytes[] = {sample.bytes};
+  return features_of(&m, data, bytes, n, out) ? SSLC_OK : session_fail(p, SSLC_NO_RESOURCE, "no memory for features of %lld samples", (long long)n);
+}
+
+/* -- the program's data ------------------------------------------------------------------------------------------ */
+
+/* One session as the trainer calls it back. */
+typedef struct {
+  sslc_program *program;
+  const sslc_training *asked;
+  int64_t steps;
+} conversation;
+
+static bool report(void *context, const trainer_news *news) {
+  const conversation *c = context;
+  const sslc_program *p = c->program;
+  if (!c->asked || !c->asked->callback) return false;
+  int64_t each = p->experiment->steps_per_epoch, latest = news->done > 0 ? news->done - 1 : 0;
+  sslc_progress progress = {.event = news->event == TRAINER_STEPPED ? SSLC_AT_STEP : news->event == TRAINER_EVALUATED ? SSLC_AT_EVALUATION : SSLC_AT_CHECKPOINT,
+                            .step = news->done, .steps = c->steps, .epoch = latest / each, .epochs = (c->steps + each - 1) / each, .steps_per_epoch = each,
+                            .loss = stepper_metric(&p->stepper, "loss"), .samples_per_second = news->samples_per_second, .seconds_left = news->seconds_left,
+                            .scores = p->scores, .n_scores = p->n_scores, .checkpoint = news->checkpoint};
+  return c->asked->callback(c->asked->context, &progress) != 0;
+}
+
+static bool evaluate(void *context, int64_t epoch, bool all, trainer_scores *out, char **error) {
+  sslc_program *p = ((const conversation *)context)->program;
+  if (!scores_make(p, epoch, all, error)) return false;
+  *out = (trainer_scores){p->score_metrics, p->n_scores};
+  return true;
+}
+
+/* A loader whose next batch is for the next step: the one there is, or a new one. */
+static bool open_loader(sslc_program *p, char **error) {
+  const experiment *x = p->experiment;
+  const data_request *data = &x->data[x->train_data];
+  if (p->loader && p->loader_step == p->stepper.done) return true;
+  drop_loader(p);
+  p->loader = loader_new(&(loader_request){.data = open_data_find(&p->data, data), .split = data->split, .batch = x->batch, .seed = p->seed,
+                                           .first_step = p->stepper.done}, error);
+  return p->loader;
+}
+
+static sslc_status run_training(sslc_program *p, const sslc_training *asked, int64_t steps, bool evaluates) {
+  const experiment *x = p->experiment;
+  char *error = NULL;
+  conversation c = {p, asked, steps};
+  if (!open_loader(p, &error)) return session_take(p, SSLC_BAD_FILE, error);
+  training t = {.stepper = &p->stepper, .loader = p->loader, .feed = p->feed, .batch = x->batch, .steps = steps, .evaluate = evaluates ? evaluate : NULL,
+                .report = report, .context = &c, .directory = asked ? asked->directory : NULL, .program = p->identity,
+                .checkpoint_seconds = asked && asked->checkpoint_minutes ? 60 * asked->checkpoint_minutes : 600};
+  training_outcome outcome = train(&t, &error);
+  p->loader_step = p->stepper.done;
+  if (outcome == TRAINING_DIVERGED || outcome == TRAINING_FAILED) drop_loader(p);
+  switch (outcome) {
+    case TRAINING_DONE: return SSLC_OK;
+    case TRAINING_STOPPED: return session_fail(p, SSLC_STOPPED, "stopped after step %lld", (long long)p->stepper.done);
+    case TRAINING_DIVERGED: return session_take(p, SSLC_NOT_FINITE, blame_step(p));
+    case TRAINING_FAILED: break;
+  }
+  return session_take(p, SSLC_NO_RESOURCE, error);
+}
+
+sslc_status sslc_run(sslc_program *p, int64_t steps) {
+  sslc_status status = session_ready(p);
+  if (status) return status;
+  if (steps < 0) return session_fail(p, SSLC_BAD_CALL, "the number of steps is negative");
+  return run_training(p, NULL, p->stepper.done + steps, false);
+}
+
+sslc_status sslc_train(sslc_program *p, const sslc_training *asked) {
+  static const sslc_training defaults;
+  sslc_status status = session_ready(p);
+  char *error = NULL;
+  if (status) return status;
+  if (!asked) asked = &defaults;
+  if (asked->steps < 0) return session_fail(p, SSLC_BAD_CALL, "the number of steps is negative");
+  if (asked->directory && !training_prepare(&p->stepper, asked->directory, p->identity, asked->resume, asked->overwrite, &error))
+    return session_take(p, SSLC_BAD_FILE, error);
+  return run_training(p, asked, asked->steps ? asked->steps : p->experiment->steps, !asked->no_evaluation);
+}

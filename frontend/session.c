@@ -1,0 +1,244 @@
+/* The handle of sslc.h: errors, instances, states, and what a program is. */
+#include "frontend/session.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "runtime/checkpoint.h"
+
+const char *sslc_version(void) { return SSLC_VERSION; }
+
+/* -- errors -------------------------------------------------------------------------------------------------- */
+
+sslc_status session_take(sslc_program *p, sslc_status status, char *text) {
+  free(p->message);
+  p->message = text;
+  return status;
+}
+
+sslc_status session_fail(sslc_program *p, sslc_status status, const char *format, ...) {
+  va_list list, again;
+  va_start(list, format);
+  va_copy(again, list);
+  int n = vsnprintf(NULL, 0, format, list);
+  char *text = n < 0 ? NULL : malloc((size_t)n + 1);
+  if (text) vsnprintf(text, (size_t)n + 1, format, again);
+  va_end(again);
+  va_end(list);
+  return session_take(p, status, text);
+}
+
+sslc_status session_check(sslc_program *p) {
+  if (!p) return SSLC_NO_RESOURCE;
+  return p->experiment ? SSLC_OK : session_fail(p, SSLC_BAD_CALL, "this program did not compile; sslc_report says why");
+}
+
+const char *sslc_message(const sslc_program *p) { return !p ? "out of memory" : p->message ? p->message : ""; }
+
+int sslc_place(const sslc_program *p, size_t i, sslc_diagnostic *out) {
+  if (!p || !p->diagnostics || i >= p->diagnostics->count) return 0;
+  const diagnostic *d = p->diagnostics->items[i];
+  const source_file *f = sources_get(p->sources, d->where.file);
+  position at = f ? source_position(p->sources, d->where.file, d->where.start) : (position){0, 0};
+  *out = (sslc_diagnostic){.file = f ? f->name : "", at.line, at.column, d->message, d->severity == SEVERITY_WARNING};
+  diagnostic_name(d->code, out->code);
+  return 1;
+}
+
+const char *sslc_report(sslc_program *p, int color) {
+  arena *a = p && p->diagnostics ? arena_new() : NULL;
+  if (!a) return "";
+  jmp_buf exhausted;
+  arena_on_exhausted(a, &exhausted);
+  free(p->report);
+  p->report = NULL;
+  if (!setjmp(exhausted)) p->report = strdup(diagnostics_render(p->diagnostics, a, color));
+  arena_free(a);
+  return p->report ? p->report : "";
+}
+
+/* -- instances ------------------------------------------------------------------------------------------------ */
+
+void compiled_close(compiled *c) {
+  instance_free(c->instance);
+  c->instance = NULL;
+}
+
+sslc_status session_open(sslc_program *p, compiled *c) {
+  if (!c->instance) c->instance = instance_new(c->plan, c->executable, p->pool);
+  return c->instance ? SSLC_OK : session_fail(p, SSLC_NO_RESOURCE, "no memory for the tensors of %s", c->graph->name);
+}
+
+static void compiled_free(compiled *c) {
+  compiled_close(c);
+  if (c->executable) executable_free(c->executable);
+}
+
+void sslc_free(sslc_program *p) {
+  if (!p) return;
+  loader_free(p->loader);
+  compiled_free(&p->init);
+  compiled_free(&p->step);
+  for (uint32_t i = 0; i < p->n_evals; i++) compiled_free(&p->evals[i]);
+  states_release(&p->states);
+  open_data_release(&p->data);
+  if (p->pool) thread_pool_free(p->pool);
+  arena_free(p->arena);
+  if (p->scores_arena) arena_free(p->scores_arena);
+  free(p->message);
+  free(p->report);
+  free(p);
+}
+
+static int64_t plan_bytes(const plan *p) {
+  int64_t bytes = p->arena_bytes;
+  for (uint32_t i = 0; i < p->n_buffers; i++)
+    if (p->buffers[i].alias < 0 && p->buffers[i].storage != STORAGE_TEMPORARY) bytes += p->buffers[i].bytes;
+  return bytes;
+}
+
+/* The step's tensors stay; those of first values and of evaluations come and go beside them. */
+static int64_t peak_bytes(const sslc_program *p) {
+  int64_t beside = plan_bytes(p->init.plan), bytes = plan_bytes(p->step.plan);
+  for (uint32_t i = 0; i < p->experiment->n_evals; i++) {
+    int64_t eval = plan_bytes(p->evals[i].plan);
+    if (eval > beside) beside = eval;
+  }
+  for (uint32_t i = 0; i < p->states.n; i++) bytes += type_bytes(&p->states.items[i].type);
+  return bytes + beside;
+}
+
+sslc_status sslc_get_facts(sslc_program *p, sslc_facts *out) {
+  if (session_check(p)) return p ? SSLC_BAD_CALL : SSLC_NO_RESOURCE;
+  const experiment *x = p->experiment;
+  *out = (sslc_facts){.parameters = x->parameters, .peak_bytes = peak_bytes(p), .batch = x->batch, .steps = x->steps, .epochs = x->epochs,
+                      .steps_per_epoch = x->steps_per_epoch, .step = p->stepper.done, .kernels = p->kernels, .compiled = p->kernels_compiled,
+                      .compile_seconds = p->compile_seconds};
+  return SSLC_OK;
+}
+
+/* -- what there is ---------------------------------------------------------------------------------------------- */
+
+static int describe(const char *name, const tensor_type *t, sslc_tensor *out) {
+  *out = (sslc_tensor){.name = name, .type = (sslc_type)t->dtype, .rank = t->rank, .bytes = (size_t)type_bytes(t)};
+  for (uint32_t i = 0; i < t->rank; i++) out->shape[i] = t->dim[i];
+  return 1;
+}
+
+static tensor_type without_batch(const tensor_type *t) { return make_type(t->dtype, t->rank - 1, t->dim + 1); }
+
+int sslc_describe(const sslc_program *p, sslc_kind kind, size_t i, sslc_tensor *out) {
+  const experiment *x = p ? p->experiment : NULL;
+  if (!x) return 0;
+  tensor_type type;
+  switch (kind) {
+    case SSLC_INPUT: return i < x->n_inputs && describe(x->inputs[i].name, &x->inputs[i].type, out);
+    case SSLC_STATE: return i < x->n_states && describe(x->states[i].name, &x->states[i].type, out);
+    case SSLC_METRIC:
+      type = scalar_type(p->real);
+      return i < p->stepper.n_metrics && describe(p->stepper.metrics[i].name, &type, out);
+    case SSLC_SAMPLE:
+      if (i >= x->n_evals || x->evals[i].n_inputs != 1) return 0;
+      type = without_batch(&x->evals[i].inputs[0].type);
+      return describe(x->evals[i].inputs[0].name, &type, out);
+    case SSLC_FEATURES:
+      if (i >= x->n_evals) return 0;
+      type = without_batch(graph_type(x->evals[i].graph, x->evals[i].graph->results[0].value));
+      return describe(x->evals[i].label, &type, out);
+  }
+  return 0;
+}
+
+/* -- states ------------------------------------------------------------------------------------------------------ */
+
+sslc_status sslc_initialise(sslc_program *p) {
+  sslc_status status = session_check(p);
+  if (status || (status = session_open(p, &p->init)) || (status = session_open(p, &p->step))) return status;
+  bool allocated = p->states.n && p->states.items[0].data;
+  if (!allocated && !states_allocate(&p->states)) {
+    states_release(&p->states);
+    return session_fail(p, SSLC_NO_RESOURCE, "no memory for the states");
+  }
+  set_clock(p->init.instance, 0, 1, p->seed);
+  instance_run(p->init.instance);
+  states_gather(&p->states, p->init.instance);
+  compiled_close(&p->init);
+  p->stepper.instance = p->step.instance;
+  p->stepper.done = 0;
+  stepper_load(&p->stepper);
+  p->has_states = true;
+  return SSLC_OK;
+}
+
+sslc_status session_ready(sslc_program *p) {
+  sslc_status status = session_check(p);
+  return status || p->has_states ? status : sslc_initialise(p);
+}
+
+static sslc_status wrong_size(sslc_program *p, const char *name, const tensor_type *t, size_t bytes) {
+  return session_fail(p, SSLC_BAD_CALL, "%s takes %lld bytes, got %zu", name, (long long)type_bytes(t), bytes);
+}
+
+static sslc_status set_input(sslc_program *p, const char *name, const void *data, size_t bytes) {
+  const experiment *x = p->experiment;
+  for (uint32_t i = 0; i < x->n_inputs; i++) {
+    if (strcmp(x->inputs[i].name, name)) continue;
+    if (bytes != (size_t)type_bytes(&x->inputs[i].type)) return wrong_size(p, name, &x->inputs[i].type, bytes);
+    instance_set(p->step.instance, "data", name, data);
+    p->was_set[i] = 1;
+    return SSLC_OK;
+  }
+  return session_fail(p, SSLC_BAD_CALL, "a step of this program has no input %s", name);
+}
+
+static state_tensor *find_state(sslc_program *p, const char *name, size_t bytes, sslc_status *status) {
+  if ((*status = session_ready(p))) return NULL;
+  state_tensor *s = states_find(&p->states, name);
+  if (!s) *status = session_fail(p, SSLC_BAD_CALL, "this program has no state %s", name);
+  else if (bytes != (size_t)type_bytes(&s->type)) *status = wrong_size(p, name, &s->type, bytes);
+  else stepper_store(&p->stepper);
+  return *status ? NULL : s;
+}
+
+sslc_status sslc_set(sslc_program *p, sslc_kind kind, const char *name, const void *data, size_t bytes) {
+  sslc_status status = session_ready(p);
+  if (status) return status;
+  if (kind == SSLC_INPUT) return set_input(p, name, data, bytes);
+  if (kind != SSLC_STATE) return session_fail(p, SSLC_BAD_CALL, "only inputs and states can be set");
+  state_tensor *s = find_state(p, name, bytes, &status);
+  if (!s) return status;
+  memcpy(s->data, data, bytes);
+  instance_set(p->step.instance, "state", name, data);
+  return SSLC_OK;
+}
+
+sslc_status sslc_get(sslc_program *p, const char *name, void *out, size_t bytes) {
+  sslc_status status;
+  const state_tensor *s = find_state(p, name, bytes, &status);
+  if (s) memcpy(out, s->data, bytes);
+  return status;
+}
+
+double sslc_metric(const sslc_program *p, const char *name) { return p && p->experiment ? stepper_metric(&p->stepper, name) : NAN; }
+
+sslc_status sslc_save(sslc_program *p, const char *path) {
+  char *error = NULL;
+  sslc_status status = session_ready(p);
+  if (status) return status;
+  stepper_store(&p->stepper);
+  checkpoint_position at = {p->identity, p->seed, p->stepper.done, p->stepper.done / p->stepper.steps_per_epoch};
+  return checkpoint_write(path, &p->states, &at, &error) ? SSLC_OK : session_take(p, SSLC_NO_RESOURCE, error);
+}
+
+sslc_status sslc_load(sslc_program *p, const char *path) {
+  char *error = NULL;
+  sslc_status status = session_ready(p);
+  if (status) return status;
+  checkpoint_position at = {.program = NULL};
+  if (!checkpoint_read(path, &p->states, &at, &error)) return session_take(p, SSLC_BAD_FILE, error);
+  p->stepper.done = at.step;
+  p->stepper.seed = p->seed = at.seed;
+  stepper_load(&p->stepper);
+  return SSLC_OK;
+}

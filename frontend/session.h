@@ -1,0 +1,96 @@
+/* What is behind the handle of sslc.h: one compiled program, its data and its states. */
+#ifndef SSLC_FRONTEND_SESSION_H
+#define SSLC_FRONTEND_SESSION_H
+
+#include "frontend/experiment.h"
+#include "frontend/sslc.h"
+#include "runtime/evaluation.h"
+#include "runtime/loader.h"
+#include "runtime/stepper.h"
+
+/* A graph on its way to the machine; the instance is made when it is first run. */
+typedef struct {
+  const graph *graph;
+  plan *plan;
+  executable *executable;
+  instance *instance;
+} compiled;
+
+/* The data sets that the program declares, opened. */
+typedef struct {
+  const char *root;
+  struct opened {
+    const struct data_argument *arguments; /* which declaration: its list of arguments */
+    dataset *data;
+  } *items;
+  uint32_t n, capacity;
+  arena *arena;
+} open_data;
+
+struct sslc_program {
+  /* How it was compiled; all of it lives in the arena. */
+  arena *arena;
+  sources *sources;
+  diagnostics *diagnostics;
+  experiment *experiment; /* NULL when it did not compile */
+  uint64_t seed;
+  dtype real;
+  bool checked;
+  const char *cache; /* directory, NULL for none */
+  char identity[33];
+  unsigned kernels, kernels_compiled;
+  double compile_seconds;
+  open_data data;
+
+  thread_pool *pool;
+  compiled init, step, *evals; /* evals: one per eval block */
+  uint32_t n_evals;
+  feed_list feed, *eval_feeds; /* which fields of the data each of them reads */
+
+  states states;
+  bool has_states;
+  stepper stepper;
+  loader *loader;      /* of the training data, or NULL */
+  int64_t loader_step; /* that its next batch is for */
+  uint8_t *was_set;    /* per input: the caller gave a value */
+
+  /* Answers that the caller may still hold. */
+  char *message, *report;
+  arena *scores_arena;
+  sslc_score *scores;
+  metric *score_metrics;
+  uint32_t n_scores;
+};
+
+/* -- errors (session.c) -------------------------------------------------------------------------------------- */
+
+/* Keep the text for sslc_message and return `status`; of the second the text is malloc'ed and taken over. */
+sslc_status session_fail(sslc_program *p, sslc_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+sslc_status session_take(sslc_program *p, sslc_status status, char *text);
+/* SSLC_OK when there is a compiled program behind the handle. */
+sslc_status session_check(sslc_program *p);
+
+/* -- data (open_data.c) -------------------------------------------------------------------------------------- */
+
+/* The answer to the front end's questions; `context` of the catalog is an open_data. */
+bool open_data_describe(void *context, const data_request *what, data_description *out, const char **error, arena *a);
+dataset *open_data_find(const open_data *d, const data_request *what);
+void open_data_release(open_data *d);
+/* Number of the field of that name; of kind DATASET_LABEL when name is NULL. -1 when there is none. */
+int32_t data_field_number(const dataset *d, const char *name);
+/* Which fields the inputs of a graph read, in the arena. */
+feed_list data_feeds(const dataset *d, const experiment_input *inputs, uint32_t n, arena *a);
+
+/* -- running (session.c) ------------------------------------------------------------------------------------- */
+
+/* Makes the instance if there is none yet. */
+sslc_status session_open(sslc_program *p, compiled *c);
+void compiled_close(compiled *c);
+/* Everything that a step needs: the instance, with states in it. */
+sslc_status session_ready(sslc_program *p);
+
+/* The text for the person when a step was not finite: which step, and which operation made the first such value. malloc'ed,
+ * NULL when there is no memory. The step instance still holds what the step saw. (blame.c) */
+char *blame_step(sslc_program *p);
+
+#endif

@@ -1,0 +1,102 @@
+#include "runtime/evaluation.h"
+
+#include <stdlib.h>
+
+#include "runtime/failure.h"
+#include "runtime/loader.h"
+
+/* -- features ----------------------------------------------------------------------------------------------- */
+
+/* Runs one batch and takes the first `valid` rows. */
+static void run_batch(const feature_maker *m, int64_t valid, float *rows, float *out) {
+  instance_run(m->instance);
+  instance_get(m->instance, "output", "features", rows);
+  memcpy(out, rows, (size_t)(valid * m->dims) * sizeof *out);
+}
+
+bool features_of(const feature_maker *m, const void *const *field_data, const size_t *sample_bytes, int64_t n, float *out) {
+  float *rows = malloc((size_t)(m->batch * m->dims) * sizeof *rows + 1);
+  bool good = rows;
+  for (int64_t at = 0; good && at < n; at += m->batch) {
+    int64_t valid = n - at < m->batch ? n - at : m->batch;
+    for (uint32_t i = 0; good && i < m->feed.n; i++) {
+      char *batch = calloc((size_t)m->batch, sample_bytes[i]); /* rows past the last sample stay zero: none looks at another */
+      if (!(good = batch)) break;
+      memcpy(batch, (const char *)field_data[i] + (size_t)at * sample_bytes[i], (size_t)valid * sample_bytes[i]);
+      instance_set(m->instance, "data", m->feed.items[i].input, batch);
+      free(batch);
+    }
+    if (good) run_batch(m, valid, rows, out + at * m->dims);
+  }
+  free(rows);
+  return good;
+}
+
+bool features_of_split(const feature_maker *m, dataset *data, const char *split, uint32_t label, labelled_features *out, char **error) {
+  int64_t n = dataset_count(data, split);
+  if (n < 1) return failure(error, "judging wants samples in a split \"%s\", and this data set has none", split);
+  float *rows = malloc((size_t)(m->batch * m->dims) * sizeof *rows + 1);
+  *out = (labelled_features){malloc((size_t)(n * m->dims) * sizeof(float) + 1), malloc((size_t)n * sizeof(int32_t))};
+  out->set = (feature_set){out->features, out->labels, n};
+  bool good = rows && out->features && out->labels;
+  if (!good) failure(error, "no memory for the features of %lld samples", (long long)n);
+  loader *l = good ? loader_new(&(loader_request){.data = data, .split = split, .batch = m->batch, .in_order = true}, error) : NULL;
+  int64_t at = 0;
+  for (const loader_batch *b; l && (b = loader_next(l)); at += b->valid) {
+    feed(m->instance, &m->feed, b->fields);
+    memcpy(out->labels + at, b->fields[label], (size_t)b->valid * sizeof(int32_t));
+    run_batch(m, b->valid, rows, out->features + at * m->dims);
+  }
+  good = l;
+  loader_free(l);
+  free(rows);
+  if (!good) features_release(out);
+  return good;
+}
+
+void features_release(labelled_features *f) {
+  free(f->features);
+  free(f->labels);
+  *f = (labelled_features){0};
+}
+
+/* -- protocols ---------------------------------------------------------------------------------------------- */
+
+static double argument(const protocol_argument *list, const char *name) {
+  for (; list->name; list++)
+    if (!strcmp(list->name, name)) return list->value;
+  return 0; /* which judges take for their default */
+}
+
+static bool run_knn(const protocol_argument *list, thread_pool *pool, const judge_task *task, protocol_score *out, uint32_t *n, char **error) {
+  knn_options options = {(int64_t)argument(list, "k"), argument(list, "temperature")};
+  judgement found;
+  if (!judge_knn(pool, task, &options, &found, error)) return false;
+  out[(*n)++] = (protocol_score){"top1", found.top1};
+  out[(*n)++] = (protocol_score){"top5", found.top5};
+  return true;
+}
+
+static bool run_linear_probe(const protocol_argument *list, thread_pool *pool, const judge_task *task, protocol_score *out, uint32_t *n,
+                             char **error) {
+  probe_options options = {(int64_t)argument(list, "epochs"), argument(list, "decay")};
+  probe_result found;
+  if (!judge_linear_probe(pool, task, &options, &found, error)) return false;
+  out[(*n)++] = (protocol_score){"top1", found.test.top1};
+  out[(*n)++] = (protocol_score){"top5", found.test.top5};
+  out[(*n)++] = (protocol_score){"train top1", found.train_top1};
+  return true;
+}
+
+static const struct {
+  const char *name;
+  bool (*run)(const protocol_argument *list, thread_pool *pool, const judge_task *task, protocol_score *out, uint32_t *n, char **error);
+} protocols[] = {{"knn", run_knn}, {"linear_probe", run_linear_probe}};
+
+bool protocol_run(const char *protocol, const protocol_argument *arguments, thread_pool *pool, const judge_task *task,
+                  protocol_score out[MAX_SCORES], uint32_t *n, char **error) {
+  *n = 0;
+  for (size_t i = 0; i < sizeof protocols / sizeof *protocols; i++)
+    if (!strcmp(protocols[i].name, protocol)) return protocols[i].run(arguments, pool, task, out, n, error);
+  return failure(error, "there is no protocol %s", protocol);
+}

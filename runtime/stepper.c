@@ -1,0 +1,46 @@
+#include "runtime/stepper.h"
+
+#include <math.h>
+
+void set_clock(instance *i, int64_t step, int64_t steps_per_epoch, uint64_t seed) {
+  int32_t now = (int32_t)step, epoch = (int32_t)(step / (steps_per_epoch > 0 ? steps_per_epoch : 1));
+  uint32_t words[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+  instance_set(i, "clock", "step", &now); /* false when the program does not look at it */
+  instance_set(i, "clock", "epoch", &epoch);
+  instance_set(i, "seed", "seed", words);
+}
+
+static double read_number(const instance *i, const char *role, const char *name) {
+  const tensor_type *t = instance_type(i, role, name);
+  char bytes[8];
+  if (!t || t->rank) return NAN;
+  instance_get(i, role, name, bytes);
+  scalar v = element_load(t->dtype, bytes, 0);
+  return dtype_is_real(t->dtype) ? v.real : (double)v.integer;
+}
+
+bool stepper_run(stepper *s) {
+  set_clock(s->instance, s->done, s->steps_per_epoch, s->seed);
+  instance_run(s->instance);
+  for (uint32_t i = 0; i < s->n_metrics; i++) s->metrics[i].value = read_number(s->instance, "metric", s->metrics[i].name);
+  if (read_number(s->instance, "metric", "finite") == 0) return false; /* a program without objective has no such metric */
+  s->done++;
+  s->ahead = true;
+  return true;
+}
+
+void stepper_store(stepper *s) {
+  if (s->ahead) states_gather(s->states, s->instance);
+  s->ahead = false;
+}
+
+void stepper_load(stepper *s) {
+  states_scatter(s->states, s->instance);
+  s->ahead = false;
+}
+
+double stepper_metric(const stepper *s, const char *name) {
+  for (uint32_t i = 0; i < s->n_metrics; i++)
+    if (!strcmp(s->metrics[i].name, name)) return s->metrics[i].value;
+  return NAN;
+}

@@ -1,0 +1,32 @@
+/* One training step after another: the clock, the seed, the run, what it reports. */
+#ifndef SSLC_RUNTIME_STEPPER_H
+#define SSLC_RUNTIME_STEPPER_H
+
+#include "runtime/metrics.h"
+#include "runtime/states.h"
+
+typedef struct {
+  instance *instance;     /* of the step graph */
+  executable *executable; /* whose code it runs */
+  states *states;
+  metric *metrics;        /* the names are given; values are of the latest step */
+  uint32_t n_metrics;
+  uint64_t seed;
+  int64_t steps_per_epoch;
+  int64_t done;           /* steps; the next one has this number */
+  bool ahead;             /* the instance holds newer states than `states` */
+} stepper;
+
+/* One step on the data that the instance was fed. False when a loss or a gradient was not finite: the step graph then kept
+ * all states, and `done` stays. */
+bool stepper_run(stepper *s);
+/* Brings `states` up to date. */
+void stepper_store(stepper *s);
+/* Hands `states` to the instance: after they were made, set or loaded. */
+void stepper_load(stepper *s);
+/* A metric's value, NaN when there is none. */
+double stepper_metric(const stepper *s, const char *name);
+/* What an instance reads besides data and states: "step" and "epoch" of that step, and the seed. */
+void set_clock(instance *i, int64_t step, int64_t steps_per_epoch, uint64_t seed);
+
+#endif
