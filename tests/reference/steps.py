@@ -43,17 +43,18 @@ def plain(states):
     return {name: [float(f"{x:.13g}") for x in torch.as_tensor(value).detach().flatten().tolist()] for name, value in states.items()}
 
 
-def write(name, fields, samples, classes, first, steps):
+def write(name, fields, samples, classes, first, steps, features):
     """One line for each tensor."""
     def block(values, indent):
         return "{\n" + ",\n".join(f'{indent} "{k}": {json.dumps(v)}' for k, v in values.items()) + f"\n{indent}}}"
 
     lines = [f' "fields": {json.dumps(fields)}', f' "samples": {samples}', f' "classes": {classes}', f' "start": {block(first, " ")}']
+    lines += [f' "features": {json.dumps(features)}'] if features else []
     parts = ["  {" + ",\n   ".join(f'"{k}": {block(v, "   ")}' for k, v in step.items()) + "}" for step in steps]
     (HERE / f"{name}.json").write_text("{\n" + ",\n".join(lines) + ',\n "steps": [\n' + ",\n".join(parts) + "\n ]\n}\n")
 
 
-def train(name, fields, batch, states, step, n, samples, classes=0):
+def train(name, fields, batch, states, step, n, samples, classes=0, evaluate=None):
     """Takes n steps. step(number, data) gives the metrics and moves the states; it returns those that have no tensor of their own."""
     first, steps = begin(states), []
     for i in range(n):
@@ -63,7 +64,7 @@ def train(name, fields, batch, states, step, n, samples, classes=0):
         if i in (0, n - 1):
             taken["states"] = plain(states | others)
         steps.append(taken)
-    write(name, fields, samples, classes, first, steps)
+    write(name, fields, samples, classes, first, steps, plain({"": evaluate(data)})[""] if evaluate else None)
 
 
 def gradient_norm(weights):
@@ -172,7 +173,7 @@ def byol():
         metrics = {"loss": loss + supervised, "grad_norm": norm, "online_top1": (logits.argmax(1) == data["label"]).double().mean()}
         return metrics, kept | counts(["f", "g", "q", "probe"], i + 1)
 
-    train("byol", {"a": [3, 8, 7], "b": [3, 8, 7], "label": []}, 5, states, step, 3, samples=16, classes=4)
+    train("byol", {"a": [3, 8, 7], "b": [3, 8, 7], "label": []}, 5, states, step, 3, samples=16, classes=4, evaluate=lambda data: f.eval()(data["a"]))
 
 
 def moco():
