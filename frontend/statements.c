@@ -163,7 +163,9 @@ object run_block(elaborator *e, scope *s, const ast_block *block) {
   for (uint32_t i = 0; i < block->n && !e->stopped; i++) {
     uint32_t errors = e->diagnostics->errors;
     last = runners[block->items[i]->kind](e, inner, block->items[i]);
-    if (e->diagnostics->errors > errors && in_library(e, block->items[i]->where)) return object_poison(); /* more would only confuse */
+    bool failed = e->diagnostics->errors > errors;
+    bool refused = failed && e->diagnostics->items[e->diagnostics->count - 1]->code == DIAG_REQUIREMENT;
+    if (refused || (failed && in_library(e, block->items[i]->where))) return object_poison(); /* more would only confuse */
   }
   return e->stopped ? object_poison() : last;
 }
