@@ -89,17 +89,19 @@ static bool is_forward(const replay *r, uint32_t wanted) {
   return needed[wanted];
 }
 
+static const char *not_finite_text(double x) { return isnan(x) ? "NaN" : x > 0 ? "inf" : "-inf"; }
+
 /* "log(0) gives -inf" for ops that work element by element; else what the first such element is. */
 static const char *describe_element(const replay *r, const node *n, int64_t e) {
   scalar made = element_load(graph_type(r->graph, n->first_result)->dtype, r->run->data[n->first_result], e);
-  if (!op_table[n->op].elementwise) return arena_printf(r->arena, "element %lld is %g", (long long)e, made.real);
+  if (!op_table[n->op].elementwise) return arena_printf(r->arena, "element %lld is %s", (long long)e, not_finite_text(made.real));
   const char *list = "";
   for (uint32_t k = 0; k < n->n_operands; k++) {
     dtype t = graph_type(r->graph, n->operands[k])->dtype;
     scalar x = element_load(t, r->run->data[n->operands[k]], e);
     list = arena_printf(r->arena, "%s%s%g", list, k ? ", " : "", dtype_is_real(t) ? x.real : (double)x.integer);
   }
-  return arena_printf(r->arena, "%s(%s) is %g at element %lld", op_table[n->op].name, list, made.real, (long long)e);
+  return arena_printf(r->arena, "%s(%s) is %s at element %lld", op_table[n->op].name, list, not_finite_text(made.real), (long long)e);
 }
 
 static const char *find_culprit(const replay *r, const sources *s) {
