@@ -158,15 +158,20 @@ static sslc_status compile_file(sslc_program *p, uint32_t file, const sslc_optio
 
 /* -- the way in ------------------------------------------------------------------------------------------------ */
 
-static void take_arrays(sslc_program *p, const sslc_options *o) {
+static sslc_status take_arrays(sslc_program *p, const sslc_options *o) {
   dataset_array *arrays = ARENA_ARRAY(p->arena, dataset_array, o->n_arrays + 1);
   for (size_t i = 0; i < o->n_arrays; i++) {
     const sslc_array *x = &o->arrays[i];
-    tensor_type type = make_type((dtype)x->type, x->rank < MAX_RANK ? x->rank : MAX_RANK - 1, x->shape);
-    arrays[i] = (dataset_array){x->data, x->split, x->field, type, x->count, x->classes, x->values};
+    if (!x->data || !x->split || !x->field || !x->values) return session_fail(p, SSLC_BAD_CALL, "array %zu lacks a name or values", i);
+    if (x->rank >= MAX_RANK || (unsigned)x->type >= DTYPE_COUNT)
+      return session_fail(p, SSLC_BAD_CALL, "array %zu, %s: a sample has a type of sslc.h and at most %d dimensions", i, x->field, MAX_RANK - 1);
+    for (unsigned d = 0; d < x->rank; d++)
+      if (x->shape[d] < 1) return session_fail(p, SSLC_BAD_CALL, "array %zu, %s: dimension %u is %lld", i, x->field, d, (long long)x->shape[d]);
+    arrays[i] = (dataset_array){x->data, x->split, x->field, make_type((dtype)x->type, x->rank, x->shape), x->count, x->classes, x->values};
   }
   p->data.arrays = arrays;
   p->data.n_arrays = (uint32_t)o->n_arrays;
+  return SSLC_OK;
 }
 
 /* Where relative paths of data sets start: as the caller says, else beside the program. */
@@ -184,7 +189,8 @@ static sslc_status begin(sslc_program *p, const char *name, const sslc_options *
   p->checked = o->checked;
   p->cache = o->cache ? *o->cache ? arena_string(p->arena, o->cache) : NULL : default_cache(p->arena);
   p->data = (open_data){.root = data_root(p, name, o), .arena = p->arena};
-  take_arrays(p, o);
+  sslc_status status = take_arrays(p, o);
+  if (status) return status;
   p->pool = thread_pool_new(o->threads);
   if (!p->pool) return session_fail(p, SSLC_NO_RESOURCE, "cannot make %u threads", o->threads);
   if (o->real != SSLC_F64 && o->real != SSLC_F32 && o->real != 0) return session_fail(p, SSLC_BAD_CALL, "reals are f32 or f64");

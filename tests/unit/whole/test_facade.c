@@ -436,6 +436,12 @@ static void data_may_be_the_callers(void **state) {
   x = (sslc_array){.data = "mine", .split = "train", .field = "x", .type = SSLC_I32, .classes = 4, .count = 2, .values = (int32_t[]){3, 4}};
   REFUSED(sslc_compile_text(text, "mine.ssl", &o, &p), SSLC_BAD_PROGRAM, "label 1 is 4");
   sslc_free(p);
+  x.rank = 8;
+  REFUSED(sslc_compile_text(text, "mine.ssl", &o, &p), SSLC_BAD_CALL, "dimensions");
+  sslc_free(p);
+  x.values = NULL;
+  REFUSED(sslc_compile_text(text, "mine.ssl", &o, &p), SSLC_BAD_CALL, "lacks");
+  sslc_free(p);
 }
 
 static void doubles_and_checked_code_train_too(void **state) {
