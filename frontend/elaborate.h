@@ -287,6 +287,10 @@ void collect_tunes(elaborator *e, scope *s, const ast_block *settings);
 /* That each rule selects something, and sets something that the optimizer has. */
 void check_tunes(elaborator *e, const function *optimizer);
 
+/* -- unused.c ------------------------------------------------------------------------------------------------------------------------------ */
+
+void warn_unused(elaborator *e);
+
 /* -- evaluation.c ---------------------------------------------------------------------------------------------------------------------- */
 
 void lower_eval(elaborator *e, const ast_declaration *d, uint32_t number);

@@ -132,6 +132,7 @@ struct model {
   model *follows;     /* of a target */
   object decay;       /* of a target: as written, evaluated once in the step */
   bool called, target;
+  bool trained;       /* an optimizer updates a weight of it */
 };
 
 /* One state of the experiment and its value in the graph at hand. */

@@ -249,5 +249,7 @@ experiment *lower_program(uint32_t file, const lower_options *o, diagnostics *d,
   x->evals = ARENA_ARRAY(a, experiment_eval, texts.n_evals + 1);
   for (uint32_t i = 0; i < texts.n_evals; i++) lower_eval(&e, texts.evals[i], i);
   add_states(&e);
-  return d->errors ? NULL : x;
+  if (d->errors) return NULL;
+  warn_unused(&e);
+  return x;
 }

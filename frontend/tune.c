@@ -181,6 +181,7 @@ static void clamp_update(elaborator *e, cell *weight, const struct tune_field *f
 void update_weight(elaborator *e, cell *weight, value gradient) {
   training *t = e->training;
   span where = t->optimizer.where;
+  if (weight->model) weight->model->trained = true;
   const struct tune_field *freeze = tuned(t, weight, "freeze"), *clamp = tuned(t, weight, "clamp"), *grad_scale = tuned(t, weight, "grad_scale");
   if (freeze && freeze->value.kind == OBJECT_BOOL && freeze->value.truth) return;
   function f = *t->optimizer.function;
