@@ -177,7 +177,7 @@ ast_program *parse_program(uint32_t file, diagnostics *d, arena *a);
 char *ast_print(const ast_program *p, arena *into);
 
 /* The canonical form of a program text: spaces, indentation and blank lines; comments and line breaks
- * stay where they are. Formatting twice changes nothing. Never fails: what is no token stays as it is. */
+ * stay where they are. Formatting twice changes nothing. Never fails: what is no token stays as it is. A zero byte ends the text. */
 char *format_program(const char *text, size_t length, arena *into);
 
 #endif

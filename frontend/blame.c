@@ -1,5 +1,6 @@
-/* Which operation first made a value that is not finite: the step's graph is replayed by the interpreter on what the step
- * saw. A value counts when its operands are finite and it is not, so that a mask of -inf is no suspect. */
+/* Which operation first made a value that is not finite. The step's graph is replayed by the interpreter on what the step
+ * saw: a value counts when its operands are finite and it is not, so that a mask of -inf is no suspect. A step that is too
+ * large for the interpreter is run once more, with a look at memory behind every launch. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -7,7 +8,7 @@
 #include "frontend/session.h"
 #include "passes/passes.h"
 
-/* About a minute of the interpreter, in products and elements; what has more is only named by its step. */
+/* About a minute of the interpreter, in products and elements. */
 static const double most_work = 2e9, most_bytes = 4e9;
 
 typedef struct {
@@ -117,13 +118,53 @@ static const char *find_culprit(const replay *r, const sources *s) {
   return "the replay in exact order stays finite: the numbers are at the edge of what their type holds";
 }
 
+/* -- large steps ----------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  const plan *plan;
+  instance *instance;
+  span infinite, nan; /* of what made the first of each; file 0: none yet */
+} watch;
+
+static void look(watch *w, uint32_t buffer, span made) {
+  const tensor_type *t = &w->plan->buffers[buffer].type;
+  void *data = dtype_is_real(t->dtype) ? malloc((size_t)type_bytes(t) + 1) : NULL;
+  if (!data) return;
+  instance_read(w->instance, buffer, data);
+  for (int64_t e = 0; e < type_elements(t) && !w->nan.file; e++) {
+    double v = element_load(t->dtype, data, e).real;
+    if (isnan(v)) w->nan = made;
+    else if (isinf(v) && !w->infinite.file) w->infinite = made;
+  }
+  free(data);
+}
+
+/* Goes on behind an infinity, which may be meant (a mask), until there is a NaN. */
+static bool look_behind_launch(void *context, uint32_t launch) {
+  watch *w = context;
+  const plan_launch *l = &w->plan->launches[launch];
+  for (uint32_t s = 0; s < l->kernel->n_stages; s++)
+    if (l->kernel->stages[s].output >= 0) look(w, l->buffers[l->kernel->stages[s].output], l->kernel->stages[s].where);
+  return !w->nan.file;
+}
+
+/* The step keeps its states, so running it again changes nothing. */
+static const char *search_memory(const sslc_program *p, arena *a) {
+  watch w = {.plan = p->step.plan, .instance = p->step.instance};
+  instance_run_watched(p->step.instance, look_behind_launch, &w);
+  const char *infinite = span_text(p->sources, w.infinite, a), *nan = span_text(p->sources, w.nan, a);
+  if (!w.infinite.file && !w.nan.file) return "none in memory";
+  return arena_printf(a, "%s%s%s%s%s", w.infinite.file ? "an infinity at " : "", infinite, w.infinite.file && w.nan.file ? ", then " : "",
+                      w.nan.file ? "NaN at " : "", nan);
+}
+
 static const char *search(const sslc_program *p, arena *a) {
   const char *error = NULL;
   uint32_t n;
   diagnostics *d = diagnostics_new(a, p->sources);
   const graph *g = plain_graph(p->step.graph, d, a);
   if (!g) return "unknown";
-  if (too_large(g, a)) return "not looked for, the step is too large to be replayed; a smaller batch makes it small enough";
+  if (too_large(g, a)) return search_memory(p, a);
   graph_binding *bindings = bind_inputs(g, p->step.instance, a, &n);
   replay r = {g, graph_interpret(g, bindings, n, a, &error), a};
   return r.run ? find_culprit(&r, p->sources) : error;

@@ -7,5 +7,7 @@
 
 /* The shape in which both meet, with x's element type; false when they cannot. */
 bool broadcast_shape(const tensor_type *x, const tensor_type *y, tensor_type *out);
+/* What a person can do about two shapes that do not meet. */
+const char *broadcast_help(const tensor_type *x, const tensor_type *y, arena *a);
 
 #endif

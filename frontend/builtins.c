@@ -46,27 +46,17 @@ object unary_result(elaborator *e, const object *like, value v, span where) { re
 
 /* -- for each element ------------------------------------------------------------------------------------------ */
 
-typedef struct {
-  const char *name;
-  op_id op;
-  double (*known)(double); /* of numbers that are known */
-} unary_row;
-
-static double reciprocal_root(double x) { return 1 / sqrt(x); }
-static const unary_row unary_rows[] = {{"exp", OP_EXP, exp},    {"log", OP_LOG, log},    {"sin", OP_SIN, sin},   {"cos", OP_COS, cos},
-                                       {"tanh", OP_TANH, tanh}, {"erf", OP_ERF, erf},    {"sqrt", OP_SQRT, sqrt}, {"rsqrt", OP_RSQRT, reciprocal_root},
-                                       {"abs", OP_ABS, fabs},   {"floor", OP_FLOOR, floor}, {"is_finite", OP_IS_FINITE, NULL}};
-
+/* The primitive of that name, which also computes what is known. */
 object builtin_elementwise_unary(elaborator *e, const function *self, object *arguments, span where) {
-  const unary_row *row = unary_rows;
-  while (strcmp(row->name, self->name)) row++;
+  op_id op = op_from_name(self->name, strlen(self->name));
   object *x = arguments;
-  if (x->kind == OBJECT_NUMBER && row->known) {
-    bool stays = !x->is_real && (row->op == OP_ABS || row->op == OP_FLOOR);
-    if (stays) return object_integer(row->op == OP_ABS && x->integer < 0 ? -x->integer : x->integer, where);
-    return object_real(row->known(number_value(x)), where);
-  }
-  return elementwise(e, row->op, x, 1, row->op != OP_ABS, self->name, where);
+  if (x->kind != OBJECT_NUMBER) return elementwise(e, op, x, 1, op != OP_ABS, self->name, where);
+  if (!x->is_real && (op == OP_ABS || op == OP_FLOOR)) return object_integer(op == OP_ABS && x->integer < 0 ? -x->integer : x->integer, where);
+  dtype real = DTYPE_F64, result = DTYPE_F64;
+  scalar known = {.real = number_value(x)};
+  op_result_dtype(op, &real, real, &result);
+  known = op_evaluate(op, real, result, &known);
+  return result == DTYPE_BOOL ? object_bool(known.integer, where) : object_real(known.real, where);
 }
 
 object builtin_stop_grad(elaborator *e, const function *self, object *arguments, span where) {

@@ -146,9 +146,17 @@ object builtin_convolve(elaborator *e, const function *self, object *arguments, 
   bool fits = (spatial == 1 || spatial == 2) && kernel.rank == image.rank && image.dim[1] % groups == 0 && kernel.dim[0] % groups == 0 && kernel.dim[1] == image.dim[1] / groups;
   for (uint32_t i = 0; fits && i < spatial; i++) fits = image.dim[2 + i] + 2 * pad >= kernel.dim[2 + i];
   if (!fits) {
-    diagnostic *d = complain(e, DIAG_SHAPE_MISMATCH, where, "%s wants images [N,C,H,W] (or [N,C,L]) of at least the size of its kernel; got %s, kernel %s, groups %lld", e->frame->name,
-                             object_text(&sides[0], e->arena), type_text(&kernel, e->arena), (long long)groups);
+    diagnostic *d = complain(e, DIAG_SHAPE_MISMATCH, where, "%s cannot take %s with the kernel %s%s", in_library(e, where) ? e->frame->name : self->name,
+                             object_text(&sides[0], e->arena), type_text(&kernel, e->arena),
+                             groups > 1 ? arena_printf(e->arena, " in %lld groups", (long long)groups) : "");
     note_object(e, d, &arguments[0]);
+    bool ranks = (spatial == 1 || spatial == 2) && kernel.rank == image.rank;
+    if (ranks && kernel.dim[1] * groups != image.dim[1])
+      diagnostic_set_help(e->diagnostics, d, "the input has %lld channels (axis 1), the kernel takes %lld", (long long)image.dim[1], (long long)(kernel.dim[1] * groups));
+    else if (ranks && image.dim[1] % groups == 0 && kernel.dim[0] % groups == 0)
+      diagnostic_set_help(e->diagnostics, d, "the kernel is larger than the input with its padding");
+    else
+      diagnostic_set_help(e->diagnostics, d, "it takes [N, C, H, W] with [K, C / groups, R, S], or [N, C, L] with [K, C / groups, R]; groups divide C and K");
     return object_poison();
   }
   int64_t out[MAX_RANK] = {image.dim[0], groups, kernel.dim[0] / groups}, flat[MAX_RANK] = {image.dim[0], kernel.dim[0]};

@@ -294,6 +294,7 @@ object call_object(elaborator *e, object f, const call_arguments *given, span wh
     default: {
       diagnostic *d = complain(e, DIAG_NOT_CALLABLE, where, "%s cannot be called", object_text(&f, e->arena));
       note_object(e, d, &f);
+      if (f.kind == OBJECT_TENSOR || f.kind == OBJECT_LIST || f.kind == OBJECT_TUPLE) diagnostic_set_help(e->diagnostics, d, "elements are taken with brackets: x[0]");
       return object_poison();
     }
   }

@@ -55,9 +55,6 @@ int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 char *command_read(const command *c, const char *path, size_t *length);
 /* The file's number among the sources; 0 after saying why not. */
 uint32_t command_load(const command *c, const char *path);
-struct experiment;
-/* The experiment of a program; NULL with errors among the diagnostics. */
-struct experiment *command_lower(command *c, uint32_t file);
 /* Shows what was reported; the exit code that goes with it. */
 int command_finish(const command *c);
 

@@ -2,8 +2,8 @@
 #include "codegen/cpu/dump.h"
 #include "codegen/cpu/host.h"
 #include "frontend/ast.h"
-#include "frontend/command.h"
-#include "frontend/experiment.h"
+#include "frontend/command_program.h"
+#include "frontend/session.h"
 #include "ir/scan.h"
 #include "passes/passes.h"
 
@@ -121,33 +121,54 @@ static void show(const command *c, stage_text *text, const graph *g) {
   if (shown) fputs(shown, stdout);
 }
 
-static int emit_program(command *c, uint32_t file, stage_text *text, const char *which) {
-  experiment *x = command_lower(c, file);
-  if (!x) return command_finish(c);
-  if (!strcmp(which, "init")) show(c, text, x->init);
-  if (!strcmp(which, "step")) show(c, text, x->step);
-  for (uint32_t i = 0; i < x->n_evals && !strcmp(which, "eval"); i++) show(c, text, x->evals[i].graph);
+/* The experiment of a program; NULL after reporting, or saying, what is wrong. */
+static experiment *lower(const command *c, uint32_t file, const program_arguments *a, open_data *data) {
+  sslc_override *given = ARENA_ARRAY(c->arena, sslc_override, a->set.n + 1);
+  option_override *overrides = ARENA_ARRAY(c->arena, option_override, a->set.n + 1);
+  if (!program_overrides(c, a, given)) return command_fail("--set wants name=value"), NULL;
+  for (uint32_t i = 0; i < a->set.n; i++) overrides[i] = (option_override){given[i].name, given[i].text};
+  data_catalog catalog = {data, open_data_describe};
+  lower_options o = {a->precision && !strcmp(a->precision, "f64") ? DTYPE_F64 : DTYPE_F32, overrides, a->set.n, &catalog, session_read_text, NULL};
+  return lower_program(file, &o, c->diagnostics, c->arena);
+}
+
+static int emit_program(const command *c, uint32_t file, const program_arguments *a, stage_text *text, const char *which) {
+  open_data data = {.root = a->data_root ? a->data_root : "", .arena = c->arena};
+  experiment *x = lower(c, file, a, &data);
+  if (x && !strcmp(which, "init")) show(c, text, x->init);
+  if (x && !strcmp(which, "step")) show(c, text, x->step);
+  for (uint32_t i = 0; x && i < x->n_evals && !strcmp(which, "eval"); i++) show(c, text, x->evals[i].graph);
+  open_data_release(&data);
+  int status = command_finish(c);
+  return x ? status : EXIT_FAILED;
+}
+
+static int emit_graph(const command *c, uint32_t file, stage_text *text) {
+  graph *g = graph_parse(c->arena, file, c->diagnostics);
+  if (g) show(c, text, g);
   return command_finish(c);
 }
 
 int command_emit(command *c) {
-  const char *form = "emit FILE --stage ast|graph|dot|autodiff|fused|kernels|llvm|asm [--graph init|step|eval]";
+  const char *form = "emit FILE --stage ast|graph|dot|autodiff|fused|kernels|llvm|asm [--graph init|step|eval]\n"
+                     "                 [--set NAME=VALUE]... [--data-root DIR] [--precision f32|f64]";
   const char *wanted = NULL, *which = "step";
+  program_arguments a = PROGRAM_DEFAULTS;
   const command_option options[] = {{"--stage", OPTION_TEXT, &wanted, "ast|graph|dot|autodiff|fused|kernels|llvm|asm"},
                                     {"--graph", OPTION_TEXT, &which, "init|step|eval"},
+                                    {"--set", OPTION_LIST, &a.set},
+                                    {"--data-root", OPTION_TEXT, &a.data_root},
+                                    {"--precision", OPTION_TEXT, &a.precision, "f32|f64"},
                                     {NULL}};
   if (!command_options(c, options, 1, form)) return EXIT_USAGE;
   if (!wanted) return command_usage(form, "emit wants a stage");
   uint32_t file = command_load(c, c->args[0]), at = 0;
   if (!file) return EXIT_FAILED;
   while (strcmp(stages[at].name, wanted) != 0) at++;
-  if (ends_with(c->args[0], ".graph")) {
-    graph *g = graph_parse(c->arena, file, c->diagnostics);
-    if (!stages[at].text) return command_usage(form, "a graph text has no syntax tree; its stages begin with graph");
-    if (g) show(c, stages[at].text, g);
-    return command_finish(c);
-  }
-  if (stages[at].text) return emit_program(c, file, stages[at].text, which);
+  bool is_graph = ends_with(c->args[0], ".graph");
+  if (is_graph && !stages[at].text) return command_usage(form, "a graph text has no syntax tree; its stages begin with graph");
+  if (is_graph) return emit_graph(c, file, stages[at].text);
+  if (stages[at].text) return emit_program(c, file, &a, stages[at].text, which);
   fputs(ast_print(parse_program(file, c->diagnostics, c->arena), c->arena), stdout);
   return command_finish(c);
 }

@@ -26,6 +26,7 @@ int command_fmt(command *c) {
   uint32_t file = command_load(c, c->args[0]);
   if (!file) return EXIT_FAILED;
   const source_file *f = sources_get(c->sources, file);
+  if (strlen(f->text) != f->length) return command_fail("%s holds zero bytes: it is no program text", f->name);
   const char *formatted = format_program(f->text, f->length, c->arena);
   if (check) return strcmp(formatted, f->text) ? EXIT_FAILED : EXIT_GOOD;
   if (in_place) return strcmp(formatted, f->text) ? replace_file(c, f->name, formatted) : EXIT_GOOD;

@@ -4,7 +4,7 @@
 
 #include "runtime/figures.h"
 
-static bool split_overrides(const command *c, const program_arguments *a, sslc_override *out) {
+bool program_overrides(const command *c, const program_arguments *a, sslc_override *out) {
   for (uint32_t i = 0; i < a->set.n; i++) {
     const char *equals = strchr(a->set.items[i], '=');
     if (!equals || equals == a->set.items[i] || !equals[1]) return false;
@@ -27,7 +27,7 @@ static void show_facts(const char *path, sslc_program *p) {
 
 sslc_program *program_compile(const command *c, const program_arguments *a, const char *path, const char *form, int *status) {
   sslc_override *overrides = ARENA_ARRAY(c->arena, sslc_override, a->set.n + 1);
-  if (!split_overrides(c, a, overrides)) return *status = command_usage(form, "--set wants name=value"), NULL;
+  if (!program_overrides(c, a, overrides)) return *status = command_usage(form, "--set wants name=value"), NULL;
   sslc_options options = {.overrides = overrides, .n_overrides = a->set.n, .data_root = a->data_root, .seed = a->seed == NO_SEED ? NULL : &a->seed,
                           .threads = a->threads > 4096 ? 4096 : (unsigned)a->threads, .real = a->precision && !strcmp(a->precision, "f64") ? SSLC_F64 : SSLC_F32,
                           .cache = a->no_cache ? "" : NULL, .checked = a->checked};

@@ -28,6 +28,8 @@ typedef struct {
   {"--quiet", OPTION_FLAG, &(a).quiet}
 #define PROGRAM_FORM "[--set NAME=VALUE]... [--data-root DIR] [--precision f32|f64] [--threads N] [--seed N] [--no-cache] [--checked] [--quiet]"
 
+/* The options that --set gives, into an array as long as their list; false when one is not NAME=VALUE. */
+bool program_overrides(const command *c, const program_arguments *a, sslc_override *out);
 /* Compiles, shows what there is to say, and gives the program; else NULL and the exit code, after saying why. */
 sslc_program *program_compile(const command *c, const program_arguments *a, const char *path, const char *form, int *status);
 

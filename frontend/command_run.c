@@ -26,6 +26,7 @@ static void catch_signals(void) {
 
 typedef struct {
   bool quiet, terminal;
+  bool any_step;
   bool open_line; /* a bar stands on the terminal's last line */
   progress_pace pace;
 } display;
@@ -48,6 +49,7 @@ static void close_line(display *d) {
 
 static void show_step(display *d, const sslc_progress *p) {
   char text[512];
+  d->any_step = true;
   if (d->quiet || (p->step < p->steps && !progress_due(&d->pace, now()))) return;
   int64_t within = p->step - p->epoch * p->steps_per_epoch, left = p->steps - p->epoch * p->steps_per_epoch;
   progress at = {.epoch = p->epoch, .epochs = p->epochs, .step = within, .steps = left < p->steps_per_epoch ? left : p->steps_per_epoch, .loss = p->loss,
@@ -81,7 +83,7 @@ static int on_progress(void *context, const sslc_progress *p) {
 
 /* -- the run ------------------------------------------------------------------------------------------------- */
 
-static int finish_run(sslc_program *p, sslc_status status, const char *directory) {
+static int finish_run(sslc_program *p, sslc_status status, const char *directory, const display *d) {
   sslc_facts f = {0};
   sslc_get_facts(p, &f);
   if (status == SSLC_STOPPED) {
@@ -89,7 +91,9 @@ static int finish_run(sslc_program *p, sslc_status status, const char *directory
     return EXIT_INTERRUPTED;
   }
   if (status) return command_fail("%s", sslc_message(p));
-  printf("done after step %s, loss %.6g\n", figure_grouped(f.step).text, sslc_metric(p, "loss"));
+  if (d->quiet) return EXIT_GOOD;
+  if (d->any_step) printf("done after step %s, loss %.6g\n", figure_grouped(f.step).text, sslc_metric(p, "loss"));
+  else printf("the run is complete, step %s was its last\n", figure_grouped(f.step).text);
   return EXIT_GOOD;
 }
 
@@ -114,7 +118,7 @@ int command_run(command *c) {
   sslc_training training = {.directory = directory, .resume = resume, .overwrite = force, .steps = steps, .callback = on_progress, .context = &d};
   sslc_status outcome = sslc_train(p, &training);
   close_line(&d);
-  status = finish_run(p, outcome, directory);
+  status = finish_run(p, outcome, directory, &d);
   sslc_free(p);
   return status;
 }

@@ -18,7 +18,7 @@ enum { MOST_PROGRAM_BYTES = 64 << 20 };
 /* -- files --------------------------------------------------------------------------------------------------- */
 
 /* For `use`, and for the program itself; NULL leaves the reason in errno. */
-static const char *read_text(void *context, const char *path, size_t *length, arena *a) {
+const char *session_read_text(void *context, const char *path, size_t *length, arena *a) {
   (void)context;
   FILE *f = fopen(path, "rb");
   if (!f) return NULL;
@@ -134,7 +134,7 @@ static sslc_status compile_file(sslc_program *p, uint32_t file, const sslc_optio
   option_override *overrides = ARENA_ARRAY(p->arena, option_override, o->n_overrides + 1);
   for (size_t i = 0; i < o->n_overrides; i++)
     overrides[i] = (option_override){arena_string(p->arena, o->overrides[i].name), arena_string(p->arena, o->overrides[i].text)};
-  lower_options lowering = {p->real, overrides, (uint32_t)o->n_overrides, &catalog, read_text, NULL};
+  lower_options lowering = {p->real, overrides, (uint32_t)o->n_overrides, &catalog, session_read_text, NULL};
   p->experiment = lower_program(file, &lowering, p->diagnostics, p->arena);
   if (!p->experiment) return refuse_program(p);
   if (!compile_graphs(p, &error)) {
@@ -158,6 +158,22 @@ static sslc_status compile_file(sslc_program *p, uint32_t file, const sslc_optio
 
 /* -- the way in ------------------------------------------------------------------------------------------------ */
 
+static sslc_status take_arrays(sslc_program *p, const sslc_options *o) {
+  dataset_array *arrays = ARENA_ARRAY(p->arena, dataset_array, o->n_arrays + 1);
+  for (size_t i = 0; i < o->n_arrays; i++) {
+    const sslc_array *x = &o->arrays[i];
+    if (!x->data || !x->split || !x->field || !x->values) return session_fail(p, SSLC_BAD_CALL, "array %zu lacks a name or values", i);
+    if (x->rank >= MAX_RANK || (unsigned)x->type >= DTYPE_COUNT)
+      return session_fail(p, SSLC_BAD_CALL, "array %zu, %s: a sample has a type of sslc.h and at most %d dimensions", i, x->field, MAX_RANK - 1);
+    for (unsigned d = 0; d < x->rank; d++)
+      if (x->shape[d] < 1) return session_fail(p, SSLC_BAD_CALL, "array %zu, %s: dimension %u is %lld", i, x->field, d, (long long)x->shape[d]);
+    arrays[i] = (dataset_array){x->data, x->split, x->field, make_type((dtype)x->type, x->rank, x->shape), x->count, x->classes, x->values};
+  }
+  p->data.arrays = arrays;
+  p->data.n_arrays = (uint32_t)o->n_arrays;
+  return SSLC_OK;
+}
+
 /* Where relative paths of data sets start: as the caller says, else beside the program. */
 static const char *data_root(sslc_program *p, const char *name, const sslc_options *o) {
   if (o->data_root) return arena_string(p->arena, o->data_root);
@@ -173,6 +189,8 @@ static sslc_status begin(sslc_program *p, const char *name, const sslc_options *
   p->checked = o->checked;
   p->cache = o->cache ? *o->cache ? arena_string(p->arena, o->cache) : NULL : default_cache(p->arena);
   p->data = (open_data){.root = data_root(p, name, o), .arena = p->arena};
+  sslc_status status = take_arrays(p, o);
+  if (status) return status;
   p->pool = thread_pool_new(o->threads);
   if (!p->pool) return session_fail(p, SSLC_NO_RESOURCE, "cannot make %u threads", o->threads);
   if (o->real != SSLC_F64 && o->real != SSLC_F32 && o->real != 0) return session_fail(p, SSLC_BAD_CALL, "reals are f32 or f64");
@@ -182,7 +200,7 @@ static sslc_status begin(sslc_program *p, const char *name, const sslc_options *
 static sslc_status begin_and_compile(sslc_program *p, const char *path, const char *text, const char *name, const sslc_options *o) {
   sslc_status status = begin(p, name, o);
   size_t length = text ? strlen(text) : 0;
-  if (status == SSLC_OK && path && !(text = read_text(NULL, path, &length, p->arena)))
+  if (status == SSLC_OK && path && !(text = session_read_text(NULL, path, &length, p->arena)))
     status = session_fail(p, SSLC_BAD_FILE, "cannot read %s: %s", path, strerror(errno));
   return status ? status : compile_file(p, sources_add(p->sources, name, text, length), o);
 }

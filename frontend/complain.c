@@ -9,6 +9,13 @@ bool in_library(const elaborator *e, span where) {
 
 span user_place(const elaborator *e, span where) { return in_library(e, where) && e->frame ? e->frame->user : where; }
 
+/* Which call led into the function of the program that the error is in. */
+static void note_call(elaborator *e, diagnostic *to) {
+  const frame *f = e->frame;
+  while (f && f->user.file == to->where.file && f->user.start == to->where.start) f = f->caller; /* calls of the library, shown already */
+  if (f && f->caller && f->user.file) diagnostic_add_note(e->diagnostics, to, f->user, "%s is called here", f->name);
+}
+
 static diagnostic *complain_list(elaborator *e, diagnostic_code code, span where, const char *format, va_list list) {
   va_list again;
   va_copy(again, list);
@@ -19,6 +26,7 @@ static diagnostic *complain_list(elaborator *e, diagnostic_code code, span where
   diagnostic *d = diagnose(e->diagnostics, code, user_place(e, where), "%s", text);
   if (where.file && in_library(e, where))
     diagnostic_add_note(e->diagnostics, d, where, "inside %s of the library", e->frame ? e->frame->name : "a part");
+  note_call(e, d);
   return d;
 }
 
@@ -39,7 +47,8 @@ object refuse(elaborator *e, diagnostic_code code, span where, const char *forma
 }
 
 void note_object(elaborator *e, diagnostic *to, const object *o) {
-  if (o->where.file && !in_library(e, o->where))
+  bool same = o->where.file == to->where.file && o->where.start == to->where.start && o->where.end == to->where.end;
+  if (o->where.file && !same && !in_library(e, o->where))
     diagnostic_add_note(e->diagnostics, to, o->where, "%s was made here", object_text(o, e->arena));
 }
 

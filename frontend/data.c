@@ -87,28 +87,30 @@ void bind_fields(elaborator *e, scope *into, const data_source *source) {
   }
 }
 
+/* Images of bytes are seen as reals in 0..1, reals with the precision of the program, tokens as indices. */
+static value seen(elaborator *e, const data_field *field, value v, tensor_type type, span where) {
+  graph *g = e->graph;
+  if (field->kind == FIELD_IMAGE && type.dtype == DTYPE_U8) {
+    type.dtype = e->real;
+    return graph_binary(g, OP_DIV, graph_cast(g, v, e->real, where), graph_number(g, type, 255, where), where);
+  }
+  if (dtype_is_real(type.dtype)) return graph_cast(g, v, e->real, where);
+  return field->kind == FIELD_TOKENS ? graph_cast(g, v, DTYPE_I32, where) : v;
+}
+
 object read_field(elaborator *e, const char *name, span where) {
   data_feed *feed = e->feed;
   if (!feed) return refuse(e, DIAG_OUT_OF_PLACE, where, "%s is a field of the data, which is there in a pretext and in eval only", name);
+  for (uint32_t i = 0; i < feed->n_inputs; i++)
+    if (!strcmp(feed->inputs[i].name, name)) return tensor_object(e, feed->values[i], false, where);
   const data_field *field = find_data_field(feed->source, name);
   span user = user_place(e, where);
   int64_t dim[MAX_RANK] = {feed->batch};
   for (uint32_t i = 0; i < field->type.rank; i++) dim[i + 1] = field->type.dim[i];
   tensor_type type = make_type(field->type.dtype, field->type.rank + 1, dim);
-  bool known = false;
-  for (uint32_t i = 0; i < feed->n_inputs; i++) known |= !strcmp(feed->inputs[i].name, name);
-  value v = graph_input(e, "data", name, type, user);
-  if (!known) *ARENA_PUSH(e->arena, feed->inputs, feed->n_inputs, feed->capacity) = (experiment_input){name, feed->use, name, type};
-  graph *g = e->graph;
-  if (field->kind == FIELD_IMAGE && type.dtype == DTYPE_U8) {
-    v = graph_cast(g, v, e->real, user);
-    type.dtype = e->real;
-    v = graph_binary(g, OP_DIV, v, graph_number(g, type, 255, user), user);
-  } else if (dtype_is_real(type.dtype)) {
-    v = graph_cast(g, v, e->real, user);
-  } else if (field->kind == FIELD_TOKENS) {
-    v = graph_cast(g, v, DTYPE_I32, user);
-  }
-  object o = tensor_object(e, v, false, where);
-  return o;
+  uint32_t n = feed->n_inputs;
+  value v = seen(e, field, graph_input(e, "data", name, type, user), type, user);
+  *ARENA_PUSH(e->arena, feed->values, n, feed->values_capacity) = v;
+  *ARENA_PUSH(e->arena, feed->inputs, feed->n_inputs, feed->capacity) = (experiment_input){name, feed->use, name, type};
+  return tensor_object(e, v, false, where);
 }

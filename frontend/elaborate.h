@@ -41,7 +41,8 @@ typedef struct {
   uint32_t use; /* in experiment.data */
   int64_t batch;
   experiment_input *inputs;
-  uint32_t n_inputs, capacity;
+  value *values; /* per input: what the program sees of it, the same each time, so that grad finds it in a loss */
+  uint32_t n_inputs, capacity, values_capacity;
 } data_feed;
 
 typedef struct {

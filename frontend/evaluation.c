@@ -49,7 +49,8 @@ static bool read_protocol(elaborator *e, const ast_expr *x, experiment_protocol 
   if (row == N_PROTOCOLS) {
     const char *names[N_PROTOCOLS + 1] = {0};
     for (uint32_t i = 0; i < N_PROTOCOLS; i++) names[i] = protocols[i].name;
-    diagnostic *d = complain(e, DIAG_UNKNOWN_PROTOCOL, x->where, "eval takes knn(data: d) and linear_probe(data: d)");
+    diagnostic *d = complain(e, DIAG_UNKNOWN_PROTOCOL, x->where, "there is no protocol %s; eval takes knn(data: d) and linear_probe(data: d)",
+                             source_text(e, x->kind == AST_CALL ? x->left->where : x->where));
     if (x->kind == AST_CALL && x->left->kind == AST_NAME) help_nearest(e, d, nearest_text(x->left->text, names));
     return false;
   }

@@ -28,8 +28,9 @@ typedef struct {
 
 static bool in_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
 
+static const char *const operators[] = {"...", "|>", "<-", "=>", "..", "++", "//", "**", "==", "!=", "<=", ">="};
+
 static lexeme next_lexeme(formatter *f) {
-  static const char *const operators[] = {"...", "|>", "<-", "=>", "..", "++", "//", "**", "==", "!=", "<=", ">="};
   while (f->at < f->end && (*f->at == ' ' || *f->at == '\t' || *f->at == '\r')) f->at++;
   lexeme l = {LEXEME_OPERATOR, f->at, 1};
   size_t left = (size_t)(f->end - f->at);
@@ -80,9 +81,18 @@ static bool ends_value(const lexeme *l) {
 /* A line that begins, or ends, with one of these belongs to the same statement. */
 static const char *const joining[] = {"|>", "+", "-", "*", "/", "//", "%", "@", "**", "++", "==", "!=", "<", ">", "<=", ">=", "&", "|", "=", "=>", "<-", "..", ".", NULL};
 
+/* Whether the two would be read as one, or otherwise, without a space: ".. ." or "1 .5". */
+static bool glues(const lexeme *before, const lexeme *l) {
+  if (l->kind != LEXEME_OPERATOR) return false;
+  for (size_t i = 0; before->kind == LEXEME_OPERATOR && i < sizeof operators / sizeof *operators; i++)
+    if (strlen(operators[i]) > before->n && !memcmp(operators[i], before->text, before->n) && operators[i][before->n] == *l->text) return true;
+  return before->kind == LEXEME_NUMBER && is(l, ".");
+}
+
 static bool space_between(const formatter *f, const lexeme *l) {
   static const char *const tight_after[] = {"(", "[", ".", "..", NULL}, *const tight_before[] = {")", "]", ",", ".", "..", NULL};
   const lexeme *b = &f->before;
+  if (glues(b, l)) return true;
   if (f->before_unary || one_of(b, tight_after)) return false;
   if (l->kind == LEXEME_OPERATOR) {
     if (one_of(l, tight_before)) return false;
@@ -113,7 +123,7 @@ static void begin_line(formatter *f, const lexeme *l) {
 }
 
 char *format_program(const char *text, size_t length, arena *into) {
-  formatter f = {.at = text, .end = text + length, .out.arena = into, .before.kind = LEXEME_LINE};
+  formatter f = {.at = text, .end = text + strnlen(text, length), .out.arena = into, .before.kind = LEXEME_LINE};
   uint32_t lines = 0;       /* line ends since the last lexeme */
   bool line_start = true;
   for (lexeme l = next_lexeme(&f); l.kind != LEXEME_END; l = next_lexeme(&f)) {

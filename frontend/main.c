@@ -30,13 +30,17 @@ static const struct {
 };
 enum { N_VERBS = sizeof verbs / sizeof *verbs };
 
-static int list_verbs(const char *given) {
+static void list_verbs(FILE *to) {
+  for (size_t i = 0; i < N_VERBS; i++) fprintf(to, "  sslc %-8s %s\n", verbs[i].name, verbs[i].doc);
+}
+
+static int unknown_verb(const char *given) {
   const char *names[N_VERBS + 1] = {0};
   for (size_t i = 0; i < N_VERBS; i++) names[i] = verbs[i].name;
   const char *nearest = given ? nearest_text(given, names) : NULL;
   fprintf(stderr, "sslc: %s%s%s%s%s\n", given ? "there is no verb " : "give a verb", given ? given : "", nearest ? "; did you mean " : "",
           nearest ? nearest : "", nearest ? "?" : "");
-  for (size_t i = 0; i < N_VERBS; i++) fprintf(stderr, "  sslc %-8s %s\n", verbs[i].name, verbs[i].doc);
+  list_verbs(stderr);
   return EXIT_USAGE;
 }
 
@@ -58,8 +62,14 @@ static int run_verb(command_verb *verb, int n, char **args) {
   return fflush(stdout) ? EXIT_FAILED : status;
 }
 
+static bool wants_help(const char *text) { return !strcmp(text, "help") || !strcmp(text, "--help") || !strcmp(text, "-h"); }
+
 int main(int n, char **args) {
+  if (n == 2 && wants_help(args[1])) {
+    list_verbs(stdout);
+    return EXIT_GOOD;
+  }
   for (size_t i = 0; n > 1 && i < N_VERBS; i++)
     if (!strcmp(args[1], verbs[i].name)) return run_verb(verbs[i].run, n - 2, args + 2);
-  return list_verbs(n > 1 ? args[1] : NULL);
+  return unknown_verb(n > 1 ? args[1] : NULL);
 }

@@ -71,6 +71,21 @@ static bool trains_model(const trained *t, const model *m) {
   return false;
 }
 
+/* Where the ways from the loss back to weights are cut: at most three places. */
+static void note_cuts(elaborator *e, diagnostic *to, value loss) {
+  enum { MOST = 3 };
+  const graph *g = e->graph;
+  bool *reached = ARENA_ARRAY(e->arena, bool, g->n_values + 1);
+  uint32_t noted = 0;
+  reached[loss] = true;
+  for (uint32_t i = g->values[loss].node + 1; i-- > 0;) {
+    const node *n = &g->nodes[i];
+    if (!reached[n->first_result]) continue;
+    for (uint32_t k = 0; n->op != OP_STOP_GRAD && k < n->n_operands; k++) reached[n->operands[k]] = true;
+    if (n->op == OP_STOP_GRAD && noted++ < MOST) diagnostic_add_note(e->diagnostics, to, n->where, "stop_grad ends the way of the gradient here");
+  }
+}
+
 static bool select_weights(elaborator *e, const objective *o, trained *out) {
   arena *scratch = arena_new();
   if (!scratch) return false;
@@ -85,11 +100,14 @@ static bool select_weights(elaborator *e, const objective *o, trained *out) {
   arena_free(scratch);
   for (uint32_t i = 0; i < o->n_models; i++)
     if (!trains_model(out, o->models[i])) {
-      complain(e, DIAG_NO_GRADIENT, o->where, "the model %s gets no gradient from this objective", o->models[i]->name);
+      diagnostic *d = complain(e, DIAG_NO_GRADIENT, o->where, "the model %s gets no gradient from this objective", o->models[i]->name);
+      note_cuts(e, d, o->loss.tensor.value);
+      diagnostic_set_help(e->diagnostics, d, "leave it out of wrt, or use its output in the loss without stop_grad");
       return false;
     }
   if (out->n) return true;
   diagnostic *d = complain(e, DIAG_NO_GRADIENT, o->where, "no weight that can be trained reaches this loss");
+  note_cuts(e, d, o->loss.tensor.value);
   diagnostic_set_help(e->diagnostics, d, "stop_grad, targets, comparisons and integers end the way of a gradient");
   return false;
 }
@@ -175,7 +193,8 @@ void finish_round(elaborator *e, span where) {
   if (t->n_round && !t->failed) {
     if (t->optimizer.kind == OBJECT_FUNCTION) finish_objectives(e, t->round, t->n_round, t->optimizer.where);
     else if (!is_poison(&t->optimizer)) {
-      complain(e, DIAG_MISSING_SETTING, t->train->where, "train %s has no optimizer, and its pretext has a minimize", t->train->name);
+      diagnostic *d = complain(e, DIAG_MISSING_SETTING, t->train->name_where, "train %s has no optimizer, and its pretext has a minimize", t->train->name);
+      diagnostic_set_help(e->diagnostics, d, "add optimizer: adam(lr: 1e-3)");
       t->failed = true;
     }
   }

@@ -23,7 +23,8 @@ const char *object_text(const object *o, arena *a) {
   switch (o->kind) {
     case OBJECT_BOOL: return o->truth ? "true" : "false";
     case OBJECT_NUMBER:
-      return o->is_real ? arena_printf(a, "the number %g", o->real) : arena_printf(a, "the number %lld", (long long)o->integer);
+      if (!o->is_real) return arena_printf(a, "the number %lld", (long long)o->integer);
+      return arena_printf(a, o->real == (double)(int32_t)o->real ? "the number %.1f" : "the number %g", o->real);
     case OBJECT_STRING: return arena_printf(a, "the string \"%s\"", o->text);
     case OBJECT_TENSOR: return tensor_text(o, a);
     case OBJECT_TUPLE:

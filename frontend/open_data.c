@@ -17,7 +17,9 @@ static dataset *open_request(open_data *d, const data_request *what, const char 
   char *failure = NULL;
   for (uint32_t i = 0; i < what->n_arguments; i++)
     arguments[i] = (dataset_argument){what->arguments[i].name, what->arguments[i].text, what->arguments[i].number};
-  dataset *data = dataset_open(what->source, arguments, what->n_arguments, d->root, &failure);
+  bool memory = !strcmp(what->source, "memory") && what->n_arguments == 1 && arguments[0].text;
+  dataset *data = memory ? dataset_from_arrays(arguments[0].text, d->arrays, d->n_arrays, &failure)
+                         : dataset_open(what->source, arguments, what->n_arguments, d->root, &failure);
   if (!data) *error = failure ? arena_string(a, failure) : "out of memory";
   free(failure);
   return data;

@@ -198,7 +198,7 @@ static object join(elaborator *e, const object *x, const object *y, span where) 
 static object range(elaborator *e, const object *x, const object *y, span where) {
   int64_t from, to;
   if (!want_integer(e, x, "..", where, &from) || !want_integer(e, y, "..", where, &to)) return object_poison();
-  if (to - from > MOST_ITERATIONS) return refuse(e, DIAG_TOO_LONG, where, "a range of %lld numbers; loops are unrolled at compile time", (long long)(to - from));
+  if (to - from > MOST_ITERATIONS) return refuse(e, DIAG_TOO_LONG, where, "a range of %lld numbers, and loops are unrolled at compile time: %d at most", (long long)(to - from), MOST_ITERATIONS);
   uint32_t n = to > from ? (uint32_t)(to - from) : 0;
   object *items = ARENA_ARRAY(e->arena, object, n);
   for (uint32_t i = 0; i < n; i++) items[i] = object_integer(from + i, where);

@@ -70,7 +70,7 @@ uint32_t edit_distance(const char *x, const char *y) {
 /* Whether `candidate` is like `name`, and more so than what was found before. */
 static bool is_nearer(const char *name, const char *candidate, uint32_t *best) {
   uint32_t distance = edit_distance(name, candidate), length = (uint32_t)strlen(name);
-  if (distance >= *best || distance > (length + 2) / 3) return false;
+  if (distance >= *best || distance > (length + 1) / 3) return false;
   *best = distance;
   return true;
 }

@@ -19,6 +19,8 @@ typedef struct {
 /* The data sets that the program declares, opened. */
 typedef struct {
   const char *root;
+  const dataset_array *arrays; /* of the caller */
+  uint32_t n_arrays;
   struct opened {
     const struct data_argument *arguments; /* which declaration: its list of arguments */
     dataset *data;
@@ -69,6 +71,9 @@ sslc_status session_fail(sslc_program *p, sslc_status status, const char *format
 sslc_status session_take(sslc_program *p, sslc_status status, char *text);
 /* SSLC_OK when there is a compiled program behind the handle. */
 sslc_status session_check(sslc_program *p);
+
+/* A program's file, or one that it uses; NULL leaves the reason in errno. (compile.c) */
+const char *session_read_text(void *context, const char *path, size_t *length, arena *a);
 
 /* -- data (open_data.c) -------------------------------------------------------------------------------------- */
 

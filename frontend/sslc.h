@@ -10,8 +10,8 @@
  * Errors: functions that can fail return a status, SSLC_OK (0) or what was at fault; sslc_message then says what was
  * expected, what was found and what to do. A call that fails changes no state, unless it says so.
  *
- * Ownership: the caller owns what it passes in, and nothing of it is kept behind the call, except for a callback's context
- * during sslc_train. What the library gives out as a pointer belongs to the handle; each function says for how long.
+ * Ownership: the caller owns what it passes in, and nothing of it is kept behind the call, but for the values of sslc_array.
+ * What the library gives out as a pointer belongs to the handle; each function says for how long.
  *
  * Tensors pass as packed row-major arrays of the machine's byte order. Sizes are given in bytes, so that a wrong one is an
  * error and not a crash. Images are u8 [C,H,W], as files have them; the program sees them as reals in 0..1. */
@@ -55,11 +55,25 @@ typedef struct {
   const char *name, *text;
 } sslc_override;
 
+/* One field of one split of a data set that the caller holds. A program names it by `data mine = memory("mine")`; every split
+ * has the same fields, and each field as many samples. The values are not copied: they live as long as the program. */
+typedef struct {
+  const char *data, *split, *field; /* "mine", "train" or "test", "img" */
+  sslc_type type;   /* of one sample, with its shape; u8 [C,H,W] is an image, seen as reals in 0..1 */
+  unsigned rank;
+  int64_t shape[8];
+  int64_t classes;  /* of labels, each one SSLC_I32 in 0..classes-1; else 0 */
+  int64_t count;    /* samples */
+  const void *values;
+} sslc_array;
+
 /* All zeros are the defaults. */
 typedef struct {
   const sslc_override *overrides; /* n_overrides of them; a later one wins */
   size_t n_overrides;
   const char *data_root; /* relative paths of data sets start here; NULL: in the folder of the program */
+  const sslc_array *arrays; /* n_arrays of them: data of the caller's own */
+  size_t n_arrays;
   const uint64_t *seed;  /* NULL: 0 */
   unsigned threads;      /* 0: as many as the machine has; results are the same bits for any number */
   sslc_type real;        /* SSLC_F32 (or 0) or SSLC_F64: what reals are */

@@ -160,6 +160,12 @@ object run_block(elaborator *e, scope *s, const ast_block *block) {
   };
   scope *inner = scope_new(s, true, e->arena);
   object last = nothing();
-  for (uint32_t i = 0; i < block->n && !e->stopped; i++) last = runners[block->items[i]->kind](e, inner, block->items[i]);
+  for (uint32_t i = 0; i < block->n && !e->stopped; i++) {
+    uint32_t errors = e->diagnostics->errors;
+    last = runners[block->items[i]->kind](e, inner, block->items[i]);
+    bool failed = e->diagnostics->errors > errors;
+    bool refused = failed && e->diagnostics->items[e->diagnostics->count - 1]->code == DIAG_REQUIREMENT;
+    if (refused || (failed && in_library(e, block->items[i]->where))) return object_poison(); /* more would only confuse */
+  }
   return e->stopped ? object_poison() : last;
 }

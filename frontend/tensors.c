@@ -176,8 +176,8 @@ bool broadcast(elaborator *e, object *operands, uint32_t n, const char *what, sp
                              object_text(&operands[other], e->arena), object_text(&operands[i], e->arena));
     note_object(e, d, &operands[other]);
     note_object(e, d, &operands[i]);
-    diagnostic_set_help(e->diagnostics, d, "axes must be equal or 1; only a scalar, or [D] against [...,D], may have a lower rank; "
-                                           "x[:, none] adds an axis");
+    tensor_type wanted = logical_type(&operands[other]);
+    diagnostic_set_help(e->diagnostics, d, "%s", broadcast_help(&wanted, &type, e->arena));
     return false;
   }
   for (uint32_t i = 0; i < n; i++) {

@@ -20,20 +20,20 @@ static void check_settings(elaborator *e, const ast_declaration *train) {
     const char *const *name = setting_names;
     while (*name && strcmp(*name, x->name)) name++;
     if (!*name) {
-      diagnostic *d = complain(e, DIAG_UNKNOWN_SETTING, x->name_where, "train has no setting %s", x->name);
-      help_nearest(e, d, nearest_text(x->name, setting_names));
+      diagnostic *d = complain(e, DIAG_UNKNOWN_SETTING, x->name_where, "train has no setting %s; it has data, batch, epochs or steps, optimizer, clip_norm and tune blocks",
+                               x->name);
+      if (!strcmp(x->name, "lr") || !strcmp(x->name, "decay") || !strcmp(x->name, "momentum"))
+        diagnostic_set_help(e->diagnostics, d, "%s is an argument of the optimizer: optimizer: adamw(lr: 1e-3, decay: 0.05)", x->name);
+      else help_nearest(e, d, nearest_text(x->name, setting_names));
     } else if (find_setting(train, x->name) != x) {
       complain(e, DIAG_BAD_SETTING, x->name_where, "%s is set twice", x->name);
     }
   }
 }
 
-static const ast_statement *need_setting(elaborator *e, const ast_declaration *train, const char *name, const char *example) {
-  const ast_statement *x = find_setting(train, name);
-  if (x) return x;
-  diagnostic *d = complain(e, DIAG_MISSING_SETTING, train->name_where, "train %s does not say its %s", train->name, name);
+static void miss_setting(elaborator *e, const ast_declaration *train, const char *name, const char *example) {
+  diagnostic *d = complain(e, DIAG_MISSING_SETTING, train->name_where, "train %s does not say %s", train->name, name);
   diagnostic_set_help(e->diagnostics, d, "add %s", example);
-  return NULL;
 }
 
 /* A positive integer; 0 after an error, or when it is not set. */
@@ -49,9 +49,10 @@ static int64_t count_setting(elaborator *e, const ast_declaration *train, const 
 }
 
 static bool read_feed(elaborator *e, const ast_declaration *train, data_feed *feed) {
-  const ast_statement *x = need_setting(e, train, "data", "data: cifar.train");
+  const ast_statement *x = find_setting(train, "data");
+  if (!x) miss_setting(e, train, "its data", "data: cifar.train");
   feed->batch = count_setting(e, train, "batch");
-  if (!find_setting(train, "batch")) need_setting(e, train, "batch", "batch: 256");
+  if (!find_setting(train, "batch")) miss_setting(e, train, "how many samples make a batch", "batch: 256");
   object o = x ? evaluate(e, e->program, x->value) : object_poison();
   if (is_poison(&o) || !feed->batch) return false;
   if (o.kind != OBJECT_DATA) {
@@ -76,7 +77,8 @@ static void read_length(elaborator *e, const ast_declaration *train) {
   x->steps = count_setting(e, train, "steps");
   if (find_setting(train, "epochs") && find_setting(train, "steps"))
     complain(e, DIAG_BAD_SETTING, find_setting(train, "steps")->where, "epochs and steps both say how long to train; keep one");
-  else if (!find_setting(train, "epochs") && !find_setting(train, "steps")) need_setting(e, train, "length", "epochs: 10 or steps: 1000");
+  else if (!find_setting(train, "epochs") && !find_setting(train, "steps")) miss_setting(e, train, "how long it lasts", "epochs: 10 or steps: 1000");
+  if (!x->steps_per_epoch) return; /* reported with the data */
   if (x->epochs) x->steps = x->epochs * x->steps_per_epoch;
   else if (x->steps) x->epochs = (x->steps + x->steps_per_epoch - 1) / x->steps_per_epoch;
   if (x->steps == 0) x->steps = x->epochs = 1; /* after an error: the pretext may have more of them */
@@ -193,7 +195,8 @@ static void run_pretext(elaborator *e, const ast_declaration *pretext, const dat
   bool writes = false;
   for (uint32_t i = 0; i < e->n_cells; i++) writes |= e->cells[i]->graph == e->graph && e->cells[i]->next;
   if (!t->n_objectives && !writes) {
-    complain(e, DIAG_NO_OBJECTIVE, pretext->name_where, "the pretext %s minimizes nothing and writes no state", pretext->name);
+    diagnostic *d = complain(e, DIAG_NO_OBJECTIVE, pretext->name_where, "the pretext %s minimizes nothing and writes no state", pretext->name);
+    diagnostic_set_help(e->diagnostics, d, "add minimize with a loss to its body");
     return;
   }
   if (t->optimizer.kind == OBJECT_FUNCTION) check_tunes(e, t->optimizer.function);
@@ -206,8 +209,9 @@ void lower_training(elaborator *e, const ast_declaration *train, const ast_decla
   data_feed feed = {0};
   e->graph = e->step;
   check_settings(e, train);
-  if (!read_feed(e, train, &feed)) return;
+  bool fed = read_feed(e, train, &feed);
   read_length(e, train);
+  if (!fed) return;
   set_clock(e);
   training t = {.train = train};
   frame *f = enter_frame(e, pretext->name, (span){0});

@@ -175,12 +175,19 @@ static int by_place(const void *left, const void *right) {
   return a->order < b->order ? -1 : a->order > b->order;
 }
 
+static bool says_the_same(const diagnostic *a, const diagnostic *b) {
+  return a->code == b->code && a->where.file == b->where.file && a->where.start == b->where.start && !strcmp(a->message, b->message);
+}
+
 char *diagnostics_render(const diagnostics *d, arena *into, bool color) {
   page p = {.arena = into, .sources = d->sources, .color = color};
   diagnostic **sorted = arena_copy(into, d->items, d->count * sizeof *sorted);
+  uint32_t n = 0;
   if (d->count) qsort(sorted, d->count, sizeof *sorted, by_place);
-  for (uint32_t i = 0; i < d->count && i < MOST_SHOWN; i++) put_diagnostic(&p, sorted[i]);
-  if (d->count > MOST_SHOWN) put(&p, arena_printf(into, "and %u more\n", d->count - MOST_SHOWN));
+  for (uint32_t i = 0; i < d->count; i++)
+    if (n == 0 || !says_the_same(sorted[n - 1], sorted[i])) sorted[n++] = sorted[i];
+  for (uint32_t i = 0; i < n && i < MOST_SHOWN; i++) put_diagnostic(&p, sorted[i]);
+  if (n > MOST_SHOWN) put(&p, arena_printf(into, "and %u more\n", n - MOST_SHOWN));
   *ARENA_PUSH(into, p.bytes, p.n, p.capacity) = 0;
   return p.bytes;
 }

@@ -52,7 +52,7 @@ void diagnostic_add_note(diagnostics *d, diagnostic *to, span where, const char 
 void diagnostic_set_help(diagnostics *d, diagnostic *to, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* All of them by position (at most 20, then a count), as the command shows them: place, message,
+/* All of them by position, repeated ones once (at most 20, then a count), as the command shows them: place, message,
  * source line, caret, notes, help. `color` adds terminal colours. */
 char *diagnostics_render(const diagnostics *d, arena *into, bool color);
 

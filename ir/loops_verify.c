@@ -80,12 +80,13 @@ static interval apply_range(checker *c, const loops_expr *e, uint32_t active) {
   interval ranges[MOST_ARGS];
   dtype types[MOST_ARGS];
   int64_t by;
-  if (e->n_args == 2 && is_remainder(c, e, &by)) return (interval){0, by - 1};
   for (uint32_t i = 0; i < e->n_args; i++) {
     types[i] = e->args[i]->type;
     ranges[i] = range(c, e->args[i], active);
   }
-  return op_range(e->op, e->type, types, ranges, e->n_args);
+  interval all = op_range(e->op, e->type, types, ranges, e->n_args);
+  if (e->n_args != 2 || !is_remainder(c, e, &by)) return all;
+  return (interval){all.low > 0 ? all.low : 0, all.high < by - 1 ? all.high : by - 1};
 }
 
 static interval moved(interval r, int64_t reach) {

@@ -10,10 +10,29 @@
 static const struct {
   const char *name;
   dataset_reader *read;
+  const char *arguments[4]; /* by position */
 } source_table[] = {
-    {"cifar10", read_cifar10}, {"cifar100", read_cifar100}, {"idx", read_idx},
-    {"npy", read_npy},         {"bytes", read_bytes},       {"shapes", read_shapes},
+    {"cifar10", read_cifar10, {"folder"}},       {"cifar100", read_cifar100, {"folder"}},
+    {"idx", read_idx, {"images", "labels"}},     {"npy", read_npy, {"file", "labels"}},
+    {"bytes", read_bytes, {"file", "window", "step"}}, {"shapes", read_shapes, {"count", "size", "classes"}},
 };
+
+/* Whether the source takes each argument of the call. */
+static bool check_arguments(const dataset_call *call, const char *const *known) {
+  uint32_t positional = 0;
+  char list[100] = "";
+  for (uint32_t i = 0; i < 4 && known[i]; i++) snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", known[i]);
+  for (uint32_t i = 0; i < call->n_arguments; i++) {
+    const char *name = call->arguments[i].name;
+    uint32_t at = 0;
+    while (*name && at < 4 && known[at] && strcmp(known[at], name)) at++;
+    if (!*name) at = positional++;
+    if (at < 4 && known[at]) continue;
+    if (*name) return dataset_fail(call, "%s has no argument %s: %s(%s)", call->source, name, call->source, list);
+    return dataset_fail(call, "too many arguments: %s(%s)", call->source, list);
+  }
+  return true;
+}
 
 dataset *dataset_open(const char *source, const dataset_argument *arguments, uint32_t n, const char *root, char **error) {
   *error = NULL;
@@ -26,7 +45,7 @@ dataset *dataset_open(const char *source, const dataset_argument *arguments, uin
       return NULL;
     }
     d->references = 1;
-    if (source_table[i].read(d, &call)) return d;
+    if (check_arguments(&call, source_table[i].arguments) && source_table[i].read(d, &call)) return d;
     dataset_release(d);
     return NULL;
   }

@@ -24,6 +24,17 @@ typedef struct {
  * Relative paths are taken from `root`. NULL and *error (malloc'ed: path, what was expected, found,
  * what to do) on failure. */
 dataset *dataset_open(const char *source, const dataset_argument *arguments, uint32_t n, const char *root, char **error);
+
+/* One field of one split as an array that the caller keeps. */
+typedef struct {
+  const char *data, *split, *field;
+  tensor_type type; /* of one sample; u8 [C,H,W] is an image */
+  int64_t count, classes; /* classes: of a label, else 0 */
+  const void *values;
+} dataset_array;
+/* The data set that the arrays with that name in `data` make; its training split is the first. */
+dataset *dataset_from_arrays(const char *data, const dataset_array *arrays, uint32_t n, char **error);
+
 dataset *dataset_retain(dataset *d);
 void dataset_release(dataset *d);
 const dataset_field *dataset_fields(const dataset *d, uint32_t *n);

@@ -152,11 +152,26 @@ static void run_piece(void *context, int64_t begin, int64_t end) {
   launch->entry(launch->buffers, begin, end);
 }
 
+static void run_launch(instance *i, uint32_t number) {
+  bound_launch *launch = &i->launches[number];
+  thread_pool_run(i->pool, run_piece, launch, launch->iterations, launch->chunks);
+}
+
 void instance_run(instance *i) {
-  for (uint32_t l = 0; l < i->n_launches; l++) {
-    bound_launch *launch = &i->launches[l];
-    thread_pool_run(i->pool, run_piece, launch, launch->iterations, launch->chunks);
+  for (uint32_t l = 0; l < i->n_launches; l++) run_launch(i, l);
+}
+
+void instance_run_watched(instance *i, bool (*seen)(void *context, uint32_t launch), void *context) {
+  bool more = true;
+  for (uint32_t l = 0; l < i->n_launches && more; l++) {
+    run_launch(i, l);
+    more = seen(context, l);
   }
+}
+
+void instance_read(const instance *i, uint32_t buffer, void *data) {
+  const plan_buffer *b = &i->plan->buffers[buffer];
+  layout_gather(&b->layout, &b->type, i->memory[buffer], data);
 }
 
 int64_t instance_bytes(const instance *i) { return i->bytes; }

@@ -27,3 +27,12 @@ add_executable(bench_contractions tests/bench/contractions.c)
 target_link_libraries(bench_contractions PRIVATE ${below_runtime} Threads::Threads)
 
 include(tests/golden/golden.cmake)
+
+# The command as a person calls it, and the examples.
+file(GLOB scripts CONFIGURE_DEPENDS tests/command/test_*.sh)
+foreach(script ${scripts})
+  get_filename_component(name ${script} NAME_WE)
+  add_test(NAME command/${name} COMMAND sh ${script} $<TARGET_FILE:sslc> ${CMAKE_SOURCE_DIR})
+endforeach()
+add_test(NAME examples/embed COMMAND embed)
+include(tests/fuzz/fuzz.cmake)
