@@ -277,10 +277,10 @@ static void add_tiles(scheduler *s, const contraction_form *c, const register_ti
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
 }
 
-/* A sum over so much that the panel of vectors would come from memory for every tile (weight gradients, which
- * sum over a batch of images) is streamed: its outer axes run outside of the tiles, `step` at a time of the last,
- * so that a panel stays in the first cache, and tiles add to partial sums that stay in the second. Only where results are few enough for that;
- * `piece` rows of them at a time, so that the threads have their pieces. */
+/* A sum over so much that the panel of vectors leaves the first cache within a tile (weight gradients, which sum
+ * over a batch of images) is streamed: its outer axes run outside of the tiles, `step` at a time of the last, so
+ * that a panel stays in the first cache, and tiles add to partial sums that stay in the second. Only where results
+ * are few enough for that; `piece` rows of them at a time, so that the threads have their pieces. */
 typedef struct {
   axis_set axes;
   int32_t last; /* of them; what a step leaves is summed inside */
@@ -293,7 +293,7 @@ static streaming choose_stream(const scheduler *s, const contraction_form *c, co
   int64_t bytes = t->panel * 4, partial = t->panel * 4;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->reduced & AXIS(a)) bytes *= extent(s, a);
-  if (t->row < 0 || bytes <= s->target->l2_bytes / 8) return out;
+  if (t->row < 0 || bytes <= 2 * s->target->l1_bytes) return out;
   int64_t rows = extent(s, (uint32_t)t->row), panels = (extent(s, t->vector) + t->panel - 1) / t->panel;
   while (out.piece * 2 <= MOST_ROWS && (rows + 2 * out.piece - 1) / (2 * out.piece) * panels >= ENOUGH_PIECES) out.piece *= 2;
   partial *= out.piece;
