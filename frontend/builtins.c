@@ -59,8 +59,21 @@ object builtin_elementwise_unary(elaborator *e, const function *self, object *ar
   return result == DTYPE_BOOL ? object_bool(known.integer, where) : object_real(known.real, where);
 }
 
+typedef struct {
+  elaborator *e;
+  const function *self;
+  span where;
+} stopping;
+
+static object stop_weight(void *context, uint32_t i, object weight) {
+  (void)i;
+  const stopping *s = context;
+  return builtin_stop_grad(s->e, s->self, &weight, s->where);
+}
+
 object builtin_stop_grad(elaborator *e, const function *self, object *arguments, span where) {
   object *x = arguments;
+  if (x->kind == OBJECT_WEIGHTS) return map_weights(e, x->weights, stop_weight, &(stopping){e, self, where}, where);
   if (x->kind == OBJECT_NUMBER) return *x;
   if (x->kind == OBJECT_LIST || x->kind == OBJECT_TUPLE) {
     object *items = ARENA_ARRAY(e->arena, object, x->list.n);
@@ -242,8 +255,28 @@ object builtin_push(elaborator *e, const function *self, object *arguments, span
   return object_list(OBJECT_PUSH, arena_copy(e->arena, arguments, sizeof *arguments), 1, where);
 }
 
+/* The derivatives by n values, which then stand in place of `items`. */
+static bool gradients(elaborator *e, const object *loss, object *items, uint32_t n, span where) {
+  value *at = ARENA_ARRAY(e->arena, value, n + 1);
+  for (uint32_t i = 0; i < n; i++) {
+    if (items[i].kind != OBJECT_TENSOR || items[i].tensor.graph != e->graph || !dtype_is_real(logical_type(&items[i]).dtype)) {
+      wrong_kind(e, where, "grad", "a tensor of reals that the loss was computed from, a model, or its weights", &items[i]);
+      return false;
+    }
+    at[i] = items[i].tensor.value;
+  }
+  value first = graph_grad(e->graph, loss->tensor.value, at, n, user_place(e, where));
+  for (uint32_t i = 0; i < n; i++) items[i] = unary_result(e, &items[i], first ? first + i : 0, where);
+  return first != 0;
+}
+
+static object chosen_gradient(void *context, uint32_t i, object weight) {
+  (void)weight;
+  return ((const object *)context)[i];
+}
+
 object builtin_grad(elaborator *e, const function *self, object *arguments, span where) {
-  object loss = tensor_argument(e, self, arguments[0], where);
+  object loss = tensor_argument(e, self, arguments[0], where), by = arguments[1];
   if (is_poison(&loss)) return loss;
   tensor_type type = logical_type(&loss);
   if (type.rank || !dtype_is_real(type.dtype) || loss.batched) {
@@ -251,17 +284,14 @@ object builtin_grad(elaborator *e, const function *self, object *arguments, span
     note_object(e, d, &loss);
     return object_poison();
   }
-  bool list = arguments[1].kind == OBJECT_LIST || arguments[1].kind == OBJECT_TUPLE;
-  uint32_t n = list ? arguments[1].list.n : 1;
-  const object *given = list ? arguments[1].list.items : &arguments[1];
-  value *at = ARENA_ARRAY(e->arena, value, n + 1);
-  for (uint32_t i = 0; i < n; i++) {
-    if (given[i].kind != OBJECT_TENSOR || given[i].tensor.graph != e->graph || !dtype_is_real(logical_type(&given[i]).dtype))
-      return wrong_kind(e, where, "grad", "a tensor of reals that the loss was computed from", &given[i]);
-    at[i] = given[i].tensor.value;
+  if (is_weights(&by)) {
+    const weight_values *w = want_weights(e, &by, self->name, where);
+    object *items = w ? arena_copy(e->arena, w->items, w->n * sizeof *items) : NULL;
+    return w && gradients(e, &loss, items, w->n, where) ? map_weights(e, w, chosen_gradient, items, where) : object_poison();
   }
-  value first = graph_grad(e->graph, loss.tensor.value, at, n, user_place(e, where));
-  object *items = ARENA_ARRAY(e->arena, object, n + 1);
-  for (uint32_t i = 0; i < n; i++) items[i] = unary_result(e, &given[i], first ? first + i : 0, where);
+  bool list = by.kind == OBJECT_LIST || by.kind == OBJECT_TUPLE;
+  uint32_t n = list ? by.list.n : 1;
+  object *items = arena_copy(e->arena, list ? by.list.items : &by, n * sizeof *items);
+  if (!gradients(e, &loss, items, n, where)) return object_poison();
   return list ? object_list(OBJECT_LIST, items, n, where) : items[0];
 }

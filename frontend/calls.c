@@ -290,7 +290,8 @@ object call_object(elaborator *e, object f, const call_arguments *given, span wh
   switch (f.kind) {
     case OBJECT_POISON: return f;
     case OBJECT_FUNCTION: return call_function(e, f.function, given, where);
-    case OBJECT_MODEL: return call_model(e, f.model, given, where);
+    case OBJECT_MODEL: return call_model(e, f.model, NULL, given, where);
+    case OBJECT_WEIGHTS: return call_model(e, f.weights->model, f.weights, given, where);
     default: {
       diagnostic *d = complain(e, DIAG_NOT_CALLABLE, where, "%s cannot be called", object_text(&f, e->arena));
       note_object(e, d, &f);

@@ -106,6 +106,7 @@ static value written_value(elaborator *e, cell *c, object v, span where) {
 }
 
 void write_cell(elaborator *e, cell *c, object v, span where) {
+  if (e->frame && e->frame->substitute && c->kind == STATE_BUFFER) return; /* of a copy: dropped */
   cell_now(e, c);
   value to = written_value(e, c, v, where);
   if (!to) return;
@@ -269,5 +270,6 @@ object builtin_weight(elaborator *e, const function *self, object *arguments, sp
     c = add_cell(e, path, type, f->model->target ? STATE_TARGET : STATE_WEIGHT, initial, where);
     c->input = f->input;
   }
-  return read_cell(e, c, where);
+  const object *given = substituted_weight(f, c);
+  return given ? *given : read_cell(e, c, where);
 }

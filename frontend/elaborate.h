@@ -32,6 +32,7 @@ typedef struct frame {
   bool training;       /* batch norm uses and updates statistics of the batch */
   bool dropping;       /* dropout and drop-path are on */
   cell *updates;       /* of an optimizer: the weight that it updates */
+  const weight_values *substitute; /* the model is called with these in place of its weights */
   bool pretext;
 } frame;
 
@@ -159,6 +160,8 @@ object apply_binary(elaborator *e, ast_operator op, object x, object y, span whe
 
 object evaluate_subscript(elaborator *e, scope *s, const ast_expr *x);
 object evaluate_field(elaborator *e, scope *s, const ast_expr *x);
+/* x[i] along the first axis. */
+object tensor_part(elaborator *e, object x, int64_t i, span where);
 /* An axis by an i32 tensor, whose axes stand in its place; run-time indices are clamped. */
 object gather_axis(elaborator *e, object x, int64_t axis, object index, span where);
 
@@ -254,8 +257,22 @@ void run_state_statement(elaborator *e, scope *s, const ast_statement *x);
 
 object declare_model(elaborator *e, const ast_declaration *d, object made);
 object declare_target(elaborator *e, const ast_declaration *d, object made);
-object call_model(elaborator *e, model *m, const call_arguments *given, span where);
+/* `substitute`: called with these in place of its weights, or NULL. */
+object call_model(elaborator *e, model *m, const weight_values *substitute, const call_arguments *given, span where);
 void move_targets(elaborator *e);
+
+/* -- weights.c ----------------------------------------------------------------------------------------------------------------- */
+
+/* A model, or weights as a value. */
+bool is_weights(const object *o);
+/* As values; NULL after an error. */
+const weight_values *want_weights(elaborator *e, const object *o, const char *what, span where);
+/* + - * / weight by weight; one side may be a number or a scalar. */
+object weights_operation(elaborator *e, ast_operator op, object x, object y, span where);
+typedef object weight_map(void *context, uint32_t i, object weight);
+object map_weights(elaborator *e, const weight_values *w, weight_map *map, void *context, span where);
+/* What stands for the weight in this call; NULL for the weight itself. */
+const object *substituted_weight(const frame *f, const cell *c);
 
 /* -- data.c --------------------------------------------------------------------------------------------------------------------- */
 

@@ -44,7 +44,7 @@ object declare_target(elaborator *e, const ast_declaration *d, object made) {
   return model_object(m);
 }
 
-object call_model(elaborator *e, model *m, const call_arguments *given, span where) {
+object call_model(elaborator *e, model *m, const weight_values *substitute, const call_arguments *given, span where) {
   if (batch_size(e)) return refuse(e, DIAG_OUT_OF_PLACE, where, "the model %s is called inside of an augmentation, which sees one sample", m->name);
   scope *s = bind_arguments(e, m->name, m->function->inner, m->function->scope, given, where);
   if (!s) return object_poison();
@@ -53,6 +53,7 @@ object call_model(elaborator *e, model *m, const call_arguments *given, span whe
   bool trains = e->training != NULL && e->graph == e->step;
   f->model = m;
   f->weights = m->name;
+  f->substitute = substitute;
   f->training = trains;
   f->dropping = trains && !m->target;
   if (given->n) f->input = given->values[0];

@@ -18,6 +18,7 @@ typedef enum {
   OBJECT_LIST,
   OBJECT_FUNCTION,
   OBJECT_MODEL,
+  OBJECT_WEIGHTS, /* weights of a model as a value */
   OBJECT_CELL,   /* declared state; reading it gives a tensor */
   OBJECT_CLOCK,  /* "step" or "epoch"; reading it gives a tensor */
   OBJECT_DATA,   /* a data set, or a split of one */
@@ -59,8 +60,17 @@ struct object {
       const char *split; /* "" for all of it */
     } data;
     const char *field;
+    const struct weight_values *weights;
   };
 };
+
+/* One value for each weight of a model. */
+typedef struct weight_values {
+  model *model;
+  cell **cells;
+  object *items;
+  uint32_t n;
+} weight_values;
 
 /* "f32[256,128]", "the number 3", "a list of 2", for messages. */
 const char *object_text(const object *o, arena *a);

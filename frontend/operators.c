@@ -215,6 +215,7 @@ object apply_binary(elaborator *e, ast_operator op, object x, object y, span whe
     int same = static_equal(&x, &y);
     if (same >= 0) return object_bool(same == (op == AST_EQ), where);
   }
+  if (is_weights(&x) || is_weights(&y)) return weights_operation(e, op, x, y, where);
   if (x.kind == OBJECT_TENSOR || y.kind == OBJECT_TENSOR) return tensor_operation(e, op, x, y, where);
   const object *odd = x.kind == OBJECT_NUMBER ? &y : &x;
   return wrong_kind(e, where, ast_operator_text(op), is_logic(op) ? "truths on both sides" : "numbers or tensors on both sides", odd);

@@ -17,7 +17,13 @@ bool loop_items(elaborator *e, object over, span where, object **items, uint32_t
     *n = over.list.n;
     return true;
   }
-  wrong_kind(e, where, "a loop", "a range such as 0..n, or a list", &over);
+  if (over.kind == OBJECT_TENSOR && over.tensor.graph == e->graph && logical_type(&over).rank) {
+    *n = (uint32_t)logical_type(&over).dim[0];
+    *items = ARENA_ARRAY(e->arena, object, *n + 1);
+    for (uint32_t i = 0; i < *n; i++) (*items)[i] = tensor_part(e, over, i, where);
+    return true;
+  }
+  wrong_kind(e, where, "a loop", "a range such as 0..n, a list, or a tensor with a first axis", &over);
   return false;
 }
 

@@ -144,6 +144,20 @@ static object gather_axes(elaborator *e, object x, const subscripts *at, span wh
   return tensor_object(e, graph_gather(e->graph, x.tensor.value, operands, user), batched, where);
 }
 
+object tensor_part(elaborator *e, object x, int64_t i, span where) {
+  tensor_type type = logical_type(&x);
+  int64_t start[MAX_RANK] = {0}, stop[MAX_RANK], stride[MAX_RANK];
+  const tensor_type *full = graph_type(e->graph, x.tensor.value);
+  for (uint32_t d = 0; d < full->rank; d++) {
+    stop[d] = full->dim[d];
+    stride[d] = 1;
+  }
+  start[x.batched] = i;
+  stop[x.batched] = i + 1;
+  object part = tensor_object(e, graph_slice(e->graph, x.tensor.value, start, stop, stride, user_place(e, where)), x.batched, where);
+  return reshape_tensor(e, part, type.rank - 1, type.dim + 1, where);
+}
+
 object gather_axis(elaborator *e, object x, int64_t axis, object index, span where) {
   subscripts at = {.rank = 0};
   tensor_type type = logical_type(&x);

@@ -278,6 +278,31 @@ def gan():
     train("gan", {"img": [2, 5, 7], "z": [4], "mix": [1]}, 3, states, step, 3, samples=10)
 
 
+def maml():
+    net = nn.Sequential(nn.Linear(1, 7), nn.Tanh(), nn.Linear(7, 5), nn.SiLU(), nn.Linear(5, 1))
+    states = states_of(net[0], "f/linear_1") | states_of(net[2], "f/linear_2") | states_of(net[4], "f/linear_3")
+    adam = torch.optim.Adam(states.values(), lr=0.01)
+
+    def adapted(xs, ys, xq, yq):
+        fast = dict(net.named_parameters())
+        for _ in range(2):
+            loss = F.mse_loss(torch.func.functional_call(net, fast, xs), ys)
+            slopes = torch.autograd.grad(loss, fast.values(), create_graph=True)
+            fast = {name: w - 0.1 * g for (name, w), g in zip(fast.items(), slopes)}
+        return F.mse_loss(torch.func.functional_call(net, fast, xq), yq)
+
+    def step(i, data):
+        loss = torch.stack([adapted(*(data[k][t] for k in ("xs", "ys", "xq", "yq"))) for t in range(3)]).mean()
+        before = torch.stack([F.mse_loss(net(data["xq"][t]), data["yq"][t]) for t in range(2)]).mean().detach()
+        adam.zero_grad()
+        loss.backward()
+        norm = gradient_norm(states.values())
+        adam.step()
+        return {"loss": loss, "grad_norm": norm, "before": before}, moments(adam, states, {"adam.m": "exp_avg", "adam.v": "exp_avg_sq"}) | counts("f", i + 1)
+
+    train("maml", {"xs": [6, 1], "ys": [6, 1], "xq": [5, 1], "yq": [5, 1]}, 3, states, step, 3, samples=9)
+
+
 def convolution():
     convs = {
         "plain": nn.Conv2d(4, 5, 3, padding=1), "halved": nn.Conv2d(4, 4, 3, stride=2, padding=1), "skipped": nn.Conv2d(4, 3, 2, stride=3),
@@ -304,6 +329,6 @@ def convolution():
     train("convolution", {"image": [4, 9, 7], "strip": [3, 11]}, 2, states, step, 1, samples=2)
 
 
-for program in [simclr, byol, moco, resnet, gan, convolution]:
+for program in [simclr, byol, moco, resnet, gan, maml, convolution]:
     torch.manual_seed(1)
     program()

@@ -128,6 +128,8 @@ static void expressions_have_their_values(void **state) {
       {"(y => y * 2)(3)", 6}, {"twice(3)", 6}, {"twice(b: 4, a: 3)", 12}, {"3 |> twice", 6}, {"3 |> twice(5)", 15}, {"counted(4)", 10},
       {"[a * b for a in 1..4 for b in 1..4 if a < b] |> sum", 2 + 3 + 6}, {"fact(5)", 120}, {"outer(2)", 7},
       {"{ let (a, b) = (1, 2)\n a - b }", -1}, {"shadow(1)", 12}, {"d.classes + d.train.count + d.test.count", 25}, {"sum(per_sample(x))", 276 + 4},
+      {"sum([sum(row) * i for (i, row) in [(0, x[0]), (2, x[1])]])", 2 * (6 + 7 + 8 + 9 + 10 + 11)}, {"sum([sum(r) for r in x[0]])", 15},
+      {"map(r => sum(r))(x)[3]", 18 + 19 + 20 + 21 + 22 + 23},
   };
   static const char declarations[] = "fn twice(a, b = 2) = a * b\n"
                                      "fn counted(n) { let s = 0\n for i in 0..n + 1 { s = s + i }\n s }\n"

@@ -300,7 +300,7 @@ static void steps_agree(void **state) {
 }
 
 int main(void) {
-  static const char *const programs[] = {"convolution", "simclr", "byol", "moco", "resnet", "gan"};
+  static const char *const programs[] = {"convolution", "simclr", "byol", "moco", "resnet", "gan", "maml"};
   static const way ways[] = {{.real = DTYPE_F64, .tolerance = 1e-9}, {.compiled = true, .real = DTYPE_F64, .tolerance = 1e-9},
                              {.compiled = true, .real = DTYPE_F32, .tolerance = 1e-3}};
   static const char *const names[] = {"interpreted", "compiled", "compiled with 32 bits"};
