@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum { TILE_ROWS = 4, TILE_LANES = 8 };
+enum { TILE_ROWS = 4, TILE_LANES = 16 };
 
 /* out[r * out_stride + l] = sum over k < n of left[r * left_stride + k] * panel[k * TILE_LANES + l].
  * Each sum is taken in the order of k, unfused: the same bits on every machine. */

@@ -53,7 +53,7 @@ static int free_pool(void **state) {
 
 static void tiles_are_sums_in_order(void **state) {
   (void)state;
-  enum { LEFT = 29, OUT = 11 };
+  enum { LEFT = 29, OUT = TILE_LANES + 3 };
   for (int64_t n = 0; n < 25; n++) {
     float left[TILE_ROWS * LEFT], panel[25 * TILE_LANES], out[TILE_ROWS * OUT];
     for (int i = 0; i < TILE_ROWS * LEFT; i++) left[i] = noise();
@@ -174,7 +174,7 @@ static void padding_does_not_vote(void **state) {
 
 static void threads_change_no_bit(void **state) {
   (void)state;
-  feature_set train = make_blobs(1500, 19, 6, 0.3f), test = make_blobs(301, 19, 6, 0.3f);
+  feature_set train = make_blobs(1500, 19, 6, 0.5f), test = make_blobs(301, 19, 6, 0.5f);
   judge_task t = {&train, &test, 19, 6};
   judgement first = {0};
   probe_result first_probe = {0};
