@@ -13,4 +13,4 @@ target_link_libraries(sslc_frontend PUBLIC sslc_runtime sslc_codegen sslc_passes
 
 file(GLOB command_sources CONFIGURE_DEPENDS frontend/main.c frontend/command*.c)
 add_executable(sslc ${command_sources})
-target_link_libraries(sslc PRIVATE sslc_frontend sslc_runtime sslc_codegen sslc_passes sslc_ir)
+target_link_libraries(sslc PRIVATE ${CJSON} sslc_frontend sslc_runtime sslc_codegen sslc_passes sslc_ir)

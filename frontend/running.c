@@ -63,8 +63,8 @@ static bool evaluate(void *context, int64_t epoch, bool all, trainer_scores *out
   return true;
 }
 
-/* A loader whose next batch is for the next step: the one there is, or a new one. */
-static bool open_loader(sslc_program *p, char **error) {
+/* The one there is, or a new one. */
+bool session_open_loader(sslc_program *p, char **error) {
   const experiment *x = p->experiment;
   const data_request *data = &x->data[x->train_data];
   if (p->loader && p->loader_step == p->stepper.done) return true;
@@ -78,7 +78,7 @@ static sslc_status run_training(sslc_program *p, const sslc_training *asked, int
   const experiment *x = p->experiment;
   char *error = NULL;
   conversation c = {p, asked, steps};
-  if (!open_loader(p, &error)) return session_take(p, SSLC_BAD_FILE, error);
+  if (!session_open_loader(p, &error)) return session_take(p, SSLC_BAD_FILE, error);
   training t = {.stepper = &p->stepper, .loader = p->loader, .feed = p->feed, .batch = x->batch, .steps = steps, .evaluate = evaluates ? evaluate : NULL,
                 .report = report, .context = &c, .directory = asked ? asked->directory : NULL, .program = p->identity,
                 .checkpoint_seconds = asked && asked->checkpoint_minutes ? 60 * asked->checkpoint_minutes : 600};

@@ -86,6 +86,9 @@ int32_t data_field_number(const dataset *d, const char *name);
 /* Which fields the inputs of a graph read, in the arena. */
 feed_list data_feeds(const dataset *d, const experiment_input *inputs, uint32_t n, arena *a);
 
+/* A loader whose next batch is for the next step, as p->loader; false and *error (malloc'ed). (running.c) */
+bool session_open_loader(sslc_program *p, char **error);
+
 /* -- running (session.c) ------------------------------------------------------------------------------------- */
 
 /* Makes the instance if there is none yet. */

@@ -216,6 +216,33 @@ typedef struct {
  * the step, and the first operation that made a value that is not finite. The states stay, so that the caller can look. */
 SSLC_API sslc_status sslc_train(sslc_program *p, const sslc_training *training);
 
+/* -- where the time goes ------------------------------------------------------------------------------------ */
+
+/* One kernel of the step, as it runs. */
+typedef struct {
+  const char *kernel;
+  const char *file;  /* the line that it computes for, most of all; "" and 0 when it has none */
+  unsigned line;
+  const char *part;  /* "forward": the loss needs it; "update": it writes states; "backward": the rest */
+  double seconds;    /* of one launch, median over the steps */
+  double flops;      /* of its contractions, two for each product that reads no padding */
+  double bytes;      /* that it must read and write, each element once */
+} sslc_launch;
+
+typedef struct {
+  const sslc_launch *launches; /* n of them, in the order they run; valid as long as the handle */
+  size_t n;
+  int64_t steps;         /* that were timed */
+  double step_seconds;   /* median of whole steps */
+  double data_seconds;   /* of that, until the batch was in place */
+  unsigned threads;
+  double peak_flops, peak_bytes; /* a second, of so many threads of this machine, measured */
+  double floor_seconds;  /* contractions at the peak, or what they must move where that takes longer, and nothing else */
+} sslc_profile;
+
+/* Trains `steps` steps (at least 1) on the program's own data, behind two that are not counted, and times every launch. */
+SSLC_API sslc_status sslc_profile_steps(sslc_program *p, int64_t steps, sslc_profile *out);
+
 #ifdef __cplusplus
 }
 #endif

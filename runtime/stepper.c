@@ -19,15 +19,18 @@ static double read_number(const instance *i, const char *role, const char *name)
   return dtype_is_real(t->dtype) ? v.real : (double)v.integer;
 }
 
-bool stepper_run(stepper *s) {
+bool stepper_run_watched(stepper *s, bool (*seen)(void *context, uint32_t launch), void *context) {
   set_clock(s->instance, s->done, s->steps_per_epoch, s->seed);
-  instance_run(s->instance);
+  if (seen) instance_run_watched(s->instance, seen, context);
+  else instance_run(s->instance);
   for (uint32_t i = 0; i < s->n_metrics; i++) s->metrics[i].value = read_number(s->instance, "metric", s->metrics[i].name);
   if (read_number(s->instance, "metric", "finite") == 0) return false; /* a program without objective has no such metric */
   s->done++;
   s->ahead = true;
   return true;
 }
+
+bool stepper_run(stepper *s) { return stepper_run_watched(s, NULL, NULL); }
 
 void stepper_store(stepper *s) {
   if (s->ahead) states_gather(s->states, s->instance);

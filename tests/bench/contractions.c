@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "codegen/cpu/host.h"
+#include "ir/work.h"
 #include "passes/passes.h"
 #include "runtime/instance.h"
 #include "runtime/peak.h"
@@ -15,7 +16,6 @@
 typedef struct {
   const char *name, *spec;
   tensor_type x, y, out;
-  double flops; /* of live taps */
 } workload;
 
 static double read_clock(clockid_t clock) {
@@ -26,31 +26,11 @@ static double read_clock(clockid_t clock) {
 
 static double now(void) { return read_clock(CLOCK_MONOTONIC); }
 
-/* Multiplications that read no padding, times 2: by counting them. */
-static double live_flops(const workload *w, arena *a) {
-  const char *error;
-  const contraction *c = contraction_parse(w->spec, a, &error);
-  int64_t extent[MAX_CONTRACTION_AXES];
-  tensor_type operands[2] = {w->x, w->y};
-  contraction_extents(c, operands, &w->out, extent, a, &error);
-  double total = 2;
-  bool counted[MAX_CONTRACTION_AXES] = {false};
-  for (int o = 0; o < 2; o++)
-    for (uint32_t d = 0; d < c->rank[o]; d++) {
-      const index_form *f = &c->operand[o][d];
-      if (f->n_terms != 2) continue;
-      int64_t live = 0;
-      for (int64_t i = 0; i < extent[f->term[0].axis]; i++)
-        for (int64_t k = 0; k < extent[f->term[1].axis]; k++) {
-          int64_t v = f->term[0].coefficient * i + f->term[1].coefficient * k + f->offset;
-          live += v % f->divisor == 0 && v / f->divisor >= 0 && v / f->divisor < operands[o].dim[d];
-        }
-      counted[f->term[0].axis] = counted[f->term[1].axis] = true;
-      total *= (double)live;
-    }
-  for (uint32_t i = 0; i < c->n_axes; i++)
-    if (!counted[i]) total *= (double)extent[i];
-  return total;
+/* Two for each product that reads no padding. */
+static double live_flops(const plan *p) {
+  double flops = 0;
+  for (uint32_t l = 0; l < p->n_launches; l++) flops += kernel_work_of(p->launches[l].kernel).flops;
+  return flops;
 }
 
 static int measure(const workload *w, unsigned threads, double peak) {
@@ -77,7 +57,7 @@ static int measure(const workload *w, unsigned threads, double peak) {
   if (getenv("SSLC_SHOW_PLAN")) puts(plan_print(p, a));
   thread_pool *pool = thread_pool_new(threads);
   instance *i = instance_new(p, e, pool);
-  double flops = live_flops(w, a), best = INFINITY, busy = INFINITY;
+  double flops = live_flops(p), best = INFINITY, busy = INFINITY;
   for (int r = 0; r < 15; r++) {
     start = now();
     double before = read_clock(CLOCK_PROCESS_CPUTIME_ID);
@@ -100,23 +80,23 @@ int main(int n, char **args) {
 /* A convolution with padding that keeps the size, or halves it, and its two derivatives. */
 #define CONVOLUTION(batch, c, k, taps, in, out, p, h, w)                                                                              \
   {"conv " #taps "x" #taps " " #c "->" #k " batch " #batch " " #in "->" #out " forward", "n,c," p "; k,c,r,s -> n,k,p,q",             \
-   T(batch, c, in, in), T(k, c, taps, taps), T(batch, k, out, out), 0},                                                               \
+   T(batch, c, in, in), T(k, c, taps, taps), T(batch, k, out, out)},                                                               \
   {"conv " #taps "x" #taps " " #c "->" #k " batch " #batch " " #in "->" #out " data", "n,k," h "," w "; k,c,r,s -> n,c,h,w",           \
-   T(batch, k, out, out), T(k, c, taps, taps), T(batch, c, in, in), 0},                                                               \
+   T(batch, k, out, out), T(k, c, taps, taps), T(batch, c, in, in)},                                                               \
   {"conv " #taps "x" #taps " " #c "->" #k " batch " #batch " " #in "->" #out " weight", "n,k,p,q; n,c," p " -> k,c,r,s",              \
-   T(batch, k, out, out), T(batch, c, in, in), T(k, c, taps, taps), 0}
+   T(batch, k, out, out), T(batch, c, in, in), T(k, c, taps, taps)}
 #define SAME(batch, c, k, size) CONVOLUTION(batch, c, k, 3, size, size, "p+r-1,q+s-1", "h-r+1", "w-s+1")
   static const workload workloads[] = {
-      {"product 1024x1024x1024", "i,k; k,j -> i,j", T(1024, 1024), T(1024, 1024), T(1024, 1024), 0},
+      {"product 1024x1024x1024", "i,k; k,j -> i,j", T(1024, 1024), T(1024, 1024), T(1024, 1024)},
       SAME(64, 128, 256, 8), SAME(64, 128, 256, 16), SAME(64, 128, 256, 32),
       /* The layers of a small encoder, and what residual networks have beside them. */
       SAME(256, 3, 64, 32), SAME(256, 64, 128, 16), SAME(256, 128, 256, 8), SAME(64, 512, 512, 4),
       CONVOLUTION(64, 64, 128, 3, 32, 16, "2*p+r-1,2*q+s-1", "(h-r+1)/2", "(w-s+1)/2"),
       CONVOLUTION(64, 64, 128, 1, 32, 16, "2*p+r,2*q+s", "(h-r)/2", "(w-s)/2"),
       CONVOLUTION(64, 64, 256, 1, 32, 32, "p+r,q+s", "h-r", "w-s"),
-      {"linear 512->2048 batch 512", "n,c; k,c -> n,k", T(512, 512), T(2048, 512), T(512, 2048), 0},
-      {"linear 512->2048 batch 512 data", "n,k; k,c -> n,c", T(512, 2048), T(2048, 512), T(512, 512), 0},
-      {"linear 512->2048 batch 512 weight", "n,k; n,c -> k,c", T(512, 2048), T(512, 512), T(2048, 512), 0},
+      {"linear 512->2048 batch 512", "n,c; k,c -> n,k", T(512, 512), T(2048, 512), T(512, 2048)},
+      {"linear 512->2048 batch 512 data", "n,k; k,c -> n,c", T(512, 2048), T(2048, 512), T(512, 512)},
+      {"linear 512->2048 batch 512 weight", "n,k; n,c -> k,c", T(512, 2048), T(512, 512), T(2048, 512)},
   };
   unsigned threads = n > 1 ? (unsigned)atoi(args[1]) : 1;
   double peak = fma_peak_gflops(threads);

@@ -46,3 +46,12 @@ for signal in KILL INT; do
   same "long-$signal/metrics.jsonl" "$signal/metrics.jsonl"
   same "long-$signal/evaluation.jsonl" "$signal/evaluation.jsonl"
 done
+
+# Where the time goes.
+status 0 profile --steps 2 --quiet "$tiny"
+says "a step (median of 2)"
+says "forward"
+[ "$(awk 'length > 80' out | wc -l)" = 0 ] || fail "a line of the profile is longer than 80 columns"
+status 0 profile --steps 1 --json "$tiny"
+says '"floor_seconds"'
+says '"part"'

@@ -457,6 +457,35 @@ static void doubles_and_checked_code_train_too(void **state) {
   sslc_free(q);
 }
 
+/* The floor of a contraction-free step would be 0; here the linear layer alone is 2 * 16 * 6 * 5 products, in two views. */
+static void a_profile_accounts_for_the_step(void **state) {
+  (void)state;
+  sslc_program *p = compile();
+  sslc_profile found;
+  REFUSED(sslc_profile_steps(p, 0, &found), SSLC_BAD_CALL, "at least one step");
+  MUST(sslc_profile_steps(p, 3, &found));
+  double seconds = found.data_seconds, flops = 0;
+  int forward = 0, backward = 0, update = 0, placed = 0;
+  for (size_t i = 0; i < found.n; i++) {
+    const sslc_launch *l = &found.launches[i];
+    seconds += l->seconds;
+    flops += l->flops;
+    forward += !strcmp(l->part, "forward"), backward += !strcmp(l->part, "backward"), update += !strcmp(l->part, "update");
+    placed += !strcmp(l->file, "p.ssl") && l->line >= 5 && l->line <= 13;
+    assert_true(l->bytes > 0);
+  }
+  assert_int_equal(found.steps, 3);
+  assert_int_equal(found.threads, 1);
+  assert_true(forward && backward && update && forward + backward + update == (int)found.n && placed == (int)found.n);
+  assert_true(found.step_seconds > 0 && seconds > 0 && found.peak_flops > 0 && found.peak_bytes > 0 && found.floor_seconds > 0);
+  assert_true(flops > 2 * (2 * 16 * 6 * 5)); /* and their derivatives, and the convolution */
+  sslc_facts f;
+  MUST(sslc_get_facts(p, &f));
+  assert_int_equal(f.step, 5); /* two to warm up */
+  MUST(sslc_run(p, 1));
+  sslc_free(p);
+}
+
 static int make_folder(void **state) {
   (void)state;
   return mkdtemp(folder) ? 0 : -1;
@@ -489,6 +518,7 @@ int main(void) {
       cmocka_unit_test(evaluation_gives_scores_and_changes_nothing),
       cmocka_unit_test(data_may_be_the_callers),
       cmocka_unit_test(doubles_and_checked_code_train_too),
+      cmocka_unit_test(a_profile_accounts_for_the_step),
   };
   return cmocka_run_group_tests_name("whole/facade", tests, make_folder, remove_folder);
 }
