@@ -20,12 +20,15 @@ typedef struct {
   int64_t classes;  /* of a label; else 0 */
 } data_field;
 
-typedef struct {
-  const char *source; /* "cifar10", "idx", "npy", "bytes", "shapes": the function the program called */
+typedef struct data_request {
+  const char *source; /* "cifar10", "idx", "subset", ...: the function the program called */
   struct data_argument {
     const char *name; /* "" for a positional one */
     const char *text; /* a string, or NULL */
-    double number;    /* when text is NULL */
+    double number;    /* when all others are NULL */
+    const double *list; /* n_list numbers, or NULL */
+    uint32_t n_list;
+    const struct data_request *data; /* another data set, or a split of it; or NULL */
   } *arguments;
   uint32_t n_arguments;
   const char *split; /* "train", "test", ... or "" */

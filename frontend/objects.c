@@ -7,7 +7,7 @@ const char *object_kind_text(object_kind kind) {
       [OBJECT_NUMBER] = "a number",     [OBJECT_STRING] = "a string",     [OBJECT_TENSOR] = "a tensor",
       [OBJECT_TUPLE] = "a tuple",       [OBJECT_LIST] = "a list",         [OBJECT_FUNCTION] = "a function",
       [OBJECT_MODEL] = "a model",       [OBJECT_CELL] = "a state",        [OBJECT_CLOCK] = "a clock",
-      [OBJECT_DATA] = "a data set",     [OBJECT_AVERAGE] = "an ema",    [OBJECT_FIELD] = "a field of the data", [OBJECT_WEIGHTS] = "weights",      [OBJECT_PUSH] = "a push",
+      [OBJECT_DATA] = "a data set",     [OBJECT_RECORD] = "a record",     [OBJECT_AVERAGE] = "an ema",    [OBJECT_FIELD] = "a field of the data", [OBJECT_WEIGHTS] = "weights",      [OBJECT_PUSH] = "a push",
   };
   return texts[kind];
 }
@@ -28,7 +28,8 @@ const char *object_text(const object *o, arena *a) {
     case OBJECT_STRING: return arena_printf(a, "the string \"%s\"", o->text);
     case OBJECT_TENSOR: return tensor_text(o, a);
     case OBJECT_TUPLE:
-    case OBJECT_LIST: return arena_printf(a, "%s of %u", object_kind_text(o->kind), o->list.n);
+    case OBJECT_LIST:
+    case OBJECT_RECORD: return arena_printf(a, "%s of %u", object_kind_text(o->kind), o->list.n);
     case OBJECT_FUNCTION: return arena_printf(a, "the function %s", o->function->name);
     case OBJECT_MODEL: return arena_printf(a, "the %s %s", o->model->target ? "target" : "model", o->model->name);
     case OBJECT_WEIGHTS: return arena_printf(a, "weights of the model %s", o->weights->model->name);

@@ -112,9 +112,10 @@ static object read_clip(elaborator *e, const ast_declaration *train) {
 /* -- the pretext ------------------------------------------------------------------------------------------------ */
 
 static object field_parameter(elaborator *e, const ast_parameter *p, const data_source *source) {
-  if (find_data_field(source, p->name)) {
+  bool all = !strcmp(p->name, source->name); /* the data set by its name: a batch with all fields */
+  if (all || find_data_field(source, p->name)) {
     object o = object_make(OBJECT_FIELD, p->where);
-    o.field = p->name;
+    o.field = all ? NULL : p->name;
     return o;
   }
   const char *fields = "";
