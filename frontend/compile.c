@@ -97,7 +97,8 @@ static void name_fields(sslc_program *p) {
   p->eval_feeds = ARENA_ARRAY(p->arena, feed_list, x->n_evals + 1);
   for (uint32_t i = 0; i < x->n_evals; i++) {
     const experiment_eval *eval = &x->evals[i];
-    p->eval_feeds[i] = data_feeds(open_data_find(&p->data, &x->data[eval->protocols[0].data]), eval->inputs, eval->n_inputs, p->arena);
+    uint32_t data = eval->protocols[0].data;
+    if (data != NO_DATA) p->eval_feeds[i] = data_feeds(open_data_find(&p->data, &x->data[data]), eval->inputs, eval->n_inputs, p->arena);
   }
 }
 

@@ -28,8 +28,12 @@ const char *object_text(const object *o, arena *a) {
     case OBJECT_STRING: return arena_printf(a, "the string \"%s\"", o->text);
     case OBJECT_TENSOR: return tensor_text(o, a);
     case OBJECT_TUPLE:
-    case OBJECT_LIST:
-    case OBJECT_RECORD: return arena_printf(a, "%s of %u", object_kind_text(o->kind), o->list.n);
+    case OBJECT_RECORD: {
+      const char *names = "";
+      for (uint32_t i = 0; i < o->list.n; i++) names = arena_printf(a, "%s%s%s", names, i ? ", " : "", o->list.names[i]);
+      return arena_printf(a, "a record of %s", names);
+    }
+    case OBJECT_LIST: return arena_printf(a, "%s of %u", object_kind_text(o->kind), o->list.n);
     case OBJECT_FUNCTION: return arena_printf(a, "the function %s", o->function->name);
     case OBJECT_MODEL: return arena_printf(a, "the %s %s", o->model->target ? "target" : "model", o->model->name);
     case OBJECT_WEIGHTS: return arena_printf(a, "weights of the model %s", o->weights->model->name);

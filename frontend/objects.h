@@ -144,6 +144,7 @@ struct model {
   model *follows;     /* of a target */
   object decay;       /* of a target: as written, evaluated once in the step */
   bool called, target;
+  tensor_type input;      /* what it was called with first; rank 0 when that was no tensor */
   bool trained;       /* an optimizer updates a weight of it */
 };
 
