@@ -27,12 +27,12 @@ const char *object_text(const object *o, arena *a) {
       return arena_printf(a, o->real == (double)(int32_t)o->real ? "the number %.1f" : "the number %g", o->real);
     case OBJECT_STRING: return arena_printf(a, "the string \"%s\"", o->text);
     case OBJECT_TENSOR: return tensor_text(o, a);
-    case OBJECT_TUPLE:
     case OBJECT_RECORD: {
       const char *names = "";
       for (uint32_t i = 0; i < o->list.n; i++) names = arena_printf(a, "%s%s%s", names, i ? ", " : "", o->list.names[i]);
       return arena_printf(a, "a record of %s", names);
     }
+    case OBJECT_TUPLE:
     case OBJECT_LIST: return arena_printf(a, "%s of %u", object_kind_text(o->kind), o->list.n);
     case OBJECT_FUNCTION: return arena_printf(a, "the function %s", o->function->name);
     case OBJECT_MODEL: return arena_printf(a, "the %s %s", o->model->target ? "target" : "model", o->model->name);
