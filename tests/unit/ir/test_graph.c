@@ -183,7 +183,7 @@ static void types_that_do_not_fit_are_refused(void **state) {
       {"repeat(%1) {times=2, carries=0, slices=1} : f32[2,3] {%1 = parameter {role=slice, name=\"1\"} : f32[3] " GIVE, "no operand is slice \"1\" of the region"},
       {"repeat(%1) {times=2, carries=0, slices=0} : f32[2,3] {%1 = parameter {role=data, name=\"0\"} : f32[3] " GIVE, "no operand is data \"0\" of the region"},
       {"repeat(%7) {times=2, carries=1, slices=0} : f32[] {%1 = constant {value=1} : f32[] result state \"0\" %1 }", "carry 0 has no parameter in the region"},
-      {"repeat(%7) {times=2, carries=1, slices=0} : f32[] {%1 = parameter {role=state, name=\"0\"} : f32[] " GIVE, "result 0 is given by nothing"},
+      {"repeat(%7) {times=2, carries=1, slices=0} : f32[] {%1 = parameter {role=state, name=\"0\"} : f32[] " GIVE, "no result is output \"0\" of the region"},
       {"repeat(%7) {times=2, carries=1, slices=0} : f32[] {%1 = parameter {role=state, name=\"0\"} : f32[] %2 = constant {value=1} : f64[] result state \"0\" %2 }", "carry 0 is f32[], and next f64[]"},
       {"repeat(%1) {times=2, carries=0, slices=1} : f32[2,3] {%1 = parameter {role=index, name=\"i\"} : i64[] " GIVE, "the index of a region is i32[]"},
       {"repeat(%1) {times=2, carries=0, slices=1} : f32[2,3] {%1 = neg(%8) : f32[3] " GIVE, "%8 is not defined above"},
