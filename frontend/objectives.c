@@ -89,7 +89,7 @@ static void note_cuts(elaborator *e, diagnostic *to, value loss) {
 static bool select_weights(elaborator *e, const objective *o, trained *out) {
   arena *scratch = arena_new();
   if (!scratch) return false;
-  const bool *reached = graph_differentiable_to(e->graph, &o->loss.tensor.value, 1, scratch);
+  const bool *reached = graph_differentiable_to(e->graph, o->loss.tensor.value, scratch);
   *out = (trained){ARENA_ARRAY(e->arena, cell *, e->n_cells + 1), ARENA_ARRAY(e->arena, value, e->n_cells + 1), NULL, 0};
   for (uint32_t i = 0; i < e->n_cells; i++) {
     cell *c = e->cells[i];

@@ -173,7 +173,9 @@ bool *graph_differentiable_from(const graph *g, const value *x, uint32_t n, aren
   return reached;
 }
 
-bool *graph_differentiable_to(const graph *g, const value *y, uint32_t n, arena *scratch) {
+bool *graph_differentiable_to(const graph *g, value y, arena *scratch) { return graph_differentiable_to_any(g, &y, 1, scratch); }
+
+bool *graph_differentiable_to_any(const graph *g, const value *y, uint32_t n, arena *scratch) {
   bool *reached = ARENA_ARRAY(scratch, bool, g->n_values);
   for (uint32_t i = 0; i < n; i++) reached[y[i]] = true;
   for (uint32_t i = g->n_nodes; i-- > 0;) {

@@ -115,8 +115,9 @@ bool graph_splat_value(const graph *g, value v, scalar *out);
 /* For each value: does it depend, through operands with a derivative, on `x`? (stop_grad, comparisons
  * and integer values cut.) The result has n_values entries, in `scratch`. */
 bool *graph_differentiable_from(const graph *g, const value *x, uint32_t n, arena *scratch);
-/* The other way: does one of the `y` depend on it? */
-bool *graph_differentiable_to(const graph *g, const value *y, uint32_t n, arena *scratch);
+/* The other way: does `y`, or one of several, depend on it? */
+bool *graph_differentiable_to(const graph *g, value y, arena *scratch);
+bool *graph_differentiable_to_any(const graph *g, const value *y, uint32_t n, arena *scratch);
 
 /* -- checking ---------------------------------------------------------------------------------------- */
 

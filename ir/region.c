@@ -143,7 +143,7 @@ bool *region_leading_to(const node *n, const region_view *r, bool *results, aren
     bool changed = false;
     for (uint32_t k = 0; k < n->n_results; k++)
       if (results[k]) to[n_to++] = r->results[k];
-    bool *inside = graph_differentiable_to(n->region, to, n_to, scratch);
+    bool *inside = graph_differentiable_to_any(n->region, to, n_to, scratch);
     for (uint32_t k = 0; k < r->n_carries; k++) {
       changed |= inside[r->parameters[k]] && !results[k];
       results[k] |= inside[r->parameters[k]];

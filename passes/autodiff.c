@@ -75,7 +75,7 @@ static const bool *differentiated_values(const graph *g, arena *a) {
   uint32_t n = 0;
   for (uint32_t i = 0; i < g->n_nodes; i++)
     if (g->nodes[i].op == OP_GRAD) y[n++] = g->nodes[i].operands[0];
-  return graph_differentiable_to(g, y, n, a);
+  return graph_differentiable_to_any(g, y, n, a);
 }
 
 static graph *differentiate(const graph *g, pass_context *c, bool inside) {

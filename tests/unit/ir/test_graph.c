@@ -292,8 +292,8 @@ static void dependence_goes_round_in_loops(void **state) {
   const bool *from_x = graph_differentiable_from(g, (value[]){1}, 1, a), *from_y = graph_differentiable_from(g, (value[]){2}, 1, a);
   assert_true(from_x[3] && from_x[4] && !from_x[5] && !from_x[6]);
   assert_true(!from_y[3] && from_y[4] && !from_y[5] && from_y[6]);
-  assert_true(graph_differentiable_to(g, (value[]){4}, 1, a)[1] && !graph_differentiable_to(g, (value[]){5}, 1, a)[2]);
-  assert_true(!graph_differentiable_to(g, (value[]){3}, 1, a)[2] && graph_differentiable_to(g, (value[]){3, 6}, 2, a)[2]);
+  assert_true(graph_differentiable_to(g, 4, a)[1] && !graph_differentiable_to(g, 5, a)[2]);
+  assert_true(!graph_differentiable_to(g, 3, a)[2] && graph_differentiable_to_any(g, (value[]){3, 6}, 2, a)[2]);
 }
 
 int main(void) {
