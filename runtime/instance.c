@@ -1,5 +1,6 @@
 #include "runtime/instance.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -213,6 +214,15 @@ bool instance_get(const instance *i, const char *role, const char *name, void *d
 const tensor_type *instance_type(const instance *i, const char *role, const char *name) {
   int32_t found = plan_find(i->plan, role, name);
   return found < 0 ? NULL : &i->plan->buffers[found].type;
+}
+
+double instance_number(const instance *i, const char *role, const char *name) {
+  const tensor_type *t = instance_type(i, role, name);
+  char bytes[8];
+  if (!t || t->rank) return NAN;
+  instance_get(i, role, name, bytes);
+  scalar v = element_load(t->dtype, bytes, 0);
+  return dtype_is_real(t->dtype) ? v.real : (double)v.integer;
 }
 
 static void run_piece(void *context, int64_t begin, int64_t end) {

@@ -14,6 +14,8 @@ void instance_free(instance *i);
 /* Row-major copies in and out of a buffer found by role and name; false when there is none. */
 bool instance_set(instance *i, const char *role, const char *name, const void *data);
 bool instance_get(const instance *i, const char *role, const char *name, void *data);
+/* A buffer of one number; NaN when there is none. */
+double instance_number(const instance *i, const char *role, const char *name);
 const tensor_type *instance_type(const instance *i, const char *role, const char *name);
 /* One run. Results are the same bits for any number of threads. */
 void instance_run(instance *i);
