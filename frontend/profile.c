@@ -8,7 +8,23 @@
 
 enum { WARM_UP = 2 };
 
+/* The plan of the step, and behind it those of the loops in it: their launches are numbered on. */
 typedef struct {
+  const plan *plan;
+  uint32_t first; /* number of its first launch */
+  double times;   /* that it runs in a step */
+  bool forward;   /* it is of a loop that the loss needs */
+} survey_place;
+
+typedef struct {
+  arena *arena; /* of all that is made here */
+  survey_place *places;
+  uint32_t n_places, capacity;
+  uint32_t n_launches;
+} survey;
+
+typedef struct {
+  const survey *survey;
   double *launches; /* [launch][steps]: seconds */
   int64_t step, steps;
   double latest; /* when the latest launch ended */
@@ -20,11 +36,13 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static bool stop(void *context, uint32_t launch) {
+static bool stop(void *context, const instance *at, uint32_t launch) {
   stopwatch *w = context;
-  double at = now();
-  if (w->step >= 0) w->launches[launch * w->steps + w->step] = at - w->latest;
-  w->latest = at;
+  double moment = now();
+  const survey_place *p = w->survey->places;
+  while (p->plan != instance_plan(at)) p++;
+  if (w->step >= 0) w->launches[(p->first + launch) * w->steps + w->step] += moment - w->latest;
+  w->latest = moment;
   return true;
 }
 
@@ -64,45 +82,48 @@ static bool *find_forward(const plan *p, arena *a) {
   return forward;
 }
 
+static void visit(survey *s, const plan *p, double times, bool forward) {
+  *ARENA_PUSH(s->arena, s->places, s->n_places, s->capacity) = (survey_place){p, s->n_launches, times, forward};
+  s->n_launches += p->n_launches;
+  const bool *needed = find_forward(p, s->arena);
+  for (uint32_t l = 0; l < p->n_launches; l++)
+    if (p->launches[l].repeat) visit(s, p->launches[l].repeat->plan, times * (double)p->launches[l].repeat->times, needed[l]);
+}
+
 static bool writes_state(const plan *p, const plan_launch *l) {
   for (uint32_t b = 0; b < l->kernel->n_buffers; b++)
     if (l->kernel->buffers[b].access == ACCESS_OUT && !strcmp(p->buffers[l->buffers[b]].role, "state")) return true;
   return false;
 }
 
-static void describe(const sslc_program *p, uint32_t number, bool forward, sslc_launch *out) {
-  const plan_launch *l = &p->step.plan->launches[number];
+static sslc_launch describe(const sslc_program *p, const survey_place *at, const plan_launch *l, bool forward) {
   const source_file *f = sources_get(p->sources, l->kernel->where.file);
   kernel_work work = kernel_work_of(l->kernel);
-  *out = (sslc_launch){.kernel = l->kernel->name,
+  return (sslc_launch){.kernel = l->kernel->name,
                        .file = f ? f->name : "",
                        .line = f ? source_position(p->sources, l->kernel->where.file, l->kernel->where.start).line : 0,
-                       .part = forward ? "forward" : writes_state(p->step.plan, l) ? "update" : "backward",
-                       .flops = work.flops,
-                       .bytes = work.bytes};
+                       .part = forward || at->forward ? "forward" : writes_state(at->plan, l) ? "update" : "backward",
+                       .flops = at->times * work.flops,
+                       .bytes = at->times * work.bytes};
 }
 
-/* The table of all launches, in the program's arena; NULL when there is no memory for it. */
-static const sslc_launch *tabulate(const sslc_program *p, double *times, int64_t steps) {
-  jmp_buf exhausted;
-  const plan *step = p->step.plan;
-  sslc_launch *volatile launches = NULL;
-  arena_on_exhausted(p->arena, &exhausted);
-  if (!setjmp(exhausted)) {
-    const bool *forward = find_forward(step, p->arena);
-    sslc_launch *all = ARENA_ARRAY(p->arena, sslc_launch, step->n_launches + 1);
-    for (uint32_t l = 0; l < step->n_launches; l++) {
-      describe(p, l, forward[l], &all[l]);
-      all[l].seconds = median(times + l * steps, steps);
+/* The table of all kernels. */
+static void tabulate(const sslc_program *p, const survey *s, stopwatch *w, sslc_profile *out) {
+  sslc_launch *all = ARENA_ARRAY(s->arena, sslc_launch, s->n_launches + 1);
+  for (uint32_t i = 0; i < s->n_places; i++) {
+    const survey_place *at = &s->places[i];
+    const bool *forward = find_forward(at->plan, s->arena);
+    for (uint32_t l = 0; l < at->plan->n_launches; l++) {
+      if (at->plan->launches[l].repeat) continue; /* its kernels stand for it */
+      all[out->n] = describe(p, at, &at->plan->launches[l], forward[l]);
+      all[out->n++].seconds = median(w->launches + (at->first + l) * w->steps, w->steps);
     }
-    launches = all;
   }
-  arena_on_exhausted(p->arena, NULL);
-  return launches;
+  out->launches = all;
 }
 
-static sslc_status time_steps(sslc_program *p, int64_t steps, stopwatch *w, double *whole, double *data) {
-  for (int64_t i = -WARM_UP; i < steps; i++) {
+static sslc_status time_steps(sslc_program *p, stopwatch *w, double *whole, double *data) {
+  for (int64_t i = -WARM_UP; i < w->steps; i++) {
     double start = now();
     const loader_batch *batch = loader_next(p->loader);
     if (!batch) return session_fail(p, SSLC_BAD_FILE, "the data ended");
@@ -126,24 +147,33 @@ static void measure_machine(sslc_profile *out) {
   }
 }
 
+static sslc_status make_profile(sslc_program *p, int64_t steps, sslc_profile *out) {
+  arena *a = p->profile_arena;
+  survey s = {.arena = a};
+  visit(&s, p->step.plan, 1, false);
+  double *whole = ARENA_ARRAY(a, double, steps), *data = ARENA_ARRAY(a, double, steps);
+  stopwatch w = {.survey = &s, .launches = ARENA_ARRAY(a, double, (size_t)steps * (s.n_launches + 1)), .steps = steps};
+  sslc_status status = time_steps(p, &w, whole, data);
+  p->loader_step = p->stepper.done;
+  if (status) return status;
+  *out = (sslc_profile){.steps = steps, .step_seconds = median(whole, steps), .data_seconds = median(data, steps), .threads = thread_pool_threads(p->pool)};
+  tabulate(p, &s, &w, out);
+  measure_machine(out);
+  return SSLC_OK;
+}
+
 sslc_status sslc_profile_steps(sslc_program *p, int64_t steps, sslc_profile *out) {
-  sslc_status status = session_ready(p);
+  volatile sslc_status status = session_ready(p);
   char *error = NULL;
+  jmp_buf exhausted;
   if (status) return status;
   if (steps < 1) return session_fail(p, SSLC_BAD_CALL, "a profile takes at least one step");
   if (!session_open_loader(p, &error)) return session_take(p, SSLC_BAD_FILE, error);
-  uint32_t n = p->step.plan->n_launches;
-  double *times = malloc((size_t)(steps * (n + 2)) * sizeof *times);
-  if (!times) return session_fail(p, SSLC_NO_RESOURCE, "no memory for the times of %lld steps", (long long)steps);
-  stopwatch w = {.launches = times, .steps = steps};
-  double *whole = times + n * steps, *data = whole + steps;
-  status = time_steps(p, steps, &w, whole, data);
-  p->loader_step = p->stepper.done;
-  const sslc_launch *launches = status == SSLC_OK ? tabulate(p, times, steps) : NULL;
-  if (launches) {
-    *out = (sslc_profile){launches, n, steps, median(whole, steps), median(data, steps), thread_pool_threads(p->pool), 0, 0, 0};
-    measure_machine(out);
-  }
-  free(times);
-  return status || launches ? status : session_fail(p, SSLC_NO_RESOURCE, "no memory for the table of a profile");
+  if (p->profile_arena) arena_free(p->profile_arena);
+  p->profile_arena = arena_new();
+  if (!p->profile_arena) return session_fail(p, SSLC_NO_RESOURCE, "out of memory");
+  arena_on_exhausted(p->profile_arena, &exhausted);
+  status = setjmp(exhausted) ? session_fail(p, SSLC_NO_RESOURCE, "no memory for the times of %lld steps", (long long)steps) : make_profile(p, steps, out);
+  arena_on_exhausted(p->profile_arena, NULL);
+  return status;
 }

@@ -86,6 +86,7 @@ void sslc_free(sslc_program *p) {
   if (p->pool) thread_pool_free(p->pool);
   arena_free(p->arena);
   if (p->scores_arena) arena_free(p->scores_arena);
+  if (p->profile_arena) arena_free(p->profile_arena);
   free(p->message);
   free(p->report);
   free(p);
@@ -95,6 +96,11 @@ static int64_t plan_bytes(const plan *p) {
   int64_t bytes = p->arena_bytes;
   for (uint32_t i = 0; i < p->n_buffers; i++)
     if (p->buffers[i].alias < 0 && p->buffers[i].storage != STORAGE_TEMPORARY) bytes += p->buffers[i].bytes;
+  for (uint32_t l = 0; l < p->n_launches; l++) { /* of loops: what their arenas, which are in this one, do not hold */
+    const plan *region = p->launches[l].repeat ? p->launches[l].repeat->plan : NULL;
+    for (uint32_t i = 0; region && i < region->n_buffers; i++)
+      if (region->buffers[i].is_splat || region->buffers[i].literal) bytes += region->buffers[i].bytes;
+  }
   return bytes;
 }
 

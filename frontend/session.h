@@ -58,7 +58,7 @@ struct sslc_program {
 
   /* Answers that the caller may still hold. */
   char *message, *report;
-  arena *scores_arena;
+  arena *scores_arena, *profile_arena;
   sslc_score *scores;
   metric *score_metrics;
   uint32_t n_scores, n_score_metrics;

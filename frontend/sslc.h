@@ -221,19 +221,19 @@ SSLC_API sslc_status sslc_train(sslc_program *p, const sslc_training *training);
 
 /* -- where the time goes ------------------------------------------------------------------------------------ */
 
-/* One kernel of the step, as it runs. */
+/* One kernel of the step. */
 typedef struct {
   const char *kernel;
   const char *file;  /* the line that it computes for, most of all; "" and 0 when it has none */
   unsigned line;
   const char *part;  /* "forward": the loss needs it; "update": it writes states; "backward": the rest */
-  double seconds;    /* of one launch, median over the steps */
+  double seconds;    /* in a step, median over the steps; of a kernel in a loop all its launches */
   double flops;      /* of its contractions, two for each product that reads no padding */
   double bytes;      /* that it must read and write, each element once */
 } sslc_launch;
 
 typedef struct {
-  const sslc_launch *launches; /* n of them, in the order they run; valid as long as the handle */
+  const sslc_launch *launches; /* n of them, in the order they run, loops last; valid until the next profile */
   size_t n;
   int64_t steps;         /* that were timed */
   double step_seconds;   /* median of whole steps */

@@ -10,7 +10,7 @@ void set_clock(instance *i, int64_t step, int64_t steps_per_epoch, uint64_t seed
   instance_set(i, "seed", "seed", words);
 }
 
-bool stepper_run_watched(stepper *s, bool (*seen)(void *context, uint32_t launch), void *context) {
+bool stepper_run_watched(stepper *s, instance_watch *seen, void *context) {
   set_clock(s->instance, s->done, s->steps_per_epoch, s->seed);
   if (seen) instance_run_watched(s->instance, seen, context);
   else instance_run(s->instance);

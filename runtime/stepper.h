@@ -20,8 +20,8 @@ typedef struct {
 /* One step on the data that the instance was fed. False when a loss or a gradient was not finite: the step graph then kept
  * all states, and `done` stays. */
 bool stepper_run(stepper *s);
-/* The same, with a look behind each launch, by its number in the plan. */
-bool stepper_run_watched(stepper *s, bool (*seen)(void *context, uint32_t launch), void *context);
+/* The same, with a look behind each launch. */
+bool stepper_run_watched(stepper *s, instance_watch *seen, void *context);
 /* Brings `states` up to date. */
 void stepper_store(stepper *s);
 /* Hands `states` to the instance: after they were made, set or loaded. */
