@@ -109,7 +109,7 @@ struct elaborator {
   uint32_t phases_capacity, phase_inputs_capacity;
   frame *frame;
   scope *library, *program;
-  uint32_t first_library_file, last_library_file;
+  uint32_t main_file, first_library_file, last_library_file;
   struct {
     const graph *graph;
     const char *name;

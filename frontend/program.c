@@ -99,7 +99,7 @@ object evaluate_declaration(elaborator *e, binding *b) {
 /* Whether what was declared for one graph has to be declared anew for the one at hand. A target's decay is asked for where it
  * moves, in steps. */
 static bool is_stale(const elaborator *e, const binding *b) {
-  if (!b->declaration || b->graph == e->graph) return false;
+  if (!b->declaration || b->graph == e->graph || is_poison(&b->value)) return false;
   ast_declaration_kind kind = b->declaration->kind;
   return kind == DECLARE_CONST || kind == DECLARE_AUGMENT || (kind == DECLARE_TARGET && e->graph == e->step);
 }
@@ -239,7 +239,7 @@ static void add_states(elaborator *e) {
 
 experiment *lower_program(uint32_t file, const lower_options *o, diagnostics *d, arena *a) {
   experiment *x = ARENA_NEW(a, experiment);
-  elaborator e = {.arena = a, .diagnostics = d, .options = o, .experiment = x, .real = o->real};
+  elaborator e = {.main_file = file, .arena = a, .diagnostics = d, .options = o, .experiment = x, .real = o->real};
   program_texts texts = {.e = &e};
   const ast_declaration *train, *pretext;
   x->init = e.init = graph_new(a, "init");

@@ -9,6 +9,7 @@ static bool has_weights(const elaborator *e, const model *m) {
 
 static void check_model(elaborator *e, const model *m, bool any_trained) {
   const char *kind = m->target ? "target" : "model";
+  if (!m->called && m->where.file != e->main_file) return; /* of a file that several programs use */
   if (!m->called) {
     diagnose_warning(e->diagnostics, DIAG_NEVER_CALLED, m->where, "the %s %s is never called", kind, m->name);
   } else if (any_trained && !m->target && !m->trained && has_weights(e, m)) {

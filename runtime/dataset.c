@@ -7,13 +7,15 @@
 
 #include "runtime/failure.h"
 
+#define ANY_NAME "..." /* the names of further arguments are the caller's */
+
 static const struct {
   const char *name;
   dataset_reader *read;
   const char *arguments[4]; /* by position */
 } source_table[] = {
     {"cifar10", read_cifar10, {"folder"}},       {"cifar100", read_cifar100, {"folder"}},
-    {"idx", read_idx, {"images", "labels"}},     {"npy", read_npy, {"file", "labels"}},
+    {"idx", read_idx, {"images", "labels"}},     {"npy", read_npy, {"file", "labels", ANY_NAME}},
     {"bytes", read_bytes, {"file", "window", "step"}}, {"shapes", read_shapes, {"count", "size", "classes"}},
 };
 
@@ -25,9 +27,9 @@ static bool check_arguments(const dataset_call *call, const char *const *known) 
   for (uint32_t i = 0; i < call->n_arguments; i++) {
     const char *name = call->arguments[i].name;
     uint32_t at = 0;
-    while (*name && at < 4 && known[at] && strcmp(known[at], name)) at++;
+    while (*name && at < 4 && known[at] && strcmp(known[at], name) && strcmp(known[at], ANY_NAME)) at++;
     if (!*name) at = positional++;
-    if (at < 4 && known[at]) continue;
+    if (at < 4 && known[at] && (*name || strcmp(known[at], ANY_NAME))) continue;
     if (*name) return dataset_fail(call, "%s has no argument %s: %s(%s)", call->source, name, call->source, list);
     return dataset_fail(call, "too many arguments: %s(%s)", call->source, list);
   }
