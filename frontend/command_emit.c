@@ -150,17 +150,14 @@ static int emit_graph(const command *c, uint32_t file, stage_text *text) {
 }
 
 int command_emit(command *c) {
-  const char *form = "emit FILE --stage ast|graph|dot|autodiff|fused|kernels|llvm|asm [--graph init|step|eval]\n"
-                     "                 [--set NAME=VALUE]... [--data-root DIR] [--precision f32|f64]";
+  const char *form = "emit --stage STAGE [options] FILE";
   const char *wanted = NULL, *which = "step";
   program_arguments a = PROGRAM_DEFAULTS;
-  const command_option options[] = {{"--stage", OPTION_TEXT, &wanted, "ast|graph|dot|autodiff|fused|kernels|llvm|asm"},
-                                    {"--graph", OPTION_TEXT, &which, "init|step|eval"},
-                                    {"--set", OPTION_LIST, &a.set},
-                                    {"--data-root", OPTION_TEXT, &a.data_root},
-                                    {"--precision", OPTION_TEXT, &a.precision, "f32|f64"},
+  const command_option options[] = {{"--stage", OPTION_TEXT, &wanted, "ast|graph|dot|autodiff|fused|kernels|llvm|asm", "how far down"},
+                                    {"--graph", OPTION_TEXT, &which, "init|step|eval", "of which part of the program (step)"},
+                                    MEANING_OPTIONS(a),
                                     {NULL}};
-  if (!command_options(c, options, 1, form)) return EXIT_USAGE;
+  if (!command_options(c, options, 1, form)) return c->status;
   if (!wanted) return command_usage(form, "emit wants a stage");
   uint32_t file = command_load(c, c->args[0]), at = 0;
   if (!file) return EXIT_FAILED;

@@ -98,14 +98,18 @@ static int finish_run(sslc_program *p, sslc_status status, const char *directory
 }
 
 int command_run(command *c) {
-  const char *form = "run " PROGRAM_FORM " [--out DIR [--resume | --force]] [--steps N] FILE", *directory = NULL;
+  const char *form = "run [options] FILE", *directory = NULL;
   bool resume = false, force = false;
   int64_t steps = 0;
   program_arguments a = PROGRAM_DEFAULTS;
-  const command_option options[] = {PROGRAM_OPTIONS(a), {"--out", OPTION_TEXT, &directory}, {"--steps", OPTION_COUNT, &steps},
-                                    {"--resume", OPTION_FLAG, &resume}, {"--force", OPTION_FLAG, &force}, {NULL}};
+  const command_option options[] = {PROGRAM_OPTIONS(a),
+                                    {"--out", OPTION_TEXT, &directory, "DIR", "keeps metrics, evaluations and checkpoints there"},
+                                    {"--resume", OPTION_FLAG, &resume, NULL, "goes on from the checkpoint in --out"},
+                                    {"--force", OPTION_FLAG, &force, NULL, "replaces the run in --out"},
+                                    {"--steps", OPTION_COUNT, &steps, "N", "stops when so many steps are done in all"},
+                                    {NULL}};
   int status = EXIT_GOOD;
-  if (!command_options(c, options, 1, form)) return EXIT_USAGE;
+  if (!command_options(c, options, 1, form)) return c->status;
   if (resume && force) return command_usage(form, "--resume goes on with a run and --force replaces it; choose one");
   if ((resume || force) && !directory) return command_usage(form, "%s wants --out with the directory of the run", resume ? "--resume" : "--force");
   sslc_program *p = program_compile(c, &a, c->args[0], form, &status);

@@ -75,6 +75,27 @@ typedef struct {
   bool failed;             /* a round could not be finished; do not repeat its errors */
 } training;
 
+/* One call of a model: where an encoder ends and the loss begins. */
+typedef struct {
+  model *model;
+  const graph *graph;
+  span where;
+  value *inputs, *outputs; /* the tensors among the arguments and in the result */
+  uint32_t n_inputs, n_outputs;
+  span input_where;               /* where the first input was made */
+  uint32_t first_node, end_node;  /* the nodes that the call made */
+} model_call;
+
+/* An objective that was minimized, of any round of the phase at hand. */
+typedef struct {
+  value loss;
+  span where;
+  bool named; /* its weights, by wrt */
+  cell **cells; /* what it trains, and their values in its round */
+  value *at;
+  uint32_t n;
+} trained_loss;
+
 struct metric {
   const char *name;
   value value;
@@ -123,6 +144,10 @@ struct elaborator {
   data_source **data;
   uint32_t n_data, data_capacity;
   uint32_t data_uses_capacity;
+  model_call *calls;
+  uint32_t n_calls, calls_capacity;
+  trained_loss *losses; /* in the end, with `step`: of the phase that has most of them, which warnings look at */
+  uint32_t n_losses, losses_capacity;
   training *training; /* while a pretext runs */
   data_feed *feed;
   uint32_t depth;
@@ -338,9 +363,12 @@ void begin_phase(elaborator *e);
 /* Takes the step as it is now for a phase; true when there is another one, to begin with begin_phase. */
 bool next_phase(elaborator *e, span where);
 
-/* -- unused.c ------------------------------------------------------------------------------------------------------------------------------ */
+/* -- warnings: unused.c, untrained.c, dataflow.c, same_inputs.c ----------------------------------------------------------------------------- */
 
 void warn_unused(elaborator *e);
+void warn_untrained(elaborator *e);
+void warn_objectives(elaborator *e);
+void warn_inputs(elaborator *e);
 
 /* -- evaluation.c ---------------------------------------------------------------------------------------------------------------------- */
 

@@ -201,6 +201,8 @@ static void finish_objectives(elaborator *e, const objective *o, uint32_t n, spa
     value first = graph_grad(e->graph, o[i].loss.tensor.value, all[i].at, all[i].n, user);
     all[i].gradients = ARENA_ARRAY(e->arena, value, all[i].n);
     for (uint32_t k = 0; k < all[i].n; k++) all[i].gradients[k] = first + k;
+    *ARENA_PUSH(e->arena, e->losses, e->n_losses, e->losses_capacity) =
+        (trained_loss){o[i].loss.tensor.value, user, o[i].n_models + o[i].n_weights > 0, all[i].cells, all[i].at, all[i].n};
     t->total = add_values(e, t->total, graph_cast(e->graph, o[i].loss.tensor.value, e->real, user), user);
   }
   accumulate(e, all, n, where);

@@ -112,6 +112,8 @@ void begin_phase(elaborator *e) {
   experiment *x = e->experiment;
   const char *name = x->n_phases ? arena_printf(e->arena, "step_%u", x->n_phases + 1) : "step";
   e->path.at = 0;
+  e->losses = NULL;
+  e->n_losses = e->losses_capacity = 0;
   e->graph = e->step = graph_new(e->arena, name);
 }
 

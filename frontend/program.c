@@ -257,5 +257,8 @@ experiment *lower_program(uint32_t file, const lower_options *o, diagnostics *d,
   add_states(&e);
   if (d->errors) return NULL;
   warn_unused(&e);
+  warn_untrained(&e);
+  warn_objectives(&e);
+  warn_inputs(&e);
   return x;
 }

@@ -309,6 +309,19 @@ void lower_training(elaborator *e, const ast_declaration *train, const ast_decla
   x->pretext = pretext->name;
   x->batch = feed.batch;
   int64_t accumulate = count_setting(e, train, "accumulate");
-  while (lower_phase(e, train, pretext, feed, accumulate)) begin_phase(e);
+  struct {
+    graph *step;
+    trained_loss *losses;
+    uint32_t n;
+  } fullest = {.step = NULL};
+  bool more = true;
+  while (more) {
+    more = lower_phase(e, train, pretext, feed, accumulate);
+    if (!fullest.step || e->n_losses > fullest.n) fullest.step = e->step, fullest.losses = e->losses, fullest.n = e->n_losses;
+    if (more) begin_phase(e);
+  }
+  e->step = fullest.step;
+  e->losses = fullest.losses;
+  e->n_losses = fullest.n;
   x->step = x->n_phases ? x->phases[0].graph : e->step;
 }

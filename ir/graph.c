@@ -69,6 +69,25 @@ const attribute *node_attribute(const node *n, attribute_key key) {
 const int64_t *node_integers(const node *n, attribute_key key) { return node_attribute(n, key)->as.integers; }
 int64_t node_axis(const node *n) { return node_attribute(n, ATTR_AXIS)->as.integers[0]; }
 
+const void *attribute_content(const attribute *a, dtype type, size_t *bytes) {
+  switch (attribute_kinds[a->key]) {
+    case ATTR_KIND_INTEGERS: return *bytes = a->n * sizeof *a->as.integers, a->as.integers;
+    case ATTR_KIND_SCALAR: return *bytes = sizeof a->as.scalar, &a->as.scalar;
+    case ATTR_KIND_ELEMENTS: return *bytes = a->n * dtype_bytes(type), a->as.elements;
+    default: return *bytes = strlen(a->as.text), a->as.text;
+  }
+}
+
+bool node_same_attributes(const node *a, const node *b, dtype type) {
+  if (a->n_attributes != b->n_attributes) return false;
+  for (uint32_t i = 0; i < a->n_attributes; i++) {
+    size_t x_bytes, y_bytes;
+    const void *x = attribute_content(&a->attributes[i], type, &x_bytes), *y = attribute_content(&b->attributes[i], type, &y_bytes);
+    if (a->attributes[i].key != b->attributes[i].key || x_bytes != y_bytes || (x_bytes && memcmp(x, y, x_bytes))) return false;
+  }
+  return true;
+}
+
 bool graph_splat_value(const graph *g, value v, scalar *out) {
   for (;;) {
     const node *n = graph_node(g, v);

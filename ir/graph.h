@@ -99,6 +99,10 @@ const attribute *node_attribute(const node *n, attribute_key key);
 /* Integers of a key that the schema guarantees. */
 const int64_t *node_integers(const node *n, attribute_key key);
 int64_t node_axis(const node *n);
+/* The same keys with the same content; `type` is what literals hold. */
+bool node_same_attributes(const node *a, const node *b, dtype type);
+/* The bytes of an attribute's content. */
+const void *attribute_content(const attribute *a, dtype type, size_t *bytes);
 /* True and the number when v is a constant with one value everywhere (also under views that keep it). */
 bool graph_splat_value(const graph *g, value v, scalar *out);
 /* For each value: does it depend, through operands with a derivative, on `x`? (stop_grad, comparisons

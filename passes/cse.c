@@ -21,19 +21,6 @@ static uint64_t hash_bytes(uint64_t hash, const void *data, size_t n) {
   return hash;
 }
 
-typedef struct {
-  const void *data;
-  size_t bytes;
-} content;
-
-static content attribute_content(const attribute *a, dtype type) {
-  const attribute_kind kind = attribute_kinds[a->key];
-  if (kind == ATTR_KIND_INTEGERS) return (content){a->as.integers, a->n * sizeof *a->as.integers};
-  if (kind == ATTR_KIND_SCALAR) return (content){&a->as.scalar, sizeof a->as.scalar};
-  if (kind == ATTR_KIND_ELEMENTS) return (content){a->as.elements, a->n * dtype_bytes(type)};
-  return (content){a->as.text, strlen(a->as.text)};
-}
-
 static bool is_commutative(op_id op) {
   static const bool commutative[OP_COUNT] = {
       [OP_ADD] = true, [OP_MUL] = true, [OP_EQ] = true, [OP_AND] = true, [OP_OR] = true, [OP_XOR] = true};
@@ -66,8 +53,9 @@ static uint64_t node_hash(const graph *g, const node *n, const char *spec) {
   hash = hash_bytes(hash, type->dim, type->rank * sizeof *type->dim);
   if (spec) return hash_bytes(hash, spec, strlen(spec));
   for (uint32_t i = 0; i < n->n_attributes; i++) {
-    const content c = attribute_content(&n->attributes[i], type->dtype);
-    hash = hash_bytes(hash, c.data, c.bytes);
+    size_t bytes;
+    const void *data = attribute_content(&n->attributes[i], type->dtype, &bytes);
+    hash = hash_bytes(hash, data, bytes);
   }
   return hash;
 }
@@ -85,22 +73,11 @@ static bool same_operands(const node *a, const node *b) {
   return true;
 }
 
-static bool same_attributes(const node *a, const node *b, dtype type) {
-  if (a->n_attributes != b->n_attributes) return false;
-  for (uint32_t i = 0; i < a->n_attributes; i++) {
-    if (a->attributes[i].key != b->attributes[i].key) return false;
-    const content x = attribute_content(&a->attributes[i], type);
-    const content y = attribute_content(&b->attributes[i], type);
-    if (x.bytes != y.bytes || (x.bytes && memcmp(x.data, y.data, x.bytes) != 0)) return false;
-  }
-  return true;
-}
-
 static bool same_node(const graph *g, const node *a, const char *spec_a, const node *b, const char *spec_b) {
   if (a->op != b->op || a->n_results != b->n_results) return false;
   const tensor_type *type = graph_type(g, a->first_result);
   if (!type_equal(type, graph_type(g, b->first_result)) || !same_operands(a, b)) return false;
-  return spec_a && spec_b ? strcmp(spec_a, spec_b) == 0 : same_attributes(a, b, type->dtype);
+  return spec_a && spec_b ? strcmp(spec_a, spec_b) == 0 : node_same_attributes(a, b, type->dtype);
 }
 
 static node_table table_new(uint32_t n_nodes, arena *a) {

@@ -16,7 +16,7 @@ export XDG_CACHE_HOME=$data/cache LC_ALL=C
   exit 1
 }
 cat "$work/out"
-if grep -q warning "$work/out"; then
+if grep -q "warning\[" "$work/out"; then
   echo "FAILED: a trial program has warnings"
   exit 1
 fi

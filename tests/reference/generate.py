@@ -4,7 +4,7 @@
 Run it by hand where both are installed, from any folder; the tests read the files alone. Inputs are sines of their index and
 results are summed with cosines, both as in the programs. A file is a list of cases (values of `option case`). In each, "metrics"
 has a list for each name, one value for each of the first steps; "states" has the digest of weights and running statistics behind
-the last of "steps" steps.
+the last of "steps" steps; values may be off by the share "tolerance", or by 1e-9. Distributions are compared by their moments.
 """
 import colorsys
 import json
@@ -17,6 +17,7 @@ import torch.optim.lr_scheduler as lr
 import torchvision.transforms.v2.functional as T
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.transforms import RandomErasing, RandomResizedCrop
 
 torch.set_default_dtype(torch.float64)
 HERE = pathlib.Path(__file__).parent
@@ -216,7 +217,7 @@ def start(tensor, name):
 def states_of(module, path):
     """The states of a module without parts, by the names that they have in a program."""
     names = {"weight": "w", "bias": "b"}
-    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)):
+    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)):
         names = {"weight": "scale", "bias": "shift", "running_mean": "running_mean", "running_var": "running_var"}
     found = {path + "/" + ours: getattr(module, theirs, None) for theirs, ours in names.items()}
     return {name: tensor for name, tensor in found.items() if tensor is not None}
@@ -235,6 +236,25 @@ def states_of_block(block, path):
 
 def down(inside, outside, stride):
     return nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+
+
+def trained(runs, states):
+    """Three steps on the sum of all digests, from the first values of the test."""
+    for name, tensor in states.items():
+        start(tensor, name)
+    metrics = {name: [] for name in runs}
+    for _ in range(3):
+        total = 0
+        for name, run in runs.items():
+            y = digest(run())
+            metrics[name].append(y.item())
+            total = total + (1e-6 * y if name == "small" else y)
+        weights = [t for t in states.values() if t.requires_grad]
+        gradients = torch.autograd.grad(total, weights)
+        with torch.no_grad():
+            for w, g in zip(weights, gradients):
+                w -= 0.01 * g
+    return {"steps": 3, "metrics": metrics, "states": {name: digest(t).item() for name, t in states.items()}}
 
 
 def layers():
@@ -267,21 +287,124 @@ def layers():
     states |= states_of(small[-1], "small/linear_1")
     inputs = simple | {"projector": (projector, rows), "plain_mlp": (plain_mlp, rows), "basic": (basic, image),
                        "narrow": (narrow, image), "small": (small, image)}
-    for name, tensor in states.items():
-        start(tensor, name)
-    metrics = {name: [] for name in inputs}
-    for _ in range(3):
-        total = 0
-        for name, (module, x) in inputs.items():
-            y = digest(module(x))
-            metrics[name].append(y.item())
-            total = total + (1e-6 * y if name == "small" else y)
-        weights = [t for t in states.values() if t.requires_grad]
-        gradients = torch.autograd.grad(total, weights)
-        with torch.no_grad():
-            for w, g in zip(weights, gradients):
-                w -= 0.01 * g
-    return [{"steps": 3, "metrics": metrics, "states": {name: digest(t).item() for name, t in states.items()}}]
+    return [trained({name: (lambda m=module, x=x: m(x)) for name, (module, x) in inputs.items()}, states)]
+
+
+# -- transformers -----------------------------------------------------------------------------------------
+
+
+class Block(nn.Module):
+    """One of the blocks with norms in front, of PyTorch's own layers."""
+
+    def __init__(self, width, heads, causal=False):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.wide, self.narrow, self.causal = nn.Linear(width, 4 * width), nn.Linear(4 * width, width), causal
+
+    def forward(self, x):
+        x = x + attend(self.attention, self.norm1(x), self.causal)
+        return x + self.narrow(F.gelu(self.wide(self.norm2(x))))
+
+    def states(self, path):
+        return (states_of(self.norm1, path + "/layer_norm_1") | states_of_attention(self.attention, path + "/attention_1")
+                | states_of(self.norm2, path + "/layer_norm_2") | states_of(self.wide, path + "/mlp_1/linear_1")
+                | states_of(self.narrow, path + "/mlp_1/linear_2"))
+
+
+def attend(attention, x, causal=False):
+    mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1]) if causal else None
+    return attention(x, x, x, need_weights=False, attn_mask=mask)[0]
+
+
+def states_of_attention(attention, path):
+    return {path + "/linear_1/w": attention.in_proj_weight, path + "/linear_1/b": attention.in_proj_bias} | states_of(
+        attention.out_proj, path + "/linear_2")
+
+
+class Trunk(nn.Module):
+    def __init__(self, depth, width, heads, causal=False):
+        super().__init__()
+        self.blocks, self.norm = nn.ModuleList(Block(width, heads, causal) for _ in range(depth)), nn.LayerNorm(width)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def states(self, path):
+        found = {}
+        for i, block in enumerate(self.blocks):
+            found |= block.states(f"{path}/block_{i + 1}")
+        return found | states_of(self.norm, path + "/layer_norm_1")
+
+
+class Vit(nn.Module):
+    def __init__(self, pool):
+        super().__init__()
+        self.embed, self.trunk, self.own = nn.Conv2d(4, 8, 4, 4), Trunk(1, 8, 2), pool == "cls"
+        self.position, self.token = nn.Parameter(torch.zeros(1, 6 + self.own, 8)), nn.Parameter(torch.zeros(1, 1, 8))
+
+    def forward(self, x):
+        tokens = self.embed(x).flatten(2).transpose(1, 2)
+        if self.own:
+            tokens = torch.cat([self.token.expand(len(x), 1, 8), tokens], 1)
+        y = self.trunk(tokens + self.position)
+        return y[:, 0] if self.own else y.mean(1)
+
+    def states(self, path):
+        own = {path + "/own": self.token} if self.own else {}
+        return states_of(self.embed, path + "/conv_1") | own | {path + "/position": self.position} | self.trunk.states(path + "/trunk_1")
+
+
+class Gpt(nn.Module):
+    def __init__(self, layers=2, heads=2, dim=8, vocab=5, window=9):
+        super().__init__()
+        self.table, self.trunk, self.head = nn.Embedding(vocab, dim), Trunk(layers, dim, heads, True), nn.Linear(dim, vocab, bias=False)
+        self.position = nn.Parameter(torch.zeros(1, window, dim))
+
+    def forward(self, t):
+        return self.head(self.trunk(self.table(t) + self.position[:, :t.shape[1]]))
+
+    def states(self, path):
+        return ({path + "/position": self.position} | states_of(self.table, path + "/embedding_1") | self.trunk.states(path + "/trunk_1")
+                | states_of(self.head, path + "/linear_1"))
+
+
+def sincos_2d(height, width, dim):
+    def turns(at):
+        angle = at[:, None] / 10000 ** (torch.arange(dim // 4) / (dim / 4))
+        return torch.cat([angle.sin(), angle.cos()], 1)
+
+    column, row = torch.meshgrid(torch.arange(width), torch.arange(height), indexing="xy")
+    return torch.cat([turns(column.flatten()), turns(row.flatten())], 1)
+
+
+def transformers():
+    image, tokens, symbols = wave([2, 4, 8, 12], 1.0), wave([2, 5, 6]), (torch.arange(14) * 3 % 5).reshape(2, 7)
+    attentions = {"attending": nn.MultiheadAttention(6, 2, batch_first=True), "causal": nn.MultiheadAttention(6, 3, batch_first=True)}
+    simple = {
+        "transposed": nn.ConvTranspose2d(4, 3, 4, 2, 1), "uneven": nn.ConvTranspose2d(4, 3, 3, 2, 1, 1, bias=False),
+        "spaced": nn.ConvTranspose2d(4, 2, 2, 3), "grouped": nn.GroupNorm(2, 4),
+    }
+    built = {"blocks": (Trunk(2, 6, 2), tokens), "picture": (Vit("cls"), image), "averaged": (Vit("mean"), image), "text": (Gpt(), symbols)}
+    states = {}
+    for name, module in simple.items():
+        states |= states_of(module, name)
+    for name, module in attentions.items():
+        states |= states_of_attention(module, name)
+    for name, (module, _) in built.items():
+        states |= module.states(name)
+    runs = {name: (lambda m=module: m(image)) for name, module in simple.items()}
+    runs |= {name: (lambda m=module, c=name == "causal": attend(m, tokens, c)) for name, module in attentions.items()}
+    runs |= {name: (lambda m=module, x=x: m(x)) for name, (module, x) in built.items()}
+    case = trained(runs, states)
+    patch = (tokens - tokens.mean(-1, keepdim=True)) / (tokens.var(-1, keepdim=True) + 1e-6).sqrt()
+    case["metrics"] |= {
+        "upsampled": [digest(F.interpolate(image, scale_factor=2)).item()], "positions": [digest(sincos_2d(2, 3, 8)).item()],
+        "normalized": [digest(patch).item()], "restored": [0.0], "kept": [24.0],
+    }
+    return [case]
 
 
 # -- optimizers and schedules -----------------------------------------------------------------------------

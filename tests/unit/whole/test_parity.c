@@ -1,5 +1,5 @@
 /* Whole training steps against PyTorch: the programs of tests/reference/steps begin where the .json files beside
- * them begin, and their losses, gradients (which the optimizers' states hold), new weights, running statistics,
+ * them begin (or those of examples/, with settings that the .json files name), and their losses, gradients (which the optimizers' states hold), new weights, running statistics,
  * targets, queues and the features that an eval sees are those of the files; interpreted and compiled with reals
  * of 64 bits to 1e-9, and compiled with 32 bits to 1e-3, of the norm of each tensor. */
 #include <setjmp.h>
@@ -64,11 +64,11 @@ static cJSON *read_json(const char *path) {
   return json;
 }
 
-/* The images are given as reals; `label` counts classes. */
+/* Whatever the source: images are given as reals; `label` counts classes, `t` are symbols. */
 static bool describe(void *context, const data_request *what, data_description *out, const char **error, arena *a) {
+  (void)what;
   (void)error;
   const comparison *c = context;
-  assert_string_equal(what->source, "given");
   const cJSON *fields = cJSON_GetObjectItem(c->reference, "fields"), *shape, *extent;
   data_field *made = ARENA_ARRAY(a, data_field, cJSON_GetArraySize(fields));
   *out = (data_description){.fields = made, .split = {{"train", (int64_t)cJSON_GetObjectItem(c->reference, "samples")->valuedouble}}};
@@ -76,9 +76,10 @@ static bool describe(void *context, const data_request *what, data_description *
     int64_t dim[MAX_RANK];
     uint32_t rank = 0;
     cJSON_ArrayForEach(extent, shape) dim[rank++] = (int64_t)extent->valuedouble;
-    bool label = !strcmp(shape->string, "label");
+    bool label = !strcmp(shape->string, "label"), symbols = !strcmp(shape->string, "t");
     int64_t classes = label ? (int64_t)cJSON_GetObjectItem(c->reference, "classes")->valuedouble : 0;
-    made[out->n_fields++] = (data_field){shape->string, label ? FIELD_LABEL : FIELD_NUMBERS, make_type(label ? DTYPE_I32 : DTYPE_F64, rank, dim), classes};
+    dtype type = label ? DTYPE_I32 : symbols ? DTYPE_U8 : DTYPE_F64;
+    made[out->n_fields++] = (data_field){shape->string, label ? FIELD_LABEL : symbols ? FIELD_TOKENS : FIELD_NUMBERS, make_type(type, rank, dim), classes};
   }
   return true;
 }
@@ -165,7 +166,7 @@ static void keep_states(comparison *c, const runner *r) {
     if (!strcmp(r->plain->results[i].role, "state")) get_result(r, &r->plain->results[i], bound(c, "state", r->plain->results[i].name));
 }
 
-/* Every state begins as the reference says, or at 0, which the init graph has to agree to. */
+/* Every state begins as the reference says, or at 0, which the init graph has to agree to; constants are what it makes them. */
 static void bind_states(comparison *c) {
   const experiment *x = c->experiment;
   const cJSON *start = cJSON_GetObjectItem(c->reference, "start");
@@ -181,24 +182,33 @@ static void bind_states(comparison *c) {
     const cJSON *numbers = cJSON_GetObjectItemCaseSensitive(start, s->name);
     if (numbers) fill(c, s->name, &s->type, data, numbers);
     found += numbers != NULL;
-    for (uint32_t r = 0; !numbers && r < x->init->n_results; r++)
-      if (!strcmp(x->init->results[r].name, s->name)) assert_memory_equal(init->data[x->init->results[r].value], data, (size_t)type_bytes(&s->type));
+    for (uint32_t r = 0; !numbers && r < x->init->n_results; r++) {
+      if (strcmp(x->init->results[r].name, s->name)) continue;
+      const void *made = init->data[x->init->results[r].value];
+      if (s->kind == STATE_CONSTANT) memcpy(data, made, (size_t)type_bytes(&s->type));
+      else assert_memory_equal(made, data, (size_t)type_bytes(&s->type));
+    }
   }
   assert_int_equal(found, cJSON_GetArraySize(start));
 }
 
 static void lower(comparison *c) {
-  char *path = arena_printf(c->arena, "%s/tests/reference/steps/%s.ssl", SOURCE_DIR, c->way->program);
+  const cJSON *example = cJSON_GetObjectItem(c->reference, "example"), *settings = cJSON_GetObjectItem(c->reference, "options"), *setting;
+  option_override *overrides = ARENA_ARRAY(c->arena, option_override, cJSON_GetArraySize(settings) + 1);
+  uint32_t n_overrides = 0;
+  cJSON_ArrayForEach(setting, settings) overrides[n_overrides++] = (option_override){setting->string, setting->valuestring};
+  const char *folder = example ? "examples" : "tests/reference/steps", *name = example ? example->valuestring : c->way->program;
+  char *path = arena_printf(c->arena, "%s/%s/%s.ssl", SOURCE_DIR, folder, name);
   FILE *f = fopen(path, "rb");
   if (!f) fail_msg("cannot read %s", path);
   char text[8192];
   size_t length = fread(text, 1, sizeof text, f);
   fclose(f);
   const data_catalog catalog = {c, describe};
-  const lower_options options = {.real = c->way->real, .catalog = &catalog};
+  const lower_options options = {.real = c->way->real, .catalog = &catalog, .overrides = overrides, .n_overrides = n_overrides};
   uint32_t file = sources_add(c->diagnostics->sources, path, arena_substring(c->arena, text, length), length);
   c->experiment = lower_program(file, &options, c->diagnostics, c->arena);
-  if (!c->experiment) fail_msg("%s", diagnostics_render(c->diagnostics, c->arena, false));
+  if (!c->experiment || c->diagnostics->count) fail_msg("%s", diagnostics_render(c->diagnostics, c->arena, false)); /* no warnings either */
 }
 
 /* -- the comparison -------------------------------------------------------------------------------------------- */
@@ -264,7 +274,6 @@ static void take_steps(comparison *c) {
 /* Features of the images of the last step, first in a batch that is otherwise 0. They have 32 bits in any case. */
 static void evaluate(comparison *c) {
   const cJSON *features = cJSON_GetObjectItem(c->reference, "features"), *steps = cJSON_GetObjectItem(c->reference, "steps");
-  assert_int_equal(c->experiment->n_evals, features != NULL);
   if (!features) return;
   const experiment_eval *eval = &c->experiment->evals[0];
   const cJSON *data = cJSON_GetObjectItem(cJSON_GetArrayItem(steps, cJSON_GetArraySize(steps) - 1), "data");
@@ -285,34 +294,105 @@ static void evaluate(comparison *c) {
   runner_free(&r);
 }
 
-static void steps_agree(void **state) {
-  comparison c = {.way = *state, .arena = arena_new()};
+static comparison begin(const way *w) {
+  comparison c = {.way = w, .arena = arena_new()};
   c.diagnostics = diagnostics_new(c.arena, sources_new(c.arena));
-  c.reference = read_json(arena_printf(c.arena, "%s/tests/reference/steps/%s.json", SOURCE_DIR, c.way->program));
+  c.reference = read_json(arena_printf(c.arena, "%s/tests/reference/steps/%s.json", SOURCE_DIR, w->program));
   lower(&c);
   c.bindings = ARENA_ARRAY(c.arena, graph_binding, c.experiment->n_states + c.experiment->n_inputs + 3);
   bind_states(&c);
+  return c;
+}
+
+static void end(comparison *c) {
+  cJSON_Delete(c->reference);
+  arena_free(c->arena);
+}
+
+static void steps_agree(void **state) {
+  comparison c = begin(*state);
   take_steps(&c);
   evaluate(&c);
   if (c.wrong) fail_msg("%s: %u tensors differ", c.way->program, c.wrong);
-  cJSON_Delete(c.reference);
-  arena_free(c.arena);
+  end(&c);
+}
+
+/* -- finite differences ------------------------------------------------------------------------------------- */
+
+static double read_number(const runner *r, const char *role, const char *name, int64_t element) {
+  for (uint32_t i = 0; i < r->plain->n_results; i++) {
+    const graph_result *result = &r->plain->results[i];
+    if (!strcmp(result->role, role) && !strcmp(result->name, name)) return element_load(DTYPE_F64, r->run->data[result->value], element).real;
+  }
+  fail_msg("there is no %s %s", role, name);
+  return 0;
+}
+
+/* How far the gradients of the first step, which Adam's first moments are a tenth of, are from the slopes of the loss, as a share
+ * of the latter's norm. */
+static double distance_from_slopes(const char *program) {
+  comparison c = begin(&(way){.program = program, .real = DTYPE_F64});
+  const experiment *x = c.experiment;
+  const cJSON *data = cJSON_GetObjectItem(cJSON_GetArrayItem(cJSON_GetObjectItem(c.reference, "steps"), 0), "data");
+  for (uint32_t i = 0; i < x->n_inputs; i++) {
+    const experiment_input *input = &x->inputs[i];
+    fill(&c, input->name, &input->type, bind(&c, "data", input->name, (size_t)type_bytes(&input->type)), cJSON_GetObjectItem(data, input->name));
+  }
+  bind(&c, "clock", "step", sizeof(int32_t));
+  bind(&c, "clock", "epoch", sizeof(int32_t));
+  bind(&c, "seed", "seed", 2 * sizeof(uint32_t));
+  runner r = runner_of(&c, x->step);
+  double difference = 0, norm = 0;
+  uint32_t weights = 0;
+  for (uint32_t i = 0; i < x->n_states; i++) {
+    const experiment_state *s = &x->states[i];
+    if (strncmp(s->name, "f/", 2)) continue;
+    double *w = bound(&c, "state", s->name);
+    weights++;
+    for (int64_t e = 0; e < type_elements(&s->type); e++) {
+      const double before = w[e], step = 1e-5;
+      double side[2];
+      for (int k = 0; k < 2; k++) {
+        w[e] = before + (k ? step : -step);
+        run_once(&c, &r, true);
+        side[k] = read_number(&r, "metric", "loss", 0);
+      }
+      w[e] = before;
+      run_once(&c, &r, true);
+      double slope = (side[1] - side[0]) / (2 * step);
+      difference += pow(slope - 10 * read_number(&r, "state", arena_printf(c.arena, "adam.m/%s", s->name), e), 2);
+      norm += slope * slope;
+    }
+  }
+  assert_int_equal(weights, 6);
+  end(&c);
+  return sqrt(difference / norm);
+}
+
+/* MAML's gradient goes through the inner steps; without them it is another one, of the same loss. */
+static void second_order_is_the_slope_and_first_order_is_not(void **state) {
+  (void)state;
+  double second = distance_from_slopes("maml"), first = distance_from_slopes("first_order");
+  if (!(second < 1e-7)) fail_msg("of second order: off by %g", second);
+  if (!(first > 0.05 && first < 1)) fail_msg("of first order: off by %g", first);
 }
 
 int main(void) {
-  static const char *const programs[] = {"convolution", "simclr", "byol", "moco", "resnet", "gan", "maml"};
+  static const char *const programs[] = {"convolution", "simclr", "byol",        "moco", "resnet", "mae",
+                                         "gan",         "dcgan",  "maml", "first_order", "gpt"};
   static const way ways[] = {{.real = DTYPE_F64, .tolerance = 1e-9}, {.compiled = true, .real = DTYPE_F64, .tolerance = 1e-9},
                              {.compiled = true, .real = DTYPE_F32, .tolerance = 1e-3}};
   static const char *const names[] = {"interpreted", "compiled", "compiled with 32 bits"};
   enum { PROGRAMS = sizeof programs / sizeof *programs, WAYS = sizeof ways / sizeof *ways };
   static way all[PROGRAMS * WAYS];
   static char name[PROGRAMS * WAYS][64];
-  static struct CMUnitTest tests[PROGRAMS * WAYS];
+  static struct CMUnitTest tests[PROGRAMS * WAYS + 1];
   for (int i = 0; i < PROGRAMS * WAYS; i++) {
     all[i] = ways[i % WAYS];
     all[i].program = programs[i / WAYS];
     snprintf(name[i], sizeof name[i], "%s, %s", programs[i / WAYS], names[i % WAYS]);
     tests[i] = (struct CMUnitTest){.name = name[i], .test_func = steps_agree, .initial_state = &all[i]};
   }
+  tests[PROGRAMS * WAYS] = (struct CMUnitTest)cmocka_unit_test(second_order_is_the_slope_and_first_order_is_not);
   return cmocka_run_group_tests_name("whole/parity", tests, NULL, NULL);
 }
