@@ -11,6 +11,8 @@ static object kept(elaborator *e, const char *name, object o) {
   }
   if (o.kind != OBJECT_TENSOR || e->graph == e->init) return o;
   cell *c = find_cell(e, name);
+  for (uint32_t i = 0; i < e->n_cells && !c; i++) /* what is a state already needs no other */
+    if (e->cells[i]->initial == o.tensor.value) c = e->cells[i];
   if (!c) c = add_cell(e, name, *graph_type(e->init, o.tensor.value), STATE_CONSTANT, o.tensor.value, o.where);
   return read_cell(e, c, o.where);
 }
