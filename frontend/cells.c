@@ -125,13 +125,7 @@ void write_cell(elaborator *e, cell *c, object v, span where) {
 
 /* -- first values -------------------------------------------------------------------------------------------- */
 
-/* Runs in the init graph, with draws that depend on `site` alone. */
-typedef struct {
-  graph *graph;
-  frame *frame;
-} elsewhere;
-
-static elsewhere enter_init(elaborator *e, const char *site) {
+elsewhere enter_init(elaborator *e, const char *site) {
   elsewhere before = {e->graph, e->frame};
   frame *f = ARENA_NEW(e->arena, frame);
   f->caller = e->frame;
@@ -143,7 +137,7 @@ static elsewhere enter_init(elaborator *e, const char *site) {
   return before;
 }
 
-static void leave_init(elaborator *e, elsewhere before) {
+void leave_init(elaborator *e, elsewhere before) {
   e->graph = before.graph;
   e->frame = before.frame;
 }

@@ -64,7 +64,10 @@ typedef struct {
   value squares;           /* sum of the squares of all gradients: finite while they are */
   object optimizer;        /* a configured one */
   const ast_declaration *train;
+  value overflow;          /* how many things bounds have cut off; 0: nothing counts them */
   object clip_norm;        /* number, tensor, or none */
+  int64_t accumulate;      /* batches whose gradients make one update */
+  bool updates;            /* this step ends with one */
   struct tune *tunes;
   uint32_t n_tunes, tunes_capacity;
   struct metric *metrics;
@@ -84,7 +87,7 @@ typedef struct {
   uint32_t first_node, end_node;  /* the nodes that the call made */
 } model_call;
 
-/* An objective that was minimized, of any round. */
+/* An objective that was minimized, of any round of the phase at hand. */
 typedef struct {
   value loss;
   span where;
@@ -107,6 +110,15 @@ struct data_source {
   data_description description;
 };
 
+/* What the clock was asked on the way through the pretext, and what it answered. */
+typedef struct {
+  clock_condition *decided;
+  uint32_t n, at, decided_capacity; /* at: how many were asked so far, this time */
+  bool *has_other; /* per decision: the other answer is still to be followed */
+  uint32_t n_has_other, has_other_capacity;
+  bool open; /* the clock may be asked here */
+} phase_path;
+
 struct elaborator {
   arena *arena;
   diagnostics *diagnostics;
@@ -114,10 +126,12 @@ struct elaborator {
   experiment *experiment;
   dtype real;
   graph *graph; /* the one that is being built: `init`, `step` or that of an eval */
-  graph *init, *step;
+  graph *init, *step; /* step: of the phase at hand */
+  phase_path path;
+  uint32_t phases_capacity, phase_inputs_capacity;
   frame *frame;
   scope *library, *program;
-  uint32_t first_library_file, last_library_file;
+  uint32_t main_file, first_library_file, last_library_file;
   struct {
     const graph *graph;
     const char *name;
@@ -137,7 +151,7 @@ struct elaborator {
   object train_data;  /* what `train` names; or none */
   model_call *calls;
   uint32_t n_calls, calls_capacity;
-  trained_loss *losses;
+  trained_loss *losses; /* in the end, with `step`: of the phase that has most of them, which warnings look at */
   uint32_t n_losses, losses_capacity;
   training *training; /* while a pretext runs */
   data_feed *feed;
@@ -280,13 +294,25 @@ void write_cell(elaborator *e, cell *c, object v, span where);
 value initial_value(elaborator *e, object init, const tensor_type *type, const char *site, span where);
 /* The same of an expression, evaluated in the init graph. `type`: NULL when the expression decides. */
 value initial_of_expression(elaborator *e, scope *s, const ast_expr *x, const char *site, const tensor_type *type, span where);
+/* Between the two, the init graph is the one at hand, and draws depend on `site` alone. */
+typedef struct {
+  graph *graph;
+  frame *frame;
+} elsewhere;
+elsewhere enter_init(elaborator *e, const char *site);
+void leave_init(elaborator *e, elsewhere before);
 /* `state a = e` in an encoder or an optimizer. */
 void run_state_statement(elaborator *e, scope *s, const ast_statement *x);
+
+/* -- constants.c ------------------------------------------------------------------------------------------------------------ */
+
+object declare_constant(elaborator *e, scope *s, const ast_declaration *d);
 
 /* -- models.c ---------------------------------------------------------------------------------------------------------------- */
 
 object declare_model(elaborator *e, const ast_declaration *d, object made);
-object declare_target(elaborator *e, const ast_declaration *d, object made);
+/* `before`: what it was in another graph, NULL the first time; the decay may be a value of the graph at hand. */
+object declare_target(elaborator *e, const ast_declaration *d, object made, const object *before);
 /* `substitute`: called with these in place of its weights, or NULL. */
 object call_model(elaborator *e, model *m, const weight_values *substitute, const call_arguments *given, span where);
 void move_targets(elaborator *e);
@@ -335,7 +361,15 @@ void add_report(elaborator *e, scope *s, const ast_statement *x);
 void update_weight(elaborator *e, cell *weight, value gradient);
 void collect_tunes(elaborator *e, scope *s, const ast_block *settings);
 /* That each rule selects something, and sets something that the optimizer has. */
-void check_tunes(elaborator *e, const function *optimizer);
+void check_tunes(elaborator *e);
+
+/* -- phases.c ------------------------------------------------------------------------------------------------------------------------------ */
+
+/* The answer of a condition over the clock alone in this phase; false when it is none, or stands where the clock may not be asked. */
+bool decide_by_clock(elaborator *e, const object *condition, bool *holds);
+void begin_phase(elaborator *e);
+/* Takes the step as it is now for a phase; true when there is another one, to begin with begin_phase. */
+bool next_phase(elaborator *e, span where);
 
 /* -- warnings: unused.c, untrained.c, dataflow.c, same_inputs.c ----------------------------------------------------------------------------- */
 

@@ -171,7 +171,7 @@ typedef struct {
   object value;
   const ast_declaration *declaration; /* what it is evaluated from when first asked for */
   enum { BINDING_READY, BINDING_WAITING, BINDING_RUNNING } progress;
-  const graph *graph; /* of a const: the graph that its tensors belong to */
+  const graph *graph; /* the one that it was evaluated for */
 } binding;
 
 struct scope {

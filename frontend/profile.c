@@ -125,9 +125,9 @@ static void tabulate(const sslc_program *p, const survey *s, stopwatch *w, sslc_
 static sslc_status time_steps(sslc_program *p, stopwatch *w, double *whole, double *data) {
   for (int64_t i = -WARM_UP; i < w->steps; i++) {
     double start = now();
-    const loader_batch *batch = loader_next(p->loader);
-    if (!batch) return session_fail(p, SSLC_BAD_FILE, "the data ended");
-    feed(p->step.instance, &p->feed, batch->fields);
+    const loader_batch *batch = p->loader ? loader_next(p->loader) : NULL;
+    if (p->loader && !batch) return session_fail(p, SSLC_BAD_FILE, "the data ended");
+    if (batch) feed(p->step->instance, &p->feed, batch->fields);
     w->step = i;
     w->latest = now();
     double fed = w->latest;
@@ -150,7 +150,7 @@ static void measure_machine(sslc_profile *out) {
 static sslc_status make_profile(sslc_program *p, int64_t steps, sslc_profile *out) {
   arena *a = p->profile_arena;
   survey s = {.arena = a};
-  visit(&s, p->step.plan, 1, false);
+  visit(&s, p->step->plan, 1, false);
   double *whole = ARENA_ARRAY(a, double, steps), *data = ARENA_ARRAY(a, double, steps);
   stopwatch w = {.survey = &s, .launches = ARENA_ARRAY(a, double, (size_t)steps * (s.n_launches + 1)), .steps = steps};
   sslc_status status = time_steps(p, &w, whole, data);

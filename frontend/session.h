@@ -45,7 +45,8 @@ struct sslc_program {
   open_data data;
 
   thread_pool *pool;
-  compiled init, step, *evals; /* evals: one per eval block */
+  compiled init, *phases, *evals; /* phases: of the step; evals: one per eval block */
+  compiled *step;                 /* the phase that has an instance: that of the next step */
   uint32_t n_evals;
   feed_list feed, *eval_feeds; /* which fields of the data each of them reads */
 
@@ -79,6 +80,7 @@ const char *session_read_text(void *context, const char *path, size_t *length, a
 
 /* The answer to the front end's questions; `context` of the catalog is an open_data. */
 bool open_data_describe(void *context, const data_request *what, data_description *out, const char **error, arena *a);
+bool open_data_read(void *context, const data_request *what, tensor_type *type, const void **elements, const char **error, arena *a);
 dataset *open_data_find(const open_data *d, const data_request *what);
 void open_data_release(open_data *d);
 /* Number of the field of that name; of kind DATASET_LABEL when name is NULL. -1 when there is none. */
@@ -94,6 +96,8 @@ bool session_open_loader(sslc_program *p, char **error);
 /* Makes the instance if there is none yet. */
 sslc_status session_open(sslc_program *p, compiled *c);
 void compiled_close(compiled *c);
+/* Makes the phase of the next step ready, with its states; inputs that were set are gone when it is another one than before. */
+sslc_status session_enter(sslc_program *p);
 /* Everything that a step needs: the instance, with states in it. */
 sslc_status session_ready(sslc_program *p);
 /* The number among all evals of the i-th one that makes features; n_evals when there are fewer. */

@@ -243,7 +243,8 @@ typedef struct {
   double floor_seconds;  /* contractions at the peak, or what they must move where that takes longer, and nothing else */
 } sslc_profile;
 
-/* Trains `steps` steps (at least 1) on the program's own data, behind two that are not counted, and times every launch. */
+/* Trains `steps` steps (at least 1) on the program's own data, behind two that are not counted, and times every launch. All of
+ * them are of the phase that the next step belongs to. */
 SSLC_API sslc_status sslc_profile_steps(sslc_program *p, int64_t steps, sslc_profile *out);
 
 #ifdef __cplusplus
