@@ -333,8 +333,9 @@ void check_tunes(elaborator *e, const function *optimizer);
 
 void warn_unused(elaborator *e);
 void warn_untrained(elaborator *e);
-void warn_objectives(elaborator *e);
 void warn_inputs(elaborator *e);
+/* Warnings about losses, and figures of what they compare as metrics. */
+void examine_objectives(elaborator *e);
 
 /* -- evaluation.c ---------------------------------------------------------------------------------------------------------------------- */
 
