@@ -65,13 +65,14 @@ object call_model(elaborator *e, model *m, const weight_values *substitute, cons
   if (!s) return object_poison();
   frame *f = enter_frame(e, m->name, where);
   if (!f) return object_poison();
-  bool trains = e->training != NULL && e->graph == e->step;
+  bool trains = e->training != NULL && e->graph != e->init;
   f->model = m;
   f->weights = m->name;
   f->substitute = substitute;
   f->training = trains;
-  f->dropping = trains && !m->target;
+  f->dropping = trains && !m->target && !e->training->judged;
   if (given->n) f->input = given->values[0];
+  if (!m->called && f->input.kind == OBJECT_TENSOR) m->input = logical_type(&f->input);
   m->called = true;
   uint32_t first_node = e->graph->n_nodes;
   object result = run_body(e, m->function, s);

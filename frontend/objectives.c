@@ -192,7 +192,11 @@ static void finish_objectives(elaborator *e, const objective *o, uint32_t n, spa
 
 void finish_round(elaborator *e, span where) {
   training *t = e->training;
-  if (t->n_round && !t->failed) {
+  for (uint32_t i = 0; t->judged && i < t->n_round; i++) {
+    span user = user_place(e, t->round[i].where);
+    t->total = add_values(e, t->total, graph_cast(e->graph, t->round[i].loss.tensor.value, e->real, user), user);
+  }
+  if (t->n_round && !t->failed && !t->judged) {
     if (t->optimizer.kind == OBJECT_FUNCTION) finish_objectives(e, t->round, t->n_round, t->optimizer.where);
     else if (!is_poison(&t->optimizer)) {
       diagnostic *d = complain(e, DIAG_MISSING_SETTING, t->train->name_where, "train %s has no optimizer, and its pretext has a minimize", t->train->name);
