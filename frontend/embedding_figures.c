@@ -70,7 +70,8 @@ static void add_figure(elaborator *e, const char *measure, const char *name, con
 void add_embedding_figures(elaborator *e, const dataflow *f) {
   bool *chosen = ARENA_ARRAY(f->scratch, bool, e->n_models + 1);
   const model_call **calls = ARENA_ARRAY(f->scratch, const model_call *, e->n_models + 1);
-  for (uint32_t i = 0; i < e->experiment->n_evals; i++) mark_judged(e, e->experiment->evals[i].graph, chosen, f->scratch);
+  for (uint32_t i = 0; i < e->experiment->n_evals; i++)
+    if (e->experiment->evals[i].kind == EVAL_FEATURES) mark_judged(e, e->experiment->evals[i].graph, chosen, f->scratch);
   for (uint32_t i = 0; i < f->n; i++)
     for (uint32_t k = 0; !f->terms[i].reads_data && !f->terms[i].reads_draws && k < f->terms[i].n_leaves; k++) mark(e, chosen, f->terms[i].leaves[k].call->model);
   for (uint32_t i = 0; i < e->n_models; i++) calls[i] = chosen[i] ? first_call(e, f, e->models[i]) : NULL;

@@ -3,12 +3,12 @@
 #include <math.h>
 #include <string.h>
 
-/* Collapsed is a spread below a twentieth (1: rows point everywhere) and below a quarter of what it was at its best, for 30 steps on
+/* Collapsed is a spread below a twentieth (1: rows point everywhere) and below a fifth of what it was at its best, for 50 steps on
  * end. Absolute, because untrained networks may begin low and rise; relative, because features of some healthy models are always
  * low; sustained, because the first steps of a warm-up throw rows together for a while. docs/language.md has the runs that it was
  * chosen by. */
-static const double low = 0.05, fallen = 0.25;
-enum { SUSTAINED = 30 };
+static const double low = 0.05, fallen = 0.2;
+enum { SUSTAINED = 50 };
 
 static int32_t find_metric(const metric *metrics, uint32_t n, const char *kind, const char *name) {
   size_t length = strlen(kind);
