@@ -126,7 +126,13 @@ static const char *data_text(const data_request *r, arena *a) {
   return text;
 }
 
-/* What a checkpoint must agree on to be continued: the meaning of the program, not its spelling. */
+static const char *hash_text(const sslc_program *p, content_hash h) {
+  char *text = ARENA_ARRAY(p->arena, char, 33);
+  content_hash_text(h, text);
+  return text;
+}
+
+/* What a checkpoint must agree on to be continued: the meaning of the program, not its spelling. And what decides its bits. */
 static void identify(sslc_program *p) {
   const experiment *x = p->experiment;
   content_hash h = content_hash_start();
@@ -137,7 +143,17 @@ static void identify(sslc_program *p) {
   const char *feed = arena_printf(p->arena, "%s %lld %lld", x->train_data == NO_DATA ? "" : data_text(&x->data[x->train_data], p->arena), (long long)x->batch,
                                   (long long)x->steps_per_epoch);
   content_hash_add(&h, feed, strlen(feed));
-  content_hash_text(h, p->identity);
+  p->identity.program = hash_text(p, h);
+
+  target host;
+  host_target(&host);
+  h = content_hash_start();
+  content_hash_add(&h, host.name, strlen(host.name));
+  for (uint32_t i = 0; i < x->n_phases; i++) {
+    const char *text = plan_print(p->phases[i].plan, p->arena);
+    content_hash_add(&h, text, strlen(text));
+  }
+  p->identity.sums = hash_text(p, h);
 }
 
 static double now(void) {

@@ -81,12 +81,13 @@ dataflow find_dataflow(elaborator *e, arena *scratch) {
   return f;
 }
 
-void warn_objectives(elaborator *e) {
+void examine_objectives(elaborator *e) {
   arena *scratch = arena_new();
   if (!scratch) return;
   dataflow f = find_dataflow(e, scratch);
   warn_collapse(e, &f);
   warn_same_draw(e, &f);
   warn_raw_rows(e, &f);
+  add_embedding_figures(e, &f);
   arena_free(scratch);
 }

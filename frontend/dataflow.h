@@ -64,4 +64,8 @@ void warn_collapse(elaborator *e, const dataflow *f);   /* collapse.c */
 void warn_same_draw(elaborator *e, const dataflow *f);  /* same_draw.c */
 void warn_raw_rows(elaborator *e, const dataflow *f);   /* raw_rows.c */
 
+/* -- and the metrics (embedding_figures.c): adds to the graph, so that what was found of it ends ------------- */
+
+void add_embedding_figures(elaborator *e, const dataflow *f);
+
 #endif

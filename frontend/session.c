@@ -283,7 +283,7 @@ sslc_status sslc_load(sslc_program *p, const char *path) {
   char *error = NULL;
   sslc_status status = session_ready(p);
   if (status) return status;
-  checkpoint_position at = {.program = NULL};
+  checkpoint_position at = {0};
   if (!checkpoint_read(path, &p->states, &at, &error)) return session_take(p, SSLC_BAD_FILE, error);
   p->stepper.done = at.step;
   p->stepper.seed = p->seed = at.seed;

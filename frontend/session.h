@@ -4,6 +4,7 @@
 
 #include "frontend/experiment.h"
 #include "frontend/sslc.h"
+#include "runtime/checkpoint.h"
 #include "runtime/evaluation.h"
 #include "runtime/loader.h"
 #include "runtime/stepper.h"
@@ -39,7 +40,7 @@ struct sslc_program {
   dtype real;
   bool checked;
   const char *cache; /* directory, NULL for none */
-  char identity[33];
+  run_identity identity;
   unsigned kernels, kernels_compiled;
   double compile_seconds;
   open_data data;

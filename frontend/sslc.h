@@ -183,7 +183,9 @@ SSLC_API sslc_status sslc_features(sslc_program *p, size_t i, const void *sample
 typedef enum {
   SSLC_AT_STEP,       /* a step is done */
   SSLC_AT_EVALUATION, /* `scores` are new: before the first step, as often as protocols say `every`, and at the end */
-  SSLC_AT_CHECKPOINT  /* `checkpoint` was written */
+  SSLC_AT_CHECKPOINT, /* `checkpoint` was written */
+  SSLC_AT_WARNING     /* `warning` says what a person should know: embeddings became the same for all samples, once in a call of
+                       * sslc_train; or a run that is resumed began on another processor */
 } sslc_event;
 
 typedef struct {
@@ -197,6 +199,7 @@ typedef struct {
   const sslc_score *scores;
   size_t n_scores;
   const char *checkpoint;
+  const char *warning; /* a sentence or two */
 } sslc_progress;
 
 /* What it points to is valid during the call. Not 0: stop, after a checkpoint where there is a directory. It may read

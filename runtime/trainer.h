@@ -2,6 +2,7 @@
 #ifndef SSLC_RUNTIME_TRAINER_H
 #define SSLC_RUNTIME_TRAINER_H
 
+#include "runtime/checkpoint.h"
 #include "runtime/feed.h"
 #include "runtime/loader.h"
 #include "runtime/stepper.h"
@@ -38,7 +39,7 @@ typedef struct {
   void *context;
 
   const char *directory; /* or NULL: metrics.jsonl, evaluation.jsonl, checkpoint.safetensors */
-  const char *program;   /* identity, for checkpoints */
+  run_identity run;      /* for checkpoints */
   double checkpoint_seconds; /* between two within an epoch; 0 or less: none */
 } training;
 
@@ -47,7 +48,8 @@ typedef enum { TRAINING_DONE, TRAINING_STOPPED, TRAINING_DIVERGED, TRAINING_FAIL
 training_outcome train(const training *t, char **error);
 
 /* Before that: makes the directory ready. A new run wants one that holds no run, unless `overwrite` takes the old one away;
- * `resume` reads the last checkpoint, if there is one, into the states and sets stepper->done. False and *error. */
-bool training_prepare(stepper *s, const char *directory, const char *program, bool resume, bool overwrite, char **error);
+ * `resume` reads the last checkpoint, if there is one, into the states and sets stepper->done; *same_sums becomes false when
+ * it was made by kernels that add in another order. False and *error. */
+bool training_prepare(stepper *s, const char *directory, const run_identity *run, bool resume, bool overwrite, bool *same_sums, char **error);
 
 #endif

@@ -318,6 +318,29 @@ static void training_reports_and_keeps_files(void **state) {
   sslc_free(p);
 }
 
+static int on_collapse(void *context, const sslc_progress *x) {
+  int *told = context;
+  if (x->event != SSLC_AT_WARNING) return 0;
+  (*told)++;
+  assert_non_null(strstr(x->warning, "f has collapsed at step"));
+  assert_true(x->step > 30 && x->step < 120);
+  return 1;
+}
+
+static void a_collapse_is_an_event_that_may_stop_the_run(void **state) {
+  (void)state;
+  static const char *const values[] = {"0", "1"};
+  for (int healthy = 0; healthy < 2; healthy++) {
+    sslc_program *p;
+    int told = 0;
+    sslc_options o = {.cache = in_folder("cache"), .overrides = &(sslc_override){"healthy", values[healthy]}, .n_overrides = 1};
+    MUST(sslc_compile_file(SOURCE_DIR "/tests/command/collapse.ssl", &o, &p));
+    assert_int_equal(sslc_train(p, &(sslc_training){.callback = on_collapse, .context = &told}), healthy ? SSLC_OK : SSLC_STOPPED);
+    assert_int_equal(told, !healthy);
+    sslc_free(p);
+  }
+}
+
 static void a_killed_run_resumes_to_the_same_bits(void **state) {
   (void)state;
   sslc_program *p = compile();
@@ -363,6 +386,37 @@ static void another_program_cannot_resume(void **state) {
   p = compile_with((sslc_options){.seed = &seed}, SSLC_OK);
   REFUSED(sslc_train(p, &t), SSLC_BAD_FILE, "seed");
   sslc_free(p);
+}
+
+/* Changes the first byte behind `mark` in a file. */
+static void spoil(const char *path, const char *mark) {
+  char text[1 << 16];
+  FILE *f = fopen(path, "r+b");
+  assert_non_null(f);
+  size_t n = fread(text, 1, sizeof text, f), at = 0;
+  while (at + strlen(mark) < n && memcmp(text + at, mark, strlen(mark))) at++;
+  assert_true(at + strlen(mark) < n);
+  fseek(f, (long)(at + strlen(mark)), SEEK_SET);
+  fputc(text[at + strlen(mark)] == '0' ? '1' : '0', f);
+  fclose(f);
+}
+
+static int count_warnings(void *context, const sslc_progress *x) {
+  if (x->event == SSLC_AT_WARNING && strstr(x->warning, "last bits")) ++*(int *)context;
+  return 0;
+}
+
+static void a_run_that_moves_to_another_machine_is_told(void **state) {
+  (void)state;
+  for (int moved = 0; moved < 2; moved++) {
+    int told = 0;
+    sslc_program *p = compile();
+    MUST(sslc_train(p, &(sslc_training){.directory = in_folder("moved"), .steps = 3, .overwrite = 1}));
+    if (moved) spoil(in_folder("moved/checkpoint.safetensors"), "\"sums\":\"");
+    MUST(sslc_train(p, &(sslc_training){.directory = in_folder("moved"), .resume = 1, .callback = count_warnings, .context = &told}));
+    assert_int_equal(told, moved);
+    sslc_free(p);
+  }
 }
 
 static void folders_that_cannot_be_written_are_refused(void **state) {
@@ -510,9 +564,11 @@ int main(void) {
       cmocka_unit_test(a_loss_that_is_not_finite_stops_before_it_spoils_states),
       cmocka_unit_test(a_large_step_is_searched_in_memory),
       cmocka_unit_test(training_reports_and_keeps_files),
+      cmocka_unit_test(a_collapse_is_an_event_that_may_stop_the_run),
       cmocka_unit_test(a_killed_run_resumes_to_the_same_bits),
       cmocka_unit_test(a_callback_stops_after_a_checkpoint),
       cmocka_unit_test(another_program_cannot_resume),
+      cmocka_unit_test(a_run_that_moves_to_another_machine_is_told),
       cmocka_unit_test(folders_that_cannot_be_written_are_refused),
       cmocka_unit_test(features_do_not_depend_on_their_neighbours),
       cmocka_unit_test(evaluation_gives_scores_and_changes_nothing),
