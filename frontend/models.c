@@ -16,8 +16,9 @@ static model *add_model(elaborator *e, const ast_declaration *d, function *f) {
   return m;
 }
 
-object declare_model(elaborator *e, const ast_declaration *d, object made) {
-  if (is_poison(&made)) return made;
+object declare_model(elaborator *e, scope *s, const ast_declaration *d, object made) {
+  object file;
+  if (is_poison(&made) || !model_source(e, s, d, &made, &file)) return object_poison();
   if (made.kind == OBJECT_FUNCTION && made.function->outer && !made.function->configured) {
     call_arguments none = {0};
     made = call_object(e, made, &none, d->value->where);
@@ -25,8 +26,16 @@ object declare_model(elaborator *e, const ast_declaration *d, object made) {
   }
   if (made.kind != OBJECT_FUNCTION || made.function->kind != FUNCTION_ENCODER)
     return wrong_kind(e, d->value->where, "a model", "an encoder or net, such as small_cnn(128)", &made);
-  if (d->from) return refuse(e, DIAG_UNSUPPORTED, d->where, "first weights from a file are not supported yet");
-  return model_object(add_model(e, d, made.function));
+  model *m = add_model(e, d, made.function);
+  m->frozen = d->kind == DECLARE_FROZEN;
+  if (file.kind == OBJECT_FILE) {
+    m->file = file.file.of;
+    m->part = file.file.part;
+  } else if (m->frozen) {
+    diagnostic *error = complain(e, DIAG_WEIGHTS_FILE, d->where, "a frozen model has its weights from a file");
+    diagnostic_set_help(e->diagnostics, error, "write frozen %s = load(\"run.safetensors\").f, or ... from \"run.safetensors\"", d->name);
+  }
+  return model_object(m);
 }
 
 object declare_target(elaborator *e, const ast_declaration *d, object made) {
@@ -69,8 +78,8 @@ object call_model(elaborator *e, model *m, const weight_values *substitute, cons
   f->model = m;
   f->weights = m->name;
   f->substitute = substitute;
-  f->training = trains;
-  f->dropping = trains && !m->target && !e->training->judged;
+  f->training = trains && !m->frozen;
+  f->dropping = trains && !m->target && !m->frozen && !e->training->judged;
   if (given->n) f->input = given->values[0];
   if (!m->called && f->input.kind == OBJECT_TENSOR) m->input = logical_type(&f->input);
   m->called = true;

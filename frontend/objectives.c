@@ -11,7 +11,7 @@ static bool add_wrt(elaborator *e, scope *s, objective *o, const char *name, spa
   }
   object v = binding_value(e, b, where);
   if (is_poison(&v)) return false;
-  if (v.kind == OBJECT_MODEL && !v.model->target) {
+  if (v.kind == OBJECT_MODEL && !v.model->target && !v.model->frozen) {
     *ARENA_PUSH(e->arena, o->models, o->n_models, o->models_capacity) = v.model;
     return true;
   }
@@ -20,7 +20,8 @@ static bool add_wrt(elaborator *e, scope *s, objective *o, const char *name, spa
     return true;
   }
   diagnostic *d = complain(e, DIAG_BAD_WRT, where, "wrt names models or weights; %s is %s", name, object_text(&v, e->arena));
-  if (v.kind == OBJECT_MODEL) diagnostic_set_help(e->diagnostics, d, "a target is not trained: it follows %s", v.model->follows->name);
+  if (v.kind == OBJECT_MODEL && v.model->target) diagnostic_set_help(e->diagnostics, d, "a target is not trained: it follows %s", v.model->follows->name);
+  else if (v.kind == OBJECT_MODEL) diagnostic_set_help(e->diagnostics, d, "a frozen model is not trained; model %s = ... from \"file\" is", v.model->name);
   return false;
 }
 
