@@ -95,6 +95,11 @@ static int64_t plan_bytes(const plan *p) {
   int64_t bytes = p->arena_bytes;
   for (uint32_t i = 0; i < p->n_buffers; i++)
     if (p->buffers[i].alias < 0 && p->buffers[i].storage != STORAGE_TEMPORARY) bytes += p->buffers[i].bytes;
+  for (uint32_t l = 0; l < p->n_launches; l++) { /* of loops: what their arenas, which are in this one, do not hold */
+    const plan *region = p->launches[l].repeat ? p->launches[l].repeat->plan : NULL;
+    for (uint32_t i = 0; region && i < region->n_buffers; i++)
+      if (region->buffers[i].is_splat || region->buffers[i].literal) bytes += region->buffers[i].bytes;
+  }
   return bytes;
 }
 
