@@ -205,8 +205,13 @@ void run_state_statement(elaborator *e, scope *s, const ast_statement *x) {
                                   : arena_printf(e->arena, "%s/%s", f->weights, slot->name);
     cell *c = find_cell(e, name);
     if (!c) {
+      value initial = 0;
+      if (layer && !stored_value(e, f->model, name, NULL, slot->where, &initial)) {
+        scope_bind(s, slot->name, object_poison(), e->arena);
+        continue;
+      }
       scope *around = f->updates ? optimizer_beginning(e, s, f->updates, slot->where) : s;
-      value initial = initial_of_expression(e, around, slot->value, name, NULL, slot->where);
+      if (!initial) initial = initial_of_expression(e, around, slot->value, name, NULL, slot->where);
       if (initial) c = add_cell(e, name, *graph_type(e->init, initial), f->updates ? STATE_OPTIMIZER : STATE_BUFFER, initial, slot->where);
     }
     object o = object_poison();
@@ -259,9 +264,11 @@ object builtin_weight(elaborator *e, const function *self, object *arguments, sp
   cell *c = find_cell(e, path);
   if (c && !type_equal(&c->type, &type)) return disagreement(e, c, &type, where);
   if (!c) {
-    value initial = initial_value(e, arguments[1], &type, initial_site(e, f->model, path), where);
+    value initial;
+    if (!stored_value(e, f->model, path, &type, where, &initial)) return object_poison();
+    if (!initial) initial = initial_value(e, arguments[1], &type, initial_site(e, f->model, path), where);
     if (!initial) return object_poison();
-    c = add_cell(e, path, type, f->model->target ? STATE_TARGET : STATE_WEIGHT, initial, where);
+    c = add_cell(e, path, type, f->model->target ? STATE_TARGET : f->model->frozen ? STATE_FROZEN : STATE_WEIGHT, initial, where);
     c->input = f->input;
   }
   const object *given = substituted_weight(f, c);

@@ -154,7 +154,7 @@ static sslc_status refuse_program(sslc_program *p) {
 static sslc_status compile_file(sslc_program *p, uint32_t file, const sslc_options *o) {
   double start = now();
   const char *error = NULL;
-  data_catalog catalog = {&p->data, open_data_describe, open_data_read};
+  data_catalog catalog = {&p->data, open_data_describe, open_data_read, open_data_weights};
   option_override *overrides = ARENA_ARRAY(p->arena, option_override, o->n_overrides + 1);
   for (size_t i = 0; i < o->n_overrides; i++)
     overrides[i] = (option_override){arena_string(p->arena, o->overrides[i].name), arena_string(p->arena, o->overrides[i].text)};

@@ -148,6 +148,8 @@ struct elaborator {
   const ast_declaration *const *pretexts;
   uint32_t n_pretexts;
   uint32_t evals_capacity; /* of experiment.evals */
+  weights_file **files;
+  uint32_t n_files, files_capacity, loads_capacity; /* loads: of experiment.loads */
   object train_data;  /* what `train` names; or none */
   model_call *calls;
   uint32_t n_calls, calls_capacity;
@@ -310,12 +312,26 @@ object declare_constant(elaborator *e, scope *s, const ast_declaration *d);
 
 /* -- models.c ---------------------------------------------------------------------------------------------------------------- */
 
-object declare_model(elaborator *e, const ast_declaration *d, object made);
+/* `model` and `frozen`; `s`: what the expression behind `from` sees. */
+object declare_model(elaborator *e, scope *s, const ast_declaration *d, object made);
 /* `before`: what it was in another graph, NULL the first time; the decay may be a value of the graph at hand. */
 object declare_target(elaborator *e, const ast_declaration *d, object made, const object *before);
 /* `substitute`: called with these in place of its weights, or NULL. */
 object call_model(elaborator *e, model *m, const weight_values *substitute, const call_arguments *given, span where);
 void move_targets(elaborator *e);
+
+/* -- loading.c: weights from files ----------------------------------------------------------------------------------------------- */
+
+/* load("file").name */
+object file_part(elaborator *e, const object *file, const char *name, span where);
+/* Which file a model has its weights from, none for none; a `made` that is a file turns into the encoder that the file says. False after
+ * an error. */
+bool model_source(elaborator *e, scope *s, const ast_declaration *d, const char *name, object *made, object *file);
+/* In the graph of first values: what the file of the model has for the state of that path; 0 when it has none. `type`: NULL when the
+ * file decides. False after an error. */
+bool stored_value(elaborator *e, model *m, const char *path, const tensor_type *type, span where, value *out);
+/* What was taken and what was not, as origins of the experiment, warnings and errors. */
+void finish_loading(elaborator *e);
 
 /* -- weights.c ----------------------------------------------------------------------------------------------------------------- */
 
@@ -345,6 +361,8 @@ object read_field(elaborator *e, const char *name, span where);
 
 /* -- options.c --------------------------------------------------------------------------------------------------------------------- */
 
+/* What --set says of an option, NULL for nothing. */
+const char *option_override_text(const elaborator *e, const char *name);
 object option_value(elaborator *e, const ast_declaration *d, object otherwise);
 void check_overrides(elaborator *e, const ast_program *const *programs, uint32_t n);
 
@@ -407,6 +425,8 @@ void lower_eval(elaborator *e, const ast_declaration *d, uint32_t number);
 
 /* -- program.c --------------------------------------------------------------------------------------------------------------------------- */
 
+/* A name of a scope, evaluated when it is first asked for. */
+void declare_name(elaborator *e, scope *into, const ast_declaration *d);
 object evaluate_declaration(elaborator *e, binding *b);
 /* Evaluates what the program declares, in its order. */
 void declare_all(elaborator *e);

@@ -88,7 +88,7 @@ static sslc_status run_training(sslc_program *p, const sslc_training *asked, int
   conversation c = {p, asked, steps};
   if (!open_loader(p, &error)) return session_take(p, SSLC_BAD_FILE, error);
   training t = {.stepper = &p->stepper, .loader = p->loader, .enter = enter, .feed = p->feed, .batch = x->batch, .steps = steps, .evaluate = evaluates ? evaluate : NULL,
-                .report = report, .context = &c, .directory = asked ? asked->directory : NULL, .program = p->identity,
+                .report = report, .context = &c, .directory = asked ? asked->directory : NULL, .program = p->identity, .definitions = x->definitions,
                 .checkpoint_seconds = asked && asked->checkpoint_minutes ? 60 * asked->checkpoint_minutes : 600};
   training_outcome outcome = train(&t, &error);
   p->loader_step = p->stepper.done;

@@ -158,7 +158,7 @@ static bool save(training_run *r) {
   stepper *s = r->stepper;
   if (!r->checkpoint || r->saved == s->done) return true;
   stepper_store(s);
-  checkpoint_position at = {r->training->program, s->seed, s->done, epoch_of(r, s->done)};
+  checkpoint_position at = {r->training->program, s->seed, s->done, epoch_of(r, s->done), r->training->definitions};
   if (!checkpoint_write(r->checkpoint, s->states, &at, r->error)) return false;
   r->saved = s->done;
   r->saved_at = now();

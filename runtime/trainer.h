@@ -39,6 +39,7 @@ typedef struct {
 
   const char *directory; /* or NULL: metrics.jsonl, evaluation.jsonl, checkpoint.safetensors */
   const char *program;   /* identity, for checkpoints */
+  const char *definitions; /* that they hold */
   double checkpoint_seconds; /* between two within an epoch; 0 or less: none */
 } training;
 
