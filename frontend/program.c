@@ -97,7 +97,7 @@ object evaluate_declaration(elaborator *e, binding *b) {
 }
 
 object binding_value(elaborator *e, binding *b, span where) {
-  bool stale = b->declaration && b->declaration->kind == DECLARE_CONST && b->graph != e->graph;
+  bool stale = b->declaration && b->declaration->kind == DECLARE_CONST && b->graph != root_graph(e);
   if (b->progress == BINDING_RUNNING) {
     diagnostic *d = complain(e, DIAG_CYCLE, where, "%s is needed to compute itself", b->name);
     diagnostic_add_note(e->diagnostics, d, b->where, "it is declared here");
@@ -105,8 +105,10 @@ object binding_value(elaborator *e, binding *b, span where) {
   }
   if (b->progress == BINDING_READY && !stale) return b->value;
   b->progress = BINDING_RUNNING;
+  place_in_graphs before = leave_regions(e);
   b->value = evaluate_declaration(e, b);
   b->graph = e->graph;
+  return_to(e, before);
   b->progress = BINDING_READY;
   return b->value;
 }
