@@ -14,7 +14,7 @@ train p { data: toys.train, batch: 4, steps: 1, optimizer: sgd(lr: 0.1) }
 P
 
 status 0 emit --stage ast loop.ssl
-says scan
+says "name gru"
 status 0 emit --stage graph loop.ssl
 says "= repeat("
 says "{times=6, carries=1, slices=1}"
