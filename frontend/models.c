@@ -80,9 +80,16 @@ static void add_tensors(elaborator *e, const object *o, value **all, uint32_t *n
   for (uint32_t i = 0; (o->kind == OBJECT_TUPLE || o->kind == OBJECT_LIST) && i < o->list.n; i++) add_tensors(e, &o->list.items[i], all, n, capacity);
 }
 
+/* Of one in a loop, nothing but that it was. */
 static void note_call(elaborator *e, model *m, const call_arguments *given, const object *result, uint32_t first_node, span where) {
-  model_call call = {.model = m, .graph = e->graph, .where = user_place(e, where), .first_node = first_node, .end_node = e->graph->n_nodes};
+  model_call call = {.model = m, .graph = root_graph(e), .where = user_place(e, where)};
   uint32_t inputs_capacity = 0, outputs_capacity = 0;
+  if (e->region) {
+    *ARENA_PUSH(e->arena, e->calls, e->n_calls, e->calls_capacity) = call;
+    return;
+  }
+  call.first_node = first_node;
+  call.end_node = e->graph->n_nodes;
   for (uint32_t i = 0; i < given->n; i++) add_tensors(e, &given->values[i], &call.inputs, &call.n_inputs, &inputs_capacity);
   add_tensors(e, result, &call.outputs, &call.n_outputs, &outputs_capacity);
   if (given->n) call.input_where = given->values[0].where;
@@ -95,7 +102,7 @@ object call_model(elaborator *e, model *m, const weight_values *substitute, cons
   if (!s) return object_poison();
   frame *f = enter_frame(e, m->name, where);
   if (!f) return object_poison();
-  bool trains = e->training != NULL && e->graph != e->init;
+  bool trains = e->training != NULL && root_graph(e) != e->init;
   f->model = m;
   f->weights = m->name;
   f->substitute = substitute;

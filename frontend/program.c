@@ -98,9 +98,9 @@ object evaluate_declaration(elaborator *e, binding *b) {
 /* Whether what was declared for one graph has to be declared anew for the one at hand. A target's decay is asked for where it
  * moves, in steps. */
 static bool is_stale(const elaborator *e, const binding *b) {
-  if (!b->declaration || b->graph == e->graph || is_poison(&b->value)) return false;
+  if (!b->declaration || b->graph == root_graph(e) || is_poison(&b->value)) return false;
   ast_declaration_kind kind = b->declaration->kind;
-  return kind == DECLARE_CONST || kind == DECLARE_AUGMENT || (kind == DECLARE_TARGET && e->graph == e->step);
+  return kind == DECLARE_CONST || kind == DECLARE_AUGMENT || (kind == DECLARE_TARGET && root_graph(e) == e->step);
 }
 
 object binding_value(elaborator *e, binding *b, span where) {
@@ -111,8 +111,10 @@ object binding_value(elaborator *e, binding *b, span where) {
   }
   if (b->progress == BINDING_READY && !is_stale(e, b)) return b->value;
   b->progress = BINDING_RUNNING;
+  place_in_graphs before = leave_regions(e);
   b->value = evaluate_declaration(e, b);
   b->graph = e->graph;
+  return_to(e, before);
   b->progress = BINDING_READY;
   return b->value;
 }
