@@ -267,7 +267,7 @@ object builtin_push(elaborator *e, const function *self, object *arguments, span
 static bool gradients(elaborator *e, const object *loss, object *items, uint32_t n, span where) {
   value *at = ARENA_ARRAY(e->arena, value, n + 1);
   for (uint32_t i = 0; i < n; i++) {
-    if (items[i].kind != OBJECT_TENSOR || items[i].tensor.graph != e->graph || !dtype_is_real(logical_type(&items[i]).dtype)) {
+    if (items[i].kind != OBJECT_TENSOR || !bring_here(e, &items[i], where) || !dtype_is_real(logical_type(&items[i]).dtype)) {
       wrong_kind(e, where, "grad", "a tensor of reals that the loss was computed from, a model, or its weights", &items[i]);
       return false;
     }

@@ -143,7 +143,8 @@ static void identify(sslc_program *p) {
   const char *feed = arena_printf(p->arena, "%s %lld %lld", x->train_data == NO_DATA ? "" : data_text(&x->data[x->train_data], p->arena), (long long)x->batch,
                                   (long long)x->steps_per_epoch);
   content_hash_add(&h, feed, strlen(feed));
-  p->identity.program = hash_text(p, h);
+  p->origin.program = hash_text(p, h);
+  p->origin.definitions = x->definitions;
 
   target host;
   host_target(&host);
@@ -153,7 +154,7 @@ static void identify(sslc_program *p) {
     const char *text = plan_print(p->phases[i].plan, p->arena);
     content_hash_add(&h, text, strlen(text));
   }
-  p->identity.sums = hash_text(p, h);
+  p->origin.sums = hash_text(p, h);
 }
 
 static double now(void) {
@@ -170,7 +171,7 @@ static sslc_status refuse_program(sslc_program *p) {
 static sslc_status compile_file(sslc_program *p, uint32_t file, const sslc_options *o) {
   double start = now();
   const char *error = NULL;
-  data_catalog catalog = {&p->data, open_data_describe, open_data_read};
+  data_catalog catalog = {&p->data, open_data_describe, open_data_read, open_data_weights};
   option_override *overrides = ARENA_ARRAY(p->arena, option_override, o->n_overrides + 1);
   for (size_t i = 0; i < o->n_overrides; i++)
     overrides[i] = (option_override){arena_string(p->arena, o->overrides[i].name), arena_string(p->arena, o->overrides[i].text)};

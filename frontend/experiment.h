@@ -41,17 +41,30 @@ typedef struct {
 } data_description;
 
 typedef struct {
+  const char *name; /* "f/conv_1/w" */
+  tensor_type type;
+} stored_weight;
+
+typedef struct {
+  const stored_weight *weights;
+  uint32_t n;
+  const char *definitions; /* of the program that wrote the file, or NULL */
+} weights_description;
+
+typedef struct {
   void *context;
   /* Opens a data set; false and *error (static or in the arena) when it cannot be. The result lives as
    * long as the catalog. Called once per data declaration, with split "". */
   bool (*describe)(void *context, const data_request *what, data_description *out, const char **error, arena *a);
   /* All samples of a source's first field as one array, in the arena. */
   bool (*read)(void *context, const data_request *what, tensor_type *type, const void **elements, const char **error, arena *a);
+  /* Opens a file of weights in the same way; NULL: there are none. */
+  bool (*weights)(void *context, const char *path, weights_description *out, const char **error, arena *a);
 } data_catalog;
 
 /* -- what it makes --------------------------------------------------------------------------------------- */
 
-typedef enum { STATE_WEIGHT, STATE_BUFFER /* running statistics */, STATE_TARGET, STATE_QUEUE, STATE_OPTIMIZER, STATE_CONSTANT, STATE_OTHER } state_kind;
+typedef enum { STATE_WEIGHT, STATE_BUFFER /* running statistics */, STATE_TARGET, STATE_QUEUE, STATE_OPTIMIZER, STATE_FROZEN, STATE_CONSTANT, STATE_OTHER } state_kind;
 
 typedef struct {
   const char *name; /* "f/conv_1/w"; of an optimiser: "adam.m/f/conv_1/w"; unique */
@@ -121,6 +134,17 @@ typedef struct {
   uint32_t n_when;
 } experiment_phase;
 
+/* A state whose first value is in a file: the graph of first values has it as a parameter, role "data", with the state's name. */
+typedef struct {
+  const char *state, *file, *weight;
+} experiment_load;
+
+/* Where a model has its first weights from, and how many: taken, missing in the file, and there for nothing. */
+typedef struct {
+  const char *model, *file, *part;
+  uint32_t taken, missing, unused;
+} experiment_origin;
+
 typedef struct experiment {
   data_request *data; /* every data set the program uses, split included: cifar.train and cifar.test are two */
   uint32_t n_data;
@@ -139,6 +163,11 @@ typedef struct experiment {
   experiment_eval *evals;
   uint32_t n_evals;
   int64_t parameters; /* elements of all weights */
+  experiment_load *loads;
+  uint32_t n_loads;
+  experiment_origin *origins;
+  uint32_t n_origins;
+  const char *definitions; /* what the program declares but for training and evaluation, with the values that options have */
 } experiment;
 
 /* Which of the phases that step is; behind the last step, that of the last one. */

@@ -8,7 +8,7 @@ static bool is_trainable(const object *v) {
     for (uint32_t i = 0; i < v->list.n; i++) all &= is_trainable(&v->list.items[i]);
     return all;
   }
-  return (v->kind == OBJECT_MODEL && !v->model->target) || (v->kind == OBJECT_CELL && v->cell->kind == STATE_WEIGHT);
+  return (v->kind == OBJECT_MODEL && !v->model->target && !v->model->frozen) || (v->kind == OBJECT_CELL && v->cell->kind == STATE_WEIGHT);
 }
 
 static void add_trainable(elaborator *e, objective *o, const object *v) {
@@ -32,7 +32,8 @@ static bool add_wrt(elaborator *e, scope *s, objective *o, const char *name, spa
     return true;
   }
   diagnostic *d = complain(e, DIAG_BAD_WRT, where, "wrt names models or weights; %s is %s", name, object_text(&v, e->arena));
-  if (v.kind == OBJECT_MODEL) diagnostic_set_help(e->diagnostics, d, "a target is not trained: it follows %s", v.model->follows->name);
+  if (v.kind == OBJECT_MODEL && v.model->target) diagnostic_set_help(e->diagnostics, d, "a target is not trained: it follows %s", v.model->follows->name);
+  else if (v.kind == OBJECT_MODEL) diagnostic_set_help(e->diagnostics, d, "a frozen model is not trained; model %s = ... from \"file\" is", v.model->name);
   return false;
 }
 

@@ -61,10 +61,40 @@ bool open_data_read(void *context, const data_request *what, tensor_type *type, 
   return true;
 }
 
+/* -- files of weights ---------------------------------------------------------------------------------------------- */
+
+bool open_data_weights(void *context, const char *path, weights_description *out, const char **error, arena *a) {
+  open_data *d = context;
+  bool below = *path != '/' && d->root && *d->root;
+  const char *full = below ? arena_printf(a, "%s/%s", d->root, path) : path;
+  struct opened_file *slot = ARENA_PUSH(d->arena, d->files, d->n_files, d->files_capacity);
+  char *failure = NULL;
+  *slot = (struct opened_file){path, safetensors_read(full, &failure)};
+  if (!slot->holds) {
+    *error = failure ? arena_string(a, failure) : "out of memory";
+    free(failure);
+    return false;
+  }
+  const stored_tensor *tensors = safetensors_tensors(slot->holds, &out->n);
+  stored_weight *weights = ARENA_ARRAY(a, stored_weight, out->n + 1);
+  for (uint32_t i = 0; i < out->n; i++) weights[i] = (stored_weight){tensors[i].name, tensors[i].type};
+  out->weights = weights;
+  out->definitions = safetensors_metadata(slot->holds, "definitions");
+  return true;
+}
+
+const safetensors *open_data_file(const open_data *d, const char *path) {
+  for (uint32_t i = 0; i < d->n_files; i++)
+    if (!strcmp(d->files[i].path, path)) return d->files[i].holds;
+  return NULL;
+}
+
 void open_data_release(open_data *d) {
   for (uint32_t i = 0; i < d->n; i++)
     if (d->items[i].data) dataset_release(d->items[i].data);
-  d->n = 0;
+  for (uint32_t i = 0; i < d->n_files; i++)
+    if (d->files[i].holds) safetensors_free(d->files[i].holds);
+  d->n = d->n_files = 0;
 }
 
 int32_t data_field_number(const dataset *d, const char *name) {

@@ -108,7 +108,7 @@ static sslc_status run_training(sslc_program *p, const sslc_training *asked, int
   conversation c = {p, asked, steps, collapse_watch_begin(p->stepper.metrics, p->stepper.n_metrics)};
   if (!session_open_loader(p, &error)) return session_take(p, SSLC_BAD_FILE, error);
   training t = {.stepper = &p->stepper, .loader = p->loader, .enter = enter, .feed = p->feed, .batch = x->batch, .steps = steps, .evaluate = evaluates ? evaluate : NULL,
-                .report = report, .context = &c, .directory = asked ? asked->directory : NULL, .run = p->identity,
+                .report = report, .context = &c, .directory = asked ? asked->directory : NULL, .origin = p->origin,
                 .checkpoint_seconds = asked && asked->checkpoint_minutes ? 60 * asked->checkpoint_minutes : 600};
   training_outcome outcome = train(&t, &error);
   p->loader_step = p->stepper.done;
@@ -138,7 +138,7 @@ sslc_status sslc_train(sslc_program *p, const sslc_training *asked) {
   if (asked->steps < 0) return session_fail(p, SSLC_BAD_CALL, "the number of steps is negative");
   if (!asked->no_evaluation && !asked->directory && (status = scores_want_directory(p))) return status;
   bool same_sums = true;
-  if (asked->directory && !training_prepare(&p->stepper, asked->directory, &p->identity, asked->resume, asked->overwrite, &same_sums, &error))
+  if (asked->directory && !training_prepare(&p->stepper, asked->directory, &p->origin, asked->resume, asked->overwrite, &same_sums, &error))
     return session_take(p, SSLC_BAD_FILE, error);
   if (!same_sums && asked->callback)
     asked->callback(asked->context, &(sslc_progress){.event = SSLC_AT_WARNING, .step = p->stepper.done, .steps = p->experiment->steps,

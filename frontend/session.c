@@ -128,6 +128,13 @@ sslc_status sslc_get_facts(sslc_program *p, sslc_facts *out) {
   return SSLC_OK;
 }
 
+int sslc_get_origin(const sslc_program *p, size_t i, sslc_origin *out) {
+  if (!p || !p->experiment || i >= p->experiment->n_origins) return 0;
+  const experiment_origin *x = &p->experiment->origins[i];
+  *out = (sslc_origin){x->model, x->file, x->part, x->taken, x->missing, x->unused};
+  return 1;
+}
+
 /* -- what there is ---------------------------------------------------------------------------------------------- */
 
 static int describe(const char *name, const tensor_type *t, sslc_tensor *out) {
@@ -174,10 +181,25 @@ static void run_init(sslc_program *p) {
   states_gather(&p->states, p->init.instance);
 }
 
+/* A weight of a file, with the precision of the program. */
+static bool give_stored(sslc_program *p, const experiment_load *l) {
+  const stored_tensor *from = safetensors_find(open_data_file(&p->data, l->file), l->weight);
+  const tensor_type *t = instance_type(p->init.instance, "data", l->state);
+  if (!t) return true; /* nothing depends on it */
+  char *converted = malloc((size_t)type_bytes(t) + 1);
+  if (!converted) return false;
+  for (int64_t i = 0; i < type_elements(t); i++) element_store(t->dtype, converted, i, element_load(from->type.dtype, from->data, i));
+  instance_set(p->init.instance, "data", l->state, converted);
+  free(converted);
+  return true;
+}
+
 /* First values; then those that features(...) makes with them, and once more what depends on these. */
 static sslc_status make_states(sslc_program *p) {
   const experiment *x = p->experiment;
   sslc_status status = SSLC_OK;
+  for (uint32_t i = 0; i < x->n_loads; i++)
+    if (!give_stored(p, &x->loads[i])) return session_fail(p, SSLC_NO_RESOURCE, "no memory for the weights of %s", x->loads[i].file);
   run_init(p);
   for (uint32_t i = 0; i < x->n_evals && !status; i++) {
     if (x->evals[i].kind != EVAL_STATE) continue;
@@ -275,7 +297,7 @@ sslc_status sslc_save(sslc_program *p, const char *path) {
   sslc_status status = session_ready(p);
   if (status) return status;
   stepper_store(&p->stepper);
-  checkpoint_position at = {p->identity, p->seed, p->stepper.done, p->stepper.done / p->stepper.steps_per_epoch};
+  checkpoint_position at = {p->origin, p->seed, p->stepper.done, p->stepper.done / p->stepper.steps_per_epoch, false};
   return checkpoint_write(path, &p->states, &at, &error) ? SSLC_OK : session_take(p, SSLC_NO_RESOURCE, error);
 }
 

@@ -7,6 +7,7 @@
 #include "runtime/checkpoint.h"
 #include "runtime/evaluation.h"
 #include "runtime/loader.h"
+#include "runtime/safetensors.h"
 #include "runtime/stepper.h"
 
 /* A graph on its way to the machine; the instance is made when it is first run. */
@@ -27,6 +28,11 @@ typedef struct {
     dataset *data;
   } *items;
   uint32_t n, capacity;
+  struct opened_file {
+    const char *path; /* as the program has it */
+    safetensors *holds;
+  } *files; /* of weights */
+  uint32_t n_files, files_capacity;
   arena *arena;
 } open_data;
 
@@ -40,7 +46,7 @@ struct sslc_program {
   dtype real;
   bool checked;
   const char *cache; /* directory, NULL for none */
-  run_identity identity;
+  run_origin origin;
   unsigned kernels, kernels_compiled;
   double compile_seconds;
   open_data data;
@@ -82,6 +88,8 @@ const char *session_read_text(void *context, const char *path, size_t *length, a
 /* The answer to the front end's questions; `context` of the catalog is an open_data. */
 bool open_data_describe(void *context, const data_request *what, data_description *out, const char **error, arena *a);
 bool open_data_read(void *context, const data_request *what, tensor_type *type, const void **elements, const char **error, arena *a);
+bool open_data_weights(void *context, const char *path, weights_description *out, const char **error, arena *a);
+const safetensors *open_data_file(const open_data *d, const char *path);
 dataset *open_data_find(const open_data *d, const data_request *what);
 void open_data_release(open_data *d);
 /* Number of the field of that name; of kind DATASET_LABEL when name is NULL. -1 when there is none. */

@@ -13,11 +13,13 @@ bool checkpoint_write(const char *path, const states *s, const checkpoint_positi
   snprintf(step, sizeof step, "%" PRId64, at->step);
   snprintf(epoch, sizeof epoch, "%" PRId64, at->epoch);
   snprintf(seed, sizeof seed, "%" PRIu64, at->seed);
-  const stored_text metadata[] = {{"format", "sslc"}, {"program", at->run.program}, {"sums", at->run.sums}, {"step", step}, {"epoch", epoch}, {"seed", seed}};
+  const run_origin *o = &at->origin;
+  const stored_text metadata[] = {{"format", "sslc"}, {"program", o->program}, {"sums", o->sums}, {"step", step}, {"epoch", epoch}, {"seed", seed}, {"definitions", o->definitions}};
+  uint32_t n_metadata = sizeof metadata / sizeof *metadata - !o->definitions;
   stored_tensor *tensors = malloc((s->n + 1) * sizeof *tensors);
   if (!tensors) return failure(error, "cannot write %s: no memory", path);
   for (uint32_t i = 0; i < s->n; i++) tensors[i] = (stored_tensor){s->items[i].name, s->items[i].type, s->items[i].data};
-  bool good = safetensors_write(path, tensors, s->n, metadata, sizeof metadata / sizeof *metadata, error);
+  bool good = safetensors_write(path, tensors, s->n, metadata, n_metadata, error);
   free(tensors);
   return good;
 }
@@ -45,13 +47,13 @@ static bool read_position(const safetensors *file, const char *path, checkpoint_
   const char *epoch = safetensors_metadata(file, "epoch"), *seed = safetensors_metadata(file, "seed");
   if (!program || !step || !epoch || !seed) return failure(error, "%s is no checkpoint of sslc: it does not say where the run stood", path);
   uint64_t seeded = strtoull(seed, NULL, 10);
-  if (at->run.program && strcmp(program, at->run.program))
+  if (at->origin.program && strcmp(program, at->origin.program))
     return failure(error, "%s belongs to another program, other options or another version; resume with the same, or start a new run", path);
-  if (at->run.program && seeded != at->seed)
+  if (at->origin.program && seeded != at->seed)
     return failure(error, "%s belongs to a run with seed %" PRIu64 ", this one has %" PRIu64 "; resume with --seed %" PRIu64, path, seeded, at->seed, seeded);
   at->seed = seeded;
   const char *sums = safetensors_metadata(file, "sums");
-  at->same_sums = sums && at->run.sums && !strcmp(sums, at->run.sums);
+  at->same_sums = sums && at->origin.sums && !strcmp(sums, at->origin.sums);
   at->step = strtoll(step, NULL, 10);
   at->epoch = strtoll(epoch, NULL, 10);
   return at->step >= 0 || failure(error, "%s: a step cannot be %s", path, step);

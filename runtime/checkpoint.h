@@ -6,12 +6,13 @@
 #include "runtime/states.h"
 
 typedef struct {
-  const char *program; /* what tells programs apart */
-  const char *sums;    /* what tells apart in which order kernels add: their schedules, and the processor that these are for */
-} run_identity;
+  const char *program;     /* what tells programs apart */
+  const char *sums;        /* what tells apart in which order kernels add: their schedules, and the processor these are for */
+  const char *definitions; /* of its models, for programs that read the file; written only, may be NULL */
+} run_origin;
 
 typedef struct {
-  run_identity run;
+  run_origin origin;
   uint64_t seed;
   int64_t step; /* done */
   int64_t epoch; /* that the next step belongs to */
@@ -20,7 +21,7 @@ typedef struct {
 
 /* One safetensors file, whole or not at all. False and *error (malloc'ed) when it cannot be written; the old one stands. */
 bool checkpoint_write(const char *path, const states *s, const checkpoint_position *at, char **error);
-/* Reads every state of `s` and the position; `run` and `seed` of *at are what is expected, a NULL program takes any
+/* Reads every state of `s` and the position; `origin` and `seed` of *at are what is expected, a NULL program there takes any
  * of both and then gives the file's seed. False and *error when something is missing, of another type or of another
  * program; `s` and *at are untouched then. */
 bool checkpoint_read(const char *path, states *s, checkpoint_position *at, char **error);

@@ -72,10 +72,10 @@ static bool take_away(const char *path, void *context, char **error) {
   return unlink(path) == 0 || errno == ENOENT || failure_of_system(error, "remove", path, errno);
 }
 
-static bool resume_from(stepper *s, const char *directory, const run_identity *run, bool *same_sums, char **error) {
+static bool resume_from(stepper *s, const char *directory, const run_origin *origin, bool *same_sums, char **error) {
   char *path = run_path(directory, CHECKPOINT, error);
   if (!path) return false;
-  checkpoint_position at = {.run = *run, .seed = s->seed};
+  checkpoint_position at = {.origin = *origin, .seed = s->seed};
   bool there = access(path, F_OK) == 0, good = !there || checkpoint_read(path, s->states, &at, error);
   if (there && good) {
     s->done = at.step;
@@ -86,12 +86,12 @@ static bool resume_from(stepper *s, const char *directory, const run_identity *r
   return good;
 }
 
-bool training_prepare(stepper *s, const char *directory, const run_identity *run, bool resume, bool overwrite, bool *same_sums, char **error) {
+bool training_prepare(stepper *s, const char *directory, const run_origin *origin, bool resume, bool overwrite, bool *same_sums, char **error) {
   *same_sums = true;
   bool holds_run = false;
   if (!make_directory(directory, error) || !for_run_files(directory, note_presence, &holds_run, error)) return false;
   if (!holds_run) return true;
-  if (resume) return resume_from(s, directory, run, same_sums, error);
+  if (resume) return resume_from(s, directory, origin, same_sums, error);
   if (overwrite) return for_run_files(directory, take_away, NULL, error);
   return failure(error, "%s already holds a run; go on with it (--resume), replace it (--force), or choose another directory", directory);
 }
@@ -159,7 +159,7 @@ static bool save(training_run *r) {
   stepper *s = r->stepper;
   if (!r->checkpoint || r->saved == s->done) return true;
   stepper_store(s);
-  checkpoint_position at = {r->training->run, s->seed, s->done, epoch_of(r, s->done)};
+  checkpoint_position at = {r->training->origin, s->seed, s->done, epoch_of(r, s->done), false};
   if (!checkpoint_write(r->checkpoint, s->states, &at, r->error)) return false;
   r->saved = s->done;
   r->saved_at = now();

@@ -39,7 +39,7 @@ typedef struct {
   void *context;
 
   const char *directory; /* or NULL: metrics.jsonl, evaluation.jsonl, checkpoint.safetensors */
-  run_identity run;      /* for checkpoints */
+  run_origin origin;     /* for checkpoints */
   double checkpoint_seconds; /* between two within an epoch; 0 or less: none */
 } training;
 
@@ -50,6 +50,6 @@ training_outcome train(const training *t, char **error);
 /* Before that: makes the directory ready. A new run wants one that holds no run, unless `overwrite` takes the old one away;
  * `resume` reads the last checkpoint, if there is one, into the states and sets stepper->done; *same_sums becomes false when
  * it was made by kernels that add in another order. False and *error. */
-bool training_prepare(stepper *s, const char *directory, const run_identity *run, bool resume, bool overwrite, bool *same_sums, char **error);
+bool training_prepare(stepper *s, const char *directory, const run_origin *origin, bool resume, bool overwrite, bool *same_sums, char **error);
 
 #endif

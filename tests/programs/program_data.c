@@ -72,6 +72,13 @@ static void write_integers(const char *name, const char *shape, int n, uint32_t 
   fclose(f);
 }
 
+/* Each class as often as the others. */
+static void write_labels(const char *name, const char *shape, int n, int classes) {
+  FILE *f = create_npy(name, "<i4", shape);
+  for (int i = 0; i < n; i++) fwrite(&(int32_t){i % classes}, 4, 1, f);
+  fclose(f);
+}
+
 static void write_reals(const char *name, const char *shape, int n) {
   FILE *f = create_npy(name, "<f4", shape);
   for (int i = 0; i < n; i++) fwrite(&(float){(float)draw(1 << 20) / (1 << 19) - 1}, 4, 1, f);
@@ -108,6 +115,10 @@ int main(int argc, char **argv) {
   fclose(images);
   write_integers("pairs_t.npy", "16, 8", 16 * 8, 20);
   write_reals("speech.npy", "16, 1, 1600", 16 * 1600);
-  write_integers("speakers.npy", "16,", 16, 4);
+  write_labels("speakers.npy", "16,", 16, 4);
+  FILE *characters = create_npy("characters.npy", "|u1", "120, 1, 28, 28");
+  write_noise(characters, 120 * 28 * 28);
+  fclose(characters);
+  write_labels("alphabet.npy", "120,", 120, 12);
   return 0;
 }
