@@ -44,7 +44,7 @@ static const char maml[] =
     "  let x = reshape(img, [tasks, 4, -1])\n"
     "  let adapted(t) {\n"
     "    let fast = f\n"
-    "    for i in 0..3 { fast = fast - 0.01 * grad(mse(fast(t), t[:, 0:1]), fast) }\n"
+    "    for i in 0..2 { fast = fast - 0.01 * grad(mse(fast(t), t[:, 0:1]), fast) }\n"
     "    mse(fast(t), t[:, 0:1])\n"
     "  }\n"
     "  report before = mse(f(x[0]), x[0][:, 0:1])\n"
