@@ -193,7 +193,7 @@ static bool look_behind_launch(void *context, const instance *at, uint32_t launc
 /* The step keeps its states, so running it again changes nothing. */
 static const char *search_memory(const sslc_program *p, arena *a) {
   watch w = {0};
-  instance_run_watched(p->step.instance, look_behind_launch, &w);
+  instance_run_watched(p->step->instance, look_behind_launch, &w);
   const char *infinite = span_text(p->sources, w.infinite, a), *nan = span_text(p->sources, w.nan, a);
   if (!w.infinite.file && !w.nan.file) return "none in memory";
   return arena_printf(a, "%s%s%s%s%s", w.infinite.file ? "an infinity at " : "", infinite, w.infinite.file && w.nan.file ? ", then " : "",
@@ -204,10 +204,10 @@ static const char *search(const sslc_program *p, arena *a) {
   const char *error = NULL;
   uint32_t n;
   diagnostics *d = diagnostics_new(a, p->sources);
-  const graph *g = plain_graph(p->step.graph, d, a);
+  const graph *g = plain_graph(p->step->graph, d, a);
   if (!g) return "unknown";
   if (too_large(g, a)) return search_memory(p, a);
-  graph_binding *bindings = bind_inputs(g, p->step.instance, a, &n);
+  graph_binding *bindings = bind_inputs(g, p->step->instance, a, &n);
   replay r = {g, graph_interpret(g, bindings, n, a, &error), a};
   return r.run ? find_culprit(&r, p->sources) : error;
 }

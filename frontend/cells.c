@@ -44,7 +44,7 @@ cell *add_cell(elaborator *e, const char *name, tensor_type type, state_kind kin
 
 /* In a loop, weights and first values stay the same, and other state is carried. */
 static bool is_carried(const elaborator *e, const cell *c) {
-  return e->region && root_graph(e) != e->init && c->kind != STATE_WEIGHT && c->kind != STATE_TARGET;
+  return e->region && root_graph(e) != e->init && c->kind != STATE_WEIGHT && c->kind != STATE_TARGET && c->kind != STATE_FROZEN && c->kind != STATE_CONSTANT;
 }
 
 void set_cell_now(elaborator *e, cell *c, value now) {
@@ -149,13 +149,7 @@ void write_cell(elaborator *e, cell *c, object v, span where) {
 
 /* -- first values -------------------------------------------------------------------------------------------- */
 
-/* Runs in the init graph, with draws that depend on `site` alone. */
-typedef struct {
-  place_in_graphs place;
-  frame *frame;
-} elsewhere;
-
-static elsewhere enter_init(elaborator *e, const char *site) {
+elsewhere enter_init(elaborator *e, const char *site) {
   elsewhere before = {leave_regions(e), e->frame};
   frame *f = ARENA_NEW(e->arena, frame);
   f->caller = e->frame;
@@ -167,7 +161,7 @@ static elsewhere enter_init(elaborator *e, const char *site) {
   return before;
 }
 
-static void leave_init(elaborator *e, elsewhere before) {
+void leave_init(elaborator *e, elsewhere before) {
   return_to(e, before.place);
   e->frame = before.frame;
 }
@@ -235,8 +229,13 @@ void run_state_statement(elaborator *e, scope *s, const ast_statement *x) {
                                   : arena_printf(e->arena, "%s/%s", f->weights, slot->name);
     cell *c = find_cell(e, name);
     if (!c) {
+      value initial = 0;
+      if (layer && !stored_value(e, f->model, name, NULL, slot->where, &initial)) {
+        scope_bind(s, slot->name, object_poison(), e->arena);
+        continue;
+      }
       scope *around = f->updates ? optimizer_beginning(e, s, f->updates, slot->where) : s;
-      value initial = initial_of_expression(e, around, slot->value, name, NULL, slot->where);
+      if (!initial) initial = initial_of_expression(e, around, slot->value, name, NULL, slot->where);
       if (initial) c = add_cell(e, name, *graph_type(e->init, initial), f->updates ? STATE_OPTIMIZER : STATE_BUFFER, initial, slot->where);
     }
     object o = object_poison();
@@ -289,9 +288,11 @@ object builtin_weight(elaborator *e, const function *self, object *arguments, sp
   cell *c = find_cell(e, path);
   if (c && !type_equal(&c->type, &type)) return disagreement(e, c, &type, where);
   if (!c) {
-    value initial = initial_value(e, arguments[1], &type, initial_site(e, f->model, path), where);
+    value initial;
+    if (!stored_value(e, f->model, path, &type, where, &initial)) return object_poison();
+    if (!initial) initial = initial_value(e, arguments[1], &type, initial_site(e, f->model, path), where);
     if (!initial) return object_poison();
-    c = add_cell(e, path, type, f->model->target ? STATE_TARGET : STATE_WEIGHT, initial, where);
+    c = add_cell(e, path, type, f->model->target ? STATE_TARGET : f->model->frozen ? STATE_FROZEN : STATE_WEIGHT, initial, where);
     c->input = f->input;
   }
   const object *given = substituted_weight(f, c);

@@ -146,6 +146,7 @@ bool static_condition(elaborator *e, const object *o, span where, bool *known) {
     return true;
   }
   if (o->kind == OBJECT_TENSOR) {
+    if (decide_by_clock(e, o, known)) return true;
     diagnostic *d = complain(e, DIAG_TENSOR_CONDITION, where, "this condition is %s, which is not known before the program runs", object_text(o, e->arena));
     note_object(e, d, o);
     diagnostic_set_help(e->diagnostics, d, "write where(condition, a, b), which computes both and chooses for each element");

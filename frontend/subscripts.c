@@ -251,6 +251,7 @@ object evaluate_field(elaborator *e, scope *s, const ast_expr *x) {
     case OBJECT_POISON: return from;
     case OBJECT_TENSOR: return tensor_field(e, from, x);
     case OBJECT_DATA: return data_field_of(e, &from, x->text, x->where);
+    case OBJECT_FILE: return file_part(e, &from, x->text, x->where);
     case OBJECT_RECORD:
       for (uint32_t i = 0; i < from.list.n; i++)
         if (!strcmp(from.list.names[i], x->text)) return from.list.items[i];
