@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")"
 
-packages="gcc cmake make flex bison libfl-dev llvm-19-dev zlib1g-dev libcjson-dev libcmocka-dev"
+packages="gcc cmake make flex bison libfl-dev llvm-19-dev zlib1g-dev libpng-dev libcjson-dev libcmocka-dev"
 
 install_missing() {
   missing=""

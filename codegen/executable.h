@@ -1,4 +1,5 @@
-/* What codegen hands to the runtime: one entry per launch of a plan. */
+/* What codegen hands to the runtime: one entry per kernel launch of a plan; in the place of a loop stand the launches
+ * of its region. */
 #ifndef SSLC_CODEGEN_EXECUTABLE_H
 #define SSLC_CODEGEN_EXECUTABLE_H
 

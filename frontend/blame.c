@@ -123,16 +123,14 @@ static const char *find_culprit(const replay *r, const sources *s) {
 /* -- large steps ----------------------------------------------------------------------------------------------- */
 
 typedef struct {
-  const plan *plan;
-  instance *instance;
   span infinite, nan; /* of what made the first of each; file 0: none yet */
 } watch;
 
-static void look(watch *w, uint32_t buffer, span made) {
-  const tensor_type *t = &w->plan->buffers[buffer].type;
+static void look(watch *w, const instance *at, uint32_t buffer, span made) {
+  const tensor_type *t = &instance_plan(at)->buffers[buffer].type;
   void *data = dtype_is_real(t->dtype) ? malloc((size_t)type_bytes(t) + 1) : NULL;
   if (!data) return;
-  instance_read(w->instance, buffer, data);
+  instance_read(at, buffer, data);
   for (int64_t e = 0; e < type_elements(t) && !w->nan.file; e++) {
     double v = element_load(t->dtype, data, e).real;
     if (isnan(v)) w->nan = made;
@@ -142,17 +140,17 @@ static void look(watch *w, uint32_t buffer, span made) {
 }
 
 /* Goes on behind an infinity, which may be meant (a mask), until there is a NaN. */
-static bool look_behind_launch(void *context, uint32_t launch) {
+static bool look_behind_launch(void *context, const instance *at, uint32_t launch) {
   watch *w = context;
-  const plan_launch *l = &w->plan->launches[launch];
+  const plan_launch *l = &instance_plan(at)->launches[launch];
   for (uint32_t s = 0; s < l->kernel->n_stages; s++)
-    if (l->kernel->stages[s].output >= 0) look(w, l->buffers[l->kernel->stages[s].output], l->kernel->stages[s].where);
+    if (l->kernel->stages[s].output >= 0) look(w, at, l->buffers[l->kernel->stages[s].output], l->kernel->stages[s].where);
   return !w->nan.file;
 }
 
 /* The step keeps its states, so running it again changes nothing. */
 static const char *search_memory(const sslc_program *p, arena *a) {
-  watch w = {.plan = p->step.plan, .instance = p->step.instance};
+  watch w = {0};
   instance_run_watched(p->step.instance, look_behind_launch, &w);
   const char *infinite = span_text(p->sources, w.infinite, a), *nan = span_text(p->sources, w.nan, a);
   if (!w.infinite.file && !w.nan.file) return "none in memory";

@@ -1,5 +1,5 @@
 /* Calls: arguments, configuration and application, frames. */
-#include "frontend/elaborate.h"
+#include "frontend/builtins.h"
 
 /* -- arguments --------------------------------------------------------------------------------------------------- */
 
@@ -333,6 +333,7 @@ object evaluate_call(elaborator *e, scope *s, const ast_expr *x) {
   if (evaluate_method(e, s, x, &result)) return result;
   object f = evaluate(e, s, x->left);
   call_arguments given;
+  if (f.kind == OBJECT_FUNCTION && f.function->builtin == builtin_features) return evaluate_features(e, s, x); /* what it computes is of other data */
   if (!evaluate_arguments(e, s, &x->items, &given)) return object_poison();
   return call_object(e, f, &given, x->where);
 }

@@ -59,7 +59,9 @@ static bool whole_number(const char *text, uint64_t least, uint64_t most, uint64
   return !*end && !errno && *out >= least && *out <= most;
 }
 
+/* Whether the text is among "a|b"; a word without | stands for any text. */
 static bool is_choice(const char *choices, const char *text) {
+  if (!choices || !strchr(choices, '|')) return true;
   for (size_t n = strlen(text); choices; choices = strchr(choices, '|') ? strchr(choices, '|') + 1 : NULL)
     if (strcspn(choices, "|") == n && !strncmp(choices, text, n)) return true;
   return false;
@@ -75,7 +77,7 @@ static bool set_option(const command *c, const command_option *o, const char *te
       return true;
     }
     case OPTION_TEXT:
-      if (o->choices && !is_choice(o->choices, text)) break;
+      if (!is_choice(o->takes, text)) break;
       *(const char **)o->value = text;
       return true;
     case OPTION_COUNT:
@@ -88,12 +90,24 @@ static bool set_option(const command *c, const command_option *o, const char *te
       return true;
   }
   command_usage(form, "%s takes %s, got %s", o->name,
-                o->choices ? o->choices : o->kind == OPTION_COUNT ? "a whole number from 1" : "a whole number from 0", *text ? text : "nothing");
+                o->kind == OPTION_TEXT ? o->takes : o->kind == OPTION_COUNT ? "a whole number from 1" : "a whole number from 0", *text ? text : "nothing");
   return false;
 }
 
+static void show_help(const command_option *table, const char *form) {
+  printf("usage: sslc %s\n", form);
+  for (; table->name; table++) {
+    int width = printf("  %s %s", table->name, table->takes ? table->takes : "");
+    if (width > 28) printf("\n%28s", ""), width = 28;
+    printf("%*s%s\n", 30 - width, "", table->doc);
+  }
+}
+
+bool command_wants_help(const char *text) { return !strcmp(text, "--help") || !strcmp(text, "-h"); }
+
 bool command_options(command *c, const command_option *table, int files, const char *form) {
   int kept = 0;
+  c->status = EXIT_USAGE;
   bool open = true; /* until "--" */
   for (int i = 0; i < c->n; i++) {
     const char *text = c->args[i];
@@ -105,6 +119,7 @@ bool command_options(command *c, const command_option *table, int files, const c
       c->args[kept++] = c->args[i];
       continue;
     }
+    if (command_wants_help(text)) return show_help(table, form), c->status = EXIT_GOOD, false;
     const command_option *o = find_option(table, text);
     const char *given = strchr(text, '=');
     if (!o) return unknown_option(c, table, text, form);
@@ -115,7 +130,7 @@ bool command_options(command *c, const command_option *table, int files, const c
     if (!set_option(c, o, given, form)) return false;
   }
   c->n = kept;
-  if (kept == files) return true;
+  if (files == ANY_FILES || kept == files) return true;
   command_usage(form, "%d file%s expected, got %d", files, files == 1 ? "" : "s", kept);
   return false;
 }

@@ -4,6 +4,7 @@
 
 #include "ir/diagnostic.h"
 
+enum { ANY_FILES = -1 };
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1 /* the program, the data or the machine is at fault */, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 /* as shells say it */ };
 
 /* What every verb works with. All of it dies when the verb returns; running out of memory ends the verb. */
@@ -13,6 +14,7 @@ typedef struct {
   diagnostics *diagnostics;
   int n;
   char **args; /* behind the verb */
+  int status;  /* the exit code when command_options says no */
 } command;
 
 /* One row a verb: a file command_NAME.c, a line here, a line in main.c. Each returns the exit code. */
@@ -37,13 +39,16 @@ typedef struct {
 typedef struct {
   const char *name; /* "--threads" */
   option_kind kind;
-  void *value;         /* where it goes, of the type that the kind says; holds the default before */
-  const char *choices; /* of a text: "f32|f64", or NULL for any */
+  void *value;       /* where it goes, of the type that the kind says; holds the default before */
+  const char *takes; /* a word for what stands behind it, "DIR", or all that may: "f32|f64"; NULL for a flag */
+  const char *doc;   /* half a line for --help */
 } command_option;
 
 /* Takes the options (a table that a NULL name ends) out of c->args, wherever they stand; `--name=value` is `--name value`,
- * and what follows `--` is no option. What is left must be `files` arguments. False after saying what was expected. */
+ * and what follows `--` is no option. What is left must be `files` arguments (or ANY_FILES). False after saying what was expected, or
+ * after --help, which shows the form and the table; c->status is the exit code then. */
 bool command_options(command *c, const command_option *table, int files, const char *form);
+bool command_wants_help(const char *text);
 /* Says what is wrong and how the verb is used; EXIT_USAGE. */
 int command_usage(const char *form, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Says what went wrong; EXIT_FAILED. */

@@ -66,23 +66,31 @@ static char *print_loops(const loops *l, arena *into, const char **error) {
   return loops_print(l, into);
 }
 
-static const char *text_of_kernels(const command *c, const plan *p, const char *comment, loops_text *print) {
-  text_buffer out = {.arena = c->arena};
-  for (uint32_t i = 0; p && i < p->n_launches; i++) {
+static bool add_kernels(const command *c, const plan *p, const char *comment, loops_text *print, text_buffer *out) {
+  for (uint32_t i = 0; i < p->n_launches; i++) {
     const plan_launch *l = &p->launches[i];
     const char *error = NULL;
     bool repeated = false;
+    if (l->repeat) {
+      if (!add_kernels(c, l->repeat->plan, comment, print, out)) return false;
+      continue;
+    }
     for (uint32_t k = 0; k < i; k++) repeated |= p->launches[k].loops == l->loops;
     if (repeated) continue;
     const char *text = print(l->loops, c->arena, &error);
     if (!text) {
       diagnose(c->diagnostics, DIAG_PASS_FAILED, l->kernel->where, "no machine code for kernel %s: %s", l->kernel->name, error);
-      return NULL;
+      return false;
     }
     const char *place = span_text(c->sources, l->kernel->where, c->arena);
-    text_add(&out, "%s kernel %s%s%s\n%s\n", comment, l->kernel->name, *place ? ", " : "", place, text);
+    text_add(out, "%s kernel %s%s%s\n%s\n", comment, l->kernel->name, *place ? ", " : "", place, text);
   }
-  return p ? text_done(&out) : NULL;
+  return true;
+}
+
+static const char *text_of_kernels(const command *c, const plan *p, const char *comment, loops_text *print) {
+  text_buffer out = {.arena = c->arena};
+  return p && add_kernels(c, p, comment, print, &out) ? text_done(&out) : NULL;
 }
 
 static const char *text_of_loops(const command *c, const graph *g) {
@@ -150,17 +158,14 @@ static int emit_graph(const command *c, uint32_t file, stage_text *text) {
 }
 
 int command_emit(command *c) {
-  const char *form = "emit FILE --stage ast|graph|dot|autodiff|fused|kernels|llvm|asm [--graph init|step|eval]\n"
-                     "                 [--set NAME=VALUE]... [--data-root DIR] [--precision f32|f64]";
+  const char *form = "emit --stage STAGE [options] FILE";
   const char *wanted = NULL, *which = "step";
   program_arguments a = PROGRAM_DEFAULTS;
-  const command_option options[] = {{"--stage", OPTION_TEXT, &wanted, "ast|graph|dot|autodiff|fused|kernels|llvm|asm"},
-                                    {"--graph", OPTION_TEXT, &which, "init|step|eval"},
-                                    {"--set", OPTION_LIST, &a.set},
-                                    {"--data-root", OPTION_TEXT, &a.data_root},
-                                    {"--precision", OPTION_TEXT, &a.precision, "f32|f64"},
+  const command_option options[] = {{"--stage", OPTION_TEXT, &wanted, "ast|graph|dot|autodiff|fused|kernels|llvm|asm", "how far down"},
+                                    {"--graph", OPTION_TEXT, &which, "init|step|eval", "of which part of the program (step)"},
+                                    MEANING_OPTIONS(a),
                                     {NULL}};
-  if (!command_options(c, options, 1, form)) return EXIT_USAGE;
+  if (!command_options(c, options, 1, form)) return c->status;
   if (!wanted) return command_usage(form, "emit wants a stage");
   uint32_t file = command_load(c, c->args[0]), at = 0;
   if (!file) return EXIT_FAILED;

@@ -18,10 +18,12 @@ static int replace_file(const command *c, const char *path, const char *text) {
 }
 
 int command_fmt(command *c) {
-  const char *form = "fmt [--check | --write] FILE";
+  const char *form = "fmt [options] FILE";
   bool check = false, in_place = false;
-  const command_option options[] = {{"--check", OPTION_FLAG, &check}, {"--write", OPTION_FLAG, &in_place}, {NULL}};
-  if (!command_options(c, options, 1, form)) return EXIT_USAGE;
+  const command_option options[] = {{"--check", OPTION_FLAG, &check, NULL, "says by its exit code whether the file has that form"},
+                                    {"--write", OPTION_FLAG, &in_place, NULL, "changes the file"},
+                                    {NULL}};
+  if (!command_options(c, options, 1, form)) return c->status;
   if (check && in_place) return command_usage(form, "--check changes no file and --write does; choose one");
   uint32_t file = command_load(c, c->args[0]);
   if (!file) return EXIT_FAILED;

@@ -309,11 +309,14 @@ static plan *load_kernel(const command *c, uint32_t file) {
 }
 
 int command_kernel(command *c) {
-  const char *form = "kernel FILE [--check] [--time] [--threads N]";
+  const char *form = "kernel [options] FILE";
   bool check = false, time = false;
   int64_t threads = 1;
-  const command_option options[] = {{"--check", OPTION_FLAG, &check, NULL}, {"--time", OPTION_FLAG, &time, NULL}, {"--threads", OPTION_COUNT, &threads, NULL}, {NULL}};
-  if (!command_options(c, options, 1, form)) return EXIT_USAGE;
+  const command_option options[] = {{"--check", OPTION_FLAG, &check, NULL, "compares machine code with the interpreter on random inputs"},
+                                    {"--time", OPTION_FLAG, &time, NULL, "times it"},
+                                    {"--threads", OPTION_COUNT, &threads, "N", "(1)"},
+                                    {NULL}};
+  if (!command_options(c, options, 1, form)) return c->status;
   if (threads > 1024) return command_usage(form, "--threads takes up to 1024");
   uint32_t file = command_load(c, c->args[0]);
   plan *p = file ? load_kernel(c, file) : NULL;

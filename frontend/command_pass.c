@@ -3,15 +3,18 @@
 #include "frontend/command.h"
 #include "passes/passes.h"
 
+static const char form[] = "pass NAME FILE";
+
 static int unknown_pass(const command *c) {
   const char *names = "";
   for (const pass_info *pass = pass_table; pass->name; pass++) names = arena_printf(c->arena, "%s %s", names, pass->name);
-  return command_usage("pass NAME FILE", "there is no pass %s; there are%s", c->args[0], names);
+  return command_usage(form, "there is no pass %s; there are%s", c->args[0], names);
 }
 
 int command_pass(command *c) {
   const pass_info *pass = pass_table;
-  if (c->n != 2) return command_usage("pass NAME FILE", "pass takes the name of a pass and a text of the IR");
+  if (!command_options(c, &(command_option){NULL}, ANY_FILES, form)) return c->status;
+  if (c->n != 2) return command_usage(form, "pass takes the name of a pass and a text of the IR");
   while (pass->name && strcmp(pass->name, c->args[0])) pass++;
   if (!pass->name) return unknown_pass(c);
   uint32_t file = command_load(c, c->args[1]);

@@ -18,15 +18,17 @@ typedef struct {
 
 /* Rows of a table of options. */
 #define PROGRAM_OPTIONS(a)                                    \
-  {"--set", OPTION_LIST, &(a).set},                           \
-  {"--data-root", OPTION_TEXT, &(a).data_root},               \
-  {"--precision", OPTION_TEXT, &(a).precision, "f32|f64"},    \
-  {"--threads", OPTION_COUNT, &(a).threads},                  \
-  {"--seed", OPTION_NUMBER, &(a).seed},                       \
-  {"--no-cache", OPTION_FLAG, &(a).no_cache},                 \
-  {"--checked", OPTION_FLAG, &(a).checked},                   \
-  {"--quiet", OPTION_FLAG, &(a).quiet}
-#define PROGRAM_FORM "[--set NAME=VALUE]... [--data-root DIR] [--precision f32|f64] [--threads N] [--seed N] [--no-cache] [--checked] [--quiet]"
+  MEANING_OPTIONS(a),                                                                                                  \
+  {"--threads", OPTION_COUNT, &(a).threads, "N", "(as many as the machine has); results are the same bits for any number"}, \
+  {"--seed", OPTION_NUMBER, &(a).seed, "N", "of first weights, draws and the order of samples (0)"},                    \
+  {"--no-cache", OPTION_FLAG, &(a).no_cache, NULL, "compiles all kernels anew"},                                       \
+  {"--checked", OPTION_FLAG, &(a).checked, NULL, "tests every access against its array; slow"},                        \
+  {"--quiet", OPTION_FLAG, &(a).quiet, NULL, "says nothing but results and errors"}
+/* Those that change what a program means. */
+#define MEANING_OPTIONS(a)                                                                                             \
+  {"--set", OPTION_LIST, &(a).set, "NAME=VALUE", "an option of the program; may be given again for others"},           \
+  {"--data-root", OPTION_TEXT, &(a).data_root, "DIR", "where relative paths of data start; (beside the program)"},       \
+  {"--precision", OPTION_TEXT, &(a).precision, "f32|f64", "what reals are (f32)"}
 
 /* The options that --set gives, into an array as long as their list; false when one is not NAME=VALUE. */
 bool program_overrides(const command *c, const program_arguments *a, sslc_override *out);

@@ -65,12 +65,31 @@ static void show_step(display *d, const sslc_progress *p) {
   fflush(stderr);
 }
 
+/* A text stands below its line, set off from the others; what a terminal would obey is shown as a point. */
+static void show_text(const char *text) {
+  printf("    | ");
+  for (; *text; text++) {
+    if (*text == '\n') printf("\n    | ");
+    else putchar((unsigned char)*text < 32 || *text == 127 ? '.' : *text);
+  }
+  putchar('\n');
+}
+
+static void show_score(const sslc_score *s) {
+  printf("  %-24s %-14s ", s->features, s->protocol);
+  if (!s->text) printf(s->is_fraction ? "%-12s %6.2f %%\n" : "%-12s %8.4f\n", s->measure, s->is_fraction ? 100 * s->value : s->value);
+  else if (!strcmp(s->measure, "file")) puts(s->text);
+  else {
+    putchar('\n');
+    show_text(s->text);
+  }
+}
+
 static void show_scores(display *d, const sslc_progress *p) {
   close_line(d);
   if (p->step == 0) printf("before training\n");
   else printf("after step %s\n", figure_grouped(p->step).text);
-  for (size_t i = 0; i < p->n_scores; i++)
-    printf("  %-24s %-14s %-12s %6.2f %%\n", p->scores[i].features, p->scores[i].protocol, p->scores[i].measure, 100 * p->scores[i].value);
+  for (size_t i = 0; i < p->n_scores; i++) show_score(&p->scores[i]);
   fflush(stdout);
 }
 
@@ -98,14 +117,18 @@ static int finish_run(sslc_program *p, sslc_status status, const char *directory
 }
 
 int command_run(command *c) {
-  const char *form = "run " PROGRAM_FORM " [--out DIR [--resume | --force]] [--steps N] FILE", *directory = NULL;
+  const char *form = "run [options] FILE", *directory = NULL;
   bool resume = false, force = false;
   int64_t steps = 0;
   program_arguments a = PROGRAM_DEFAULTS;
-  const command_option options[] = {PROGRAM_OPTIONS(a), {"--out", OPTION_TEXT, &directory}, {"--steps", OPTION_COUNT, &steps},
-                                    {"--resume", OPTION_FLAG, &resume}, {"--force", OPTION_FLAG, &force}, {NULL}};
+  const command_option options[] = {PROGRAM_OPTIONS(a),
+                                    {"--out", OPTION_TEXT, &directory, "DIR", "keeps metrics, evaluations and checkpoints there"},
+                                    {"--resume", OPTION_FLAG, &resume, NULL, "goes on from the checkpoint in --out"},
+                                    {"--force", OPTION_FLAG, &force, NULL, "replaces the run in --out"},
+                                    {"--steps", OPTION_COUNT, &steps, "N", "stops when so many steps are done in all"},
+                                    {NULL}};
   int status = EXIT_GOOD;
-  if (!command_options(c, options, 1, form)) return EXIT_USAGE;
+  if (!command_options(c, options, 1, form)) return c->status;
   if (resume && force) return command_usage(form, "--resume goes on with a run and --force replaces it; choose one");
   if ((resume || force) && !directory) return command_usage(form, "%s wants --out with the directory of the run", resume ? "--resume" : "--force");
   sslc_program *p = program_compile(c, &a, c->args[0], form, &status);

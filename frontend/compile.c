@@ -97,8 +97,21 @@ static void name_fields(sslc_program *p) {
   p->eval_feeds = ARENA_ARRAY(p->arena, feed_list, x->n_evals + 1);
   for (uint32_t i = 0; i < x->n_evals; i++) {
     const experiment_eval *eval = &x->evals[i];
-    p->eval_feeds[i] = data_feeds(open_data_find(&p->data, &x->data[eval->protocols[0].data]), eval->inputs, eval->n_inputs, p->arena);
+    uint32_t data = eval->protocols[0].data;
+    if (data != NO_DATA) p->eval_feeds[i] = data_feeds(open_data_find(&p->data, &x->data[data]), eval->inputs, eval->n_inputs, p->arena);
   }
+}
+
+/* How data are made of others; not where they lie. */
+static const char *data_text(const data_request *r, arena *a) {
+  const char *text = arena_printf(a, "%s %s", r->source, r->split);
+  for (uint32_t i = 0; i < r->n_arguments; i++) {
+    const struct data_argument *x = &r->arguments[i];
+    text = arena_printf(a, "%s %s:%.17g", text, x->name, x->number);
+    for (uint32_t k = 0; k < x->n_list; k++) text = arena_printf(a, "%s,%.17g", text, x->list[k]);
+    if (x->data) text = arena_printf(a, "%s(%s)", text, data_text(x->data, a));
+  }
+  return text;
 }
 
 /* What a checkpoint must agree on to be continued: the meaning of the program, not its spelling. */
@@ -110,8 +123,7 @@ static void identify(sslc_program *p) {
     const char *text = graph_print(graphs[i], NULL, p->arena);
     content_hash_add(&h, text, strlen(text));
   }
-  const char *feed = arena_printf(p->arena, "%s %s %lld %lld", x->data[x->train_data].source, x->data[x->train_data].split, (long long)x->batch,
-                                  (long long)x->steps_per_epoch);
+  const char *feed = arena_printf(p->arena, "%s %lld %lld", data_text(&x->data[x->train_data], p->arena), (long long)x->batch, (long long)x->steps_per_epoch);
   content_hash_add(&h, feed, strlen(feed));
   content_hash_text(h, p->identity);
 }

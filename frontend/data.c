@@ -2,6 +2,48 @@
  * batch, which become inputs of a graph when they are read. */
 #include "frontend/elaborate.h"
 
+/* by: label names a field of the data that stand in front of it. */
+static bool names_field(const data_request *r, uint32_t n, scope *s, const ast_expr *x, elaborator *e) {
+  if (x->kind != AST_NAME || scope_find(s, x->text)) return false;
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t k = 0; r->arguments[i].data && k < e->n_data; k++)
+      if (e->data[k]->request.arguments == r->arguments[i].data->arguments && find_data_field(e->data[k], x->text)) return true;
+  return false;
+}
+
+static bool read_numbers(elaborator *e, const object *list, const char *source, span where, struct data_argument *out) {
+  double *numbers = ARENA_ARRAY(e->arena, double, list->list.n + 1);
+  for (uint32_t i = 0; i < list->list.n; i++)
+    if (!want_real(e, &list->list.items[i], source, where, &numbers[i])) return false;
+  out->list = numbers;
+  out->n_list = list->list.n;
+  return true;
+}
+
+static bool read_argument(elaborator *e, scope *s, const ast_item *item, data_request *r, uint32_t i) {
+  struct data_argument *argument = &r->arguments[i];
+  argument->name = item->name ? item->name : "";
+  if (names_field(r, i, s, item->value, e)) {
+    argument->text = item->value->text;
+    return true;
+  }
+  object o = evaluate(e, s, item->value);
+  switch (o.kind) {
+    case OBJECT_POISON: return false;
+    case OBJECT_STRING: argument->text = o.text; return true;
+    case OBJECT_BOOL: argument->number = o.truth; return true;
+    case OBJECT_LIST: return read_numbers(e, &o, r->source, item->value->where, argument);
+    case OBJECT_DATA: {
+      data_request *of = ARENA_NEW(e->arena, data_request);
+      *of = o.data.source->request;
+      of->split = o.data.split;
+      argument->data = of;
+      return true;
+    }
+    default: return want_real(e, &o, r->source, item->value->where, &argument->number);
+  }
+}
+
 /* The call of a source, cifar10("data/cifar10"), as a request to the catalog; false after an error. */
 static bool read_request(elaborator *e, scope *s, const ast_expr *x, data_request *out) {
   if (x->kind != AST_CALL || x->left->kind != AST_NAME) {
@@ -10,15 +52,8 @@ static bool read_request(elaborator *e, scope *s, const ast_expr *x, data_reques
   }
   *out = (data_request){.source = x->left->text, .n_arguments = x->items.n, .split = ""};
   out->arguments = ARENA_ARRAY(e->arena, struct data_argument, x->items.n + 1);
-  for (uint32_t i = 0; i < x->items.n; i++) {
-    const ast_item *item = &x->items.items[i];
-    object o = evaluate(e, s, item->value);
-    struct data_argument *argument = &out->arguments[i];
-    argument->name = item->name ? item->name : "";
-    if (is_poison(&o)) return false;
-    if (o.kind == OBJECT_STRING) argument->text = o.text;
-    else if (!want_real(e, &o, out->source, item->value->where, &argument->number)) return false;
-  }
+  for (uint32_t i = 0; i < x->items.n; i++)
+    if (!read_argument(e, s, &x->items.items[i], out, i)) return false;
   return true;
 }
 
@@ -98,8 +133,22 @@ static value seen(elaborator *e, const data_field *field, value v, tensor_type t
   return field->kind == FIELD_TOKENS ? graph_cast(g, v, DTYPE_I32, where) : v;
 }
 
+static object read_record(elaborator *e, span where) {
+  const data_description *d = &e->feed->source->description;
+  object o = object_list(OBJECT_RECORD, ARENA_ARRAY(e->arena, object, d->n_fields), d->n_fields, where);
+  const char **names = ARENA_ARRAY(e->arena, const char *, d->n_fields + 1);
+  for (uint32_t i = 0; i < d->n_fields; i++) {
+    names[i] = d->fields[i].name;
+    o.list.items[i] = read_field(e, names[i], where);
+    if (is_poison(&o.list.items[i])) return object_poison();
+  }
+  o.list.names = names;
+  return o;
+}
+
 object read_field(elaborator *e, const char *name, span where) {
   data_feed *feed = e->feed;
+  if (feed && !name) return read_record(e, where);
   if (!feed) return refuse(e, DIAG_OUT_OF_PLACE, where, "%s is a field of the data, which is there in a pretext and in eval only", name);
   for (uint32_t i = 0; i < feed->n_inputs; i++)
     if (!strcmp(feed->inputs[i].name, name)) return tensor_object(e, feed->values[i], false, where);

@@ -30,8 +30,9 @@ static value draw_bits(elaborator *e, int64_t n, const char *site, span user) {
     value part = graph_slice(g, seed, (int64_t[]){i}, (int64_t[]){i + 1}, (int64_t[]){1}, user);
     key[i] = repeated(e, graph_reshape(g, part, 0, NULL, user), n, user);
   }
+  const char *clock = g == e->step ? "step" : "round"; /* evaluations count their batches */
   value step = word(e, (uint32_t)NO_STEP, n, user);
-  if (g == e->step) step = repeated(e, graph_cast(g, graph_input(e, "clock", "step", scalar_type(DTYPE_I32), user), DTYPE_U32, user), n, user);
+  if (g != e->init) step = repeated(e, graph_cast(g, graph_input(e, "clock", clock, scalar_type(DTYPE_I32), user), DTYPE_U32, user), n, user);
   uint64_t hash = site_hash(site);
   value element = graph_cast(g, graph_iota(g, make_type(DTYPE_I32, 1, &n), 0, user), DTYPE_U32, user);
   value operands[] = {key[0], key[1], element, word(e, (uint32_t)hash, n, user), step, word(e, (uint32_t)(hash >> 32), n, user)};

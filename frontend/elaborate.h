@@ -69,8 +69,30 @@ typedef struct {
   uint32_t n_tunes, tunes_capacity;
   struct metric *metrics;
   uint32_t n_metrics, metrics_capacity;
+  bool judged;             /* losses are added up and nothing is updated */
   bool failed;             /* a round could not be finished; do not repeat its errors */
 } training;
+
+/* One call of a model: where an encoder ends and the loss begins. */
+typedef struct {
+  model *model;
+  const graph *graph;
+  span where;
+  value *inputs, *outputs; /* the tensors among the arguments and in the result */
+  uint32_t n_inputs, n_outputs;
+  span input_where;               /* where the first input was made */
+  uint32_t first_node, end_node;  /* the nodes that the call made */
+} model_call;
+
+/* An objective that was minimized, of any round. */
+typedef struct {
+  value loss;
+  span where;
+  bool named; /* its weights, by wrt */
+  cell **cells; /* what it trains, and their values in its round */
+  value *at;
+  uint32_t n;
+} trained_loss;
 
 struct metric {
   const char *name;
@@ -109,6 +131,14 @@ struct elaborator {
   data_source **data;
   uint32_t n_data, data_capacity;
   uint32_t data_uses_capacity;
+  const ast_declaration *const *pretexts;
+  uint32_t n_pretexts;
+  uint32_t evals_capacity; /* of experiment.evals */
+  object train_data;  /* what `train` names; or none */
+  model_call *calls;
+  uint32_t n_calls, calls_capacity;
+  trained_loss *losses;
+  uint32_t n_losses, losses_capacity;
   training *training; /* while a pretext runs */
   data_feed *feed;
   uint32_t depth;
@@ -295,6 +325,9 @@ void check_overrides(elaborator *e, const ast_program *const *programs, uint32_t
 /* -- training.c, objectives.c, tune.c ------------------------------------------------------------------------------------------------ */
 
 void lower_training(elaborator *e, const ast_declaration *train, const ast_declaration *pretext);
+/* The losses and reports of a pretext as metrics of the graph at hand, fed by e->feed: models use statistics of the batch, nothing is
+ * dropped, updated or written. False after an error. */
+bool lower_judged_pretext(elaborator *e, const ast_declaration *pretext);
 void add_objective(elaborator *e, scope *s, const ast_statement *x);
 void finish_round(elaborator *e, span where);
 void add_report(elaborator *e, scope *s, const ast_statement *x);
@@ -304,9 +337,35 @@ void collect_tunes(elaborator *e, scope *s, const ast_block *settings);
 /* That each rule selects something, and sets something that the optimizer has. */
 void check_tunes(elaborator *e, const function *optimizer);
 
-/* -- unused.c ------------------------------------------------------------------------------------------------------------------------------ */
+/* -- warnings: unused.c, untrained.c, dataflow.c, same_inputs.c ----------------------------------------------------------------------------- */
 
 void warn_unused(elaborator *e);
+void warn_untrained(elaborator *e);
+void warn_objectives(elaborator *e);
+void warn_inputs(elaborator *e);
+
+/* -- side_graphs.c: graphs beside the step ---------------------------------------------------------------------------------------------------- */
+
+enum { EVAL_BATCH = 256 };
+
+typedef struct {
+  scope *names; /* the program's, and the fields of the data */
+  data_feed feed, *feed_before;
+  graph *graph_before;
+  training *training_before;
+  cell *cells; /* as they were */
+  uint32_t n_cells;
+} side_graph;
+
+/* Begins a graph that sees batches of `data` (NULL or none: no data). False when calls are too deep. */
+bool enter_side_graph(elaborator *e, const char *name, const object *data, int64_t batch, side_graph *out);
+void leave_side_graph(elaborator *e, const side_graph *g);
+/* Adds the graph at hand to the experiment: `made` says what it is for. */
+experiment_eval *add_eval(elaborator *e, const side_graph *g, experiment_eval made);
+/* A data set with a split: the one it names, else that of training or of testing where there is one. */
+object named_split(const object *data, bool training);
+/* features(value, data: d, count: n): a state. */
+object evaluate_features(elaborator *e, scope *s, const ast_expr *x);
 
 /* -- evaluation.c ---------------------------------------------------------------------------------------------------------------------- */
 

@@ -30,7 +30,8 @@ object read_object(elaborator *e, object o, span where) {
   if (o.kind == OBJECT_FIELD) return read_field(e, o.field, where);
   if (o.kind == OBJECT_CLOCK) {
     bool counts = !strcmp(o.text, "step") || !strcmp(o.text, "epoch"); /* the others are numbers once train is read */
-    if (e->graph != e->step || !counts) return refuse(e, DIAG_CLOCK_OUTSIDE, where, "%s counts training; here there is none", o.text);
+    bool trained = e->graph == e->step || (e->training && e->graph != e->init);
+    if (!trained || !counts) return refuse(e, DIAG_CLOCK_OUTSIDE, where, "%s counts training; here there is none", o.text);
     return tensor_object(e, graph_input(e, "clock", o.text, scalar_type(DTYPE_I32), user_place(e, where)), false, where);
   }
   return o;

@@ -20,12 +20,15 @@ typedef struct {
   int64_t classes;  /* of a label; else 0 */
 } data_field;
 
-typedef struct {
-  const char *source; /* "cifar10", "idx", "npy", "bytes", "shapes": the function the program called */
+typedef struct data_request {
+  const char *source; /* "cifar10", "idx", "subset", ...: the function the program called */
   struct data_argument {
     const char *name; /* "" for a positional one */
     const char *text; /* a string, or NULL */
-    double number;    /* when text is NULL */
+    double number;    /* when all others are NULL */
+    const double *list; /* n_list numbers, or NULL */
+    uint32_t n_list;
+    const struct data_request *data; /* another data set, or a split of it; or NULL */
   } *arguments;
   uint32_t n_arguments;
   const char *split; /* "train", "test", ... or "" */
@@ -62,20 +65,37 @@ typedef struct {
   tensor_type type;     /* with the batch in front */
 } experiment_input;
 
+enum { NO_DATA = UINT32_MAX };
+
 typedef struct {
-  const char *protocol; /* "knn", "linear_probe", ... */
-  uint32_t data;        /* index into experiment.data */
+  const char *protocol; /* "knn", "loss", ... */
+  uint32_t data;        /* index into experiment.data, or NO_DATA */
   int64_t every;        /* epochs; 0: at the end only */
-  struct { const char *name; double value; } argument[8]; /* k, temperature, epochs, lr, ...; name NULL past the last */
+  struct { const char *name; double value; } argument[8]; /* k, temperature, epochs, ...; name NULL past the last */
+  const char *file;     /* of what is written: its name without an ending, unique */
+  const char *prompt;   /* of a text */
   span where;
 } experiment_protocol;
 
+/* What the graph of an eval gives, and what is done with it. */
+typedef enum {
+  EVAL_FEATURES, /* output "features" f32[batch, D], judged by labels */
+  EVAL_LOSS,     /* metrics, "loss" among them: a pretext without updates, averaged over batches */
+  EVAL_IMAGES,   /* output "features" f32[batch, C, H, W], written as a picture */
+  EVAL_ARRAY,    /* output "features" f32[batch, ...], written as an array */
+  EVAL_STATE,    /* output "features" f32[batch, ...] for the state `file`, before training */
+  EVAL_TEXT      /* output "symbol" i32 of data "symbols" i32[1, window]: the next one, drawn */
+} eval_kind;
+
+/* Graphs that are run beside the step. Parameters: state; data (inputs below); clock "round": the number of the batch, which draws
+ * depend on; of a loss the clock of training too; seed. */
 typedef struct {
-  graph *graph; /* parameters: state, data; one result: role "output", name "features" [batch, D] */
+  eval_kind kind;
+  graph *graph;
   int64_t batch;
   experiment_input *inputs;
   uint32_t n_inputs;
-  experiment_protocol *protocols;
+  experiment_protocol *protocols; /* one or more that judge features; one of any other kind */
   uint32_t n_protocols;
   const char *label; /* source text of the evaluated expression, for tables: "f(plain(img))" */
   span where;
@@ -86,7 +106,7 @@ typedef struct experiment {
   uint32_t n_data;
   experiment_state *states;
   uint32_t n_states;
-  graph *init; /* parameter: seed (role seed, "seed": u32[2]); results: role state, one per state */
+  graph *init; /* parameters: seed (role seed, "seed": u32[2]), data (what is known of states before); results: role state, one per state */
   /* Parameters: state; data (inputs below); clock "step" i32[], "epoch" i32[]; seed. Results: state;
    * metrics, "loss" among them (sum of all objectives) and "finite" bool[] (false: states were kept). */
   graph *step;

@@ -7,7 +7,7 @@ foreach(kind SHARED STATIC)
   set_target_properties(${target} PROPERTIES OUTPUT_NAME sslc VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} LINKER_LANGUAGE C)
   target_include_directories(${target} INTERFACE ${CMAKE_SOURCE_DIR}/frontend)
   target_link_directories(${target} PRIVATE ${LLVM_LIBRARY_DIRS})
-  target_link_libraries(${target} PRIVATE LLVM-19 ZLIB::ZLIB ${CJSON} Threads::Threads m)
+  target_link_libraries(${target} PRIVATE LLVM-19 ZLIB::ZLIB PNG::PNG ${CJSON} Threads::Threads m)
 endforeach()
 
 configure_file(${CMAKE_SOURCE_DIR}/frontend/sslc.pc.in ${CMAKE_BINARY_DIR}/sslc.pc @ONLY)

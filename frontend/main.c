@@ -7,7 +7,7 @@
 #include "frontend/sslc.h"
 
 int command_version(command *c) {
-  if (c->n) return command_usage("version", "version takes no arguments");
+  if (!command_options(c, &(command_option){NULL}, 0, "version")) return c->status;
   target host;
   host_target(&host);
   printf("sslc %s\nprocessor %s, vectors of %u bytes\n", sslc_version(), host.name, host.vector_bytes);
@@ -32,6 +32,7 @@ enum { N_VERBS = sizeof verbs / sizeof *verbs };
 
 static void list_verbs(FILE *to) {
   for (size_t i = 0; i < N_VERBS; i++) fprintf(to, "  sslc %-8s %s\n", verbs[i].name, verbs[i].doc);
+  fprintf(to, "sslc VERB --help has the options of each\n");
 }
 
 static int unknown_verb(const char *given) {
@@ -62,10 +63,8 @@ static int run_verb(command_verb *verb, int n, char **args) {
   return fflush(stdout) ? EXIT_FAILED : status;
 }
 
-static bool wants_help(const char *text) { return !strcmp(text, "help") || !strcmp(text, "--help") || !strcmp(text, "-h"); }
-
 int main(int n, char **args) {
-  if (n == 2 && wants_help(args[1])) {
+  if (n == 2 && (!strcmp(args[1], "help") || command_wants_help(args[1]))) {
     list_verbs(stdout);
     return EXIT_GOOD;
   }

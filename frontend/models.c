@@ -44,23 +44,42 @@ object declare_target(elaborator *e, const ast_declaration *d, object made) {
   return model_object(m);
 }
 
+/* Adds the tensors of a value, those of lists and tuples in order. */
+static void add_tensors(elaborator *e, const object *o, value **all, uint32_t *n, uint32_t *capacity) {
+  if (o->kind == OBJECT_TENSOR && o->tensor.graph == e->graph) *ARENA_PUSH(e->arena, *all, *n, *capacity) = o->tensor.value;
+  for (uint32_t i = 0; (o->kind == OBJECT_TUPLE || o->kind == OBJECT_LIST) && i < o->list.n; i++) add_tensors(e, &o->list.items[i], all, n, capacity);
+}
+
+static void note_call(elaborator *e, model *m, const call_arguments *given, const object *result, uint32_t first_node, span where) {
+  model_call call = {.model = m, .graph = e->graph, .where = user_place(e, where), .first_node = first_node, .end_node = e->graph->n_nodes};
+  uint32_t inputs_capacity = 0, outputs_capacity = 0;
+  for (uint32_t i = 0; i < given->n; i++) add_tensors(e, &given->values[i], &call.inputs, &call.n_inputs, &inputs_capacity);
+  add_tensors(e, result, &call.outputs, &call.n_outputs, &outputs_capacity);
+  if (given->n) call.input_where = given->values[0].where;
+  *ARENA_PUSH(e->arena, e->calls, e->n_calls, e->calls_capacity) = call;
+}
+
 object call_model(elaborator *e, model *m, const weight_values *substitute, const call_arguments *given, span where) {
   if (batch_size(e)) return refuse(e, DIAG_OUT_OF_PLACE, where, "the model %s is called inside of an augmentation, which sees one sample", m->name);
   scope *s = bind_arguments(e, m->name, m->function->inner, m->function->scope, given, where);
   if (!s) return object_poison();
   frame *f = enter_frame(e, m->name, where);
   if (!f) return object_poison();
-  bool trains = e->training != NULL && e->graph == e->step;
+  bool trains = e->training != NULL && e->graph != e->init;
   f->model = m;
   f->weights = m->name;
   f->substitute = substitute;
   f->training = trains;
-  f->dropping = trains && !m->target;
+  f->dropping = trains && !m->target && !e->training->judged;
   if (given->n) f->input = given->values[0];
+  if (!m->called && f->input.kind == OBJECT_TENSOR) m->input = logical_type(&f->input);
   m->called = true;
+  uint32_t first_node = e->graph->n_nodes;
   object result = run_body(e, m->function, s);
   leave_frame(e);
-  if (!is_poison(&result)) result.where = user_place(e, where);
+  if (is_poison(&result)) return result;
+  note_call(e, m, given, &result, first_node, where);
+  result.where = user_place(e, where);
   return result;
 }
 

@@ -172,6 +172,8 @@ static void finish_objectives(elaborator *e, const objective *o, uint32_t n, spa
     value first = graph_grad(e->graph, o[i].loss.tensor.value, all[i].at, all[i].n, user);
     all[i].gradients = ARENA_ARRAY(e->arena, value, all[i].n);
     for (uint32_t k = 0; k < all[i].n; k++) all[i].gradients[k] = first + k;
+    *ARENA_PUSH(e->arena, e->losses, e->n_losses, e->losses_capacity) =
+        (trained_loss){o[i].loss.tensor.value, user, o[i].n_models + o[i].n_weights > 0, all[i].cells, all[i].at, all[i].n};
     t->total = add_values(e, t->total, graph_cast(e->graph, o[i].loss.tensor.value, e->real, user), user);
   }
   value sum = squares(e, all, n, where), factor = clip_factor(e, sum, where);
@@ -190,7 +192,11 @@ static void finish_objectives(elaborator *e, const objective *o, uint32_t n, spa
 
 void finish_round(elaborator *e, span where) {
   training *t = e->training;
-  if (t->n_round && !t->failed) {
+  for (uint32_t i = 0; t->judged && i < t->n_round; i++) {
+    span user = user_place(e, t->round[i].where);
+    t->total = add_values(e, t->total, graph_cast(e->graph, t->round[i].loss.tensor.value, e->real, user), user);
+  }
+  if (t->n_round && !t->failed && !t->judged) {
     if (t->optimizer.kind == OBJECT_FUNCTION) finish_objectives(e, t->round, t->n_round, t->optimizer.where);
     else if (!is_poison(&t->optimizer)) {
       diagnostic *d = complain(e, DIAG_MISSING_SETTING, t->train->name_where, "train %s has no optimizer, and its pretext has a minimize", t->train->name);

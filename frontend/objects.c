@@ -7,7 +7,7 @@ const char *object_kind_text(object_kind kind) {
       [OBJECT_NUMBER] = "a number",     [OBJECT_STRING] = "a string",     [OBJECT_TENSOR] = "a tensor",
       [OBJECT_TUPLE] = "a tuple",       [OBJECT_LIST] = "a list",         [OBJECT_FUNCTION] = "a function",
       [OBJECT_MODEL] = "a model",       [OBJECT_CELL] = "a state",        [OBJECT_CLOCK] = "a clock",
-      [OBJECT_DATA] = "a data set",     [OBJECT_AVERAGE] = "an ema",    [OBJECT_FIELD] = "a field of the data", [OBJECT_WEIGHTS] = "weights",      [OBJECT_PUSH] = "a push",
+      [OBJECT_DATA] = "a data set",     [OBJECT_RECORD] = "a record",     [OBJECT_AVERAGE] = "an ema",    [OBJECT_FIELD] = "a field of the data", [OBJECT_WEIGHTS] = "weights",      [OBJECT_PUSH] = "a push",
   };
   return texts[kind];
 }
@@ -27,6 +27,11 @@ const char *object_text(const object *o, arena *a) {
       return arena_printf(a, o->real == (double)(int32_t)o->real ? "the number %.1f" : "the number %g", o->real);
     case OBJECT_STRING: return arena_printf(a, "the string \"%s\"", o->text);
     case OBJECT_TENSOR: return tensor_text(o, a);
+    case OBJECT_RECORD: {
+      const char *names = "";
+      for (uint32_t i = 0; i < o->list.n; i++) names = arena_printf(a, "%s%s%s", names, i ? ", " : "", o->list.names[i]);
+      return arena_printf(a, "a record of %s", names);
+    }
     case OBJECT_TUPLE:
     case OBJECT_LIST: return arena_printf(a, "%s of %u", object_kind_text(o->kind), o->list.n);
     case OBJECT_FUNCTION: return arena_printf(a, "the function %s", o->function->name);

@@ -16,13 +16,14 @@ typedef enum {
   OBJECT_TENSOR,
   OBJECT_TUPLE,
   OBJECT_LIST,
+  OBJECT_RECORD, /* a list whose items have names: the batch with all its fields, or a row of it */
   OBJECT_FUNCTION,
   OBJECT_MODEL,
   OBJECT_WEIGHTS, /* weights of a model as a value */
   OBJECT_CELL,   /* declared state; reading it gives a tensor */
   OBJECT_CLOCK,  /* "step" or "epoch"; reading it gives a tensor */
   OBJECT_DATA,   /* a data set, or a split of one */
-  OBJECT_FIELD,  /* a field of the batch at hand; reading it gives a tensor */
+  OBJECT_FIELD,  /* a field of the batch at hand, or all of it; reading it gives a tensor, or a record */
   OBJECT_AVERAGE, /* ema(model, decay), of which targets are made */
   OBJECT_PUSH    /* push(rows), to be written to a queue */
 } object_kind;
@@ -51,7 +52,8 @@ struct object {
     struct {
       object *items;
       uint32_t n;
-    } list; /* TUPLE, LIST; PUSH has one, AVERAGE two */
+      const char *const *names; /* of a RECORD */
+    } list; /* TUPLE, LIST, RECORD; PUSH has one, AVERAGE two */
     function *function;
     model *model;
     cell *cell;
@@ -59,7 +61,7 @@ struct object {
       data_source *source;
       const char *split; /* "" for all of it */
     } data;
-    const char *field;
+    const char *field; /* NULL: all of them */
     const struct weight_values *weights;
   };
 };
@@ -142,6 +144,7 @@ struct model {
   model *follows;     /* of a target */
   object decay;       /* of a target: as written, evaluated once in the step */
   bool called, target;
+  tensor_type input;      /* what it was called with first; rank 0 when that was no tensor */
   bool trained;       /* an optimizer updates a weight of it */
 };
 

@@ -15,8 +15,10 @@ dataset *open_data_find(const open_data *d, const data_request *what) {
 static dataset *open_request(open_data *d, const data_request *what, const char **error, arena *a) {
   dataset_argument *arguments = ARENA_ARRAY(a, dataset_argument, what->n_arguments + 1);
   char *failure = NULL;
-  for (uint32_t i = 0; i < what->n_arguments; i++)
-    arguments[i] = (dataset_argument){what->arguments[i].name, what->arguments[i].text, what->arguments[i].number};
+  for (uint32_t i = 0; i < what->n_arguments; i++) {
+    const struct data_argument *x = &what->arguments[i];
+    arguments[i] = (dataset_argument){x->name, x->text, x->number, x->list, x->n_list, x->data ? open_data_find(d, x->data) : NULL, x->data ? x->data->split : NULL};
+  }
   bool memory = !strcmp(what->source, "memory") && what->n_arguments == 1 && arguments[0].text;
   dataset *data = memory ? dataset_from_arrays(arguments[0].text, d->arrays, d->n_arrays, &failure)
                          : dataset_open(what->source, arguments, what->n_arguments, d->root, &failure);

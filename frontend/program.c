@@ -232,7 +232,7 @@ static void add_states(elaborator *e) {
 
 experiment *lower_program(uint32_t file, const lower_options *o, diagnostics *d, arena *a) {
   experiment *x = ARENA_NEW(a, experiment);
-  elaborator e = {.arena = a, .diagnostics = d, .options = o, .experiment = x, .real = o->real};
+  elaborator e = {.arena = a, .diagnostics = d, .options = o, .experiment = x, .real = o->real, .train_data = object_make(OBJECT_NONE, (span){0})};
   program_texts texts = {.e = &e};
   const ast_declaration *train, *pretext;
   x->init = e.init = graph_new(a, "init");
@@ -241,15 +241,19 @@ experiment *lower_program(uint32_t file, const lower_options *o, diagnostics *d,
   add_library(&e);
   e.program = scope_new(e.library, false, a);
   add_program(&texts, file, e.program, false);
+  e.pretexts = (const ast_declaration *const *)texts.pretexts;
+  e.n_pretexts = texts.n_pretexts;
   if (d->errors) return NULL;
   check_overrides(&e, (const ast_program *const *)texts.programs, texts.n);
   if (!find_training(&texts, &train, &pretext)) return NULL;
   lower_training(&e, train, pretext);
   if (d->errors && e.stopped) return NULL;
-  x->evals = ARENA_ARRAY(a, experiment_eval, texts.n_evals + 1);
   for (uint32_t i = 0; i < texts.n_evals; i++) lower_eval(&e, texts.evals[i], i);
   add_states(&e);
   if (d->errors) return NULL;
   warn_unused(&e);
+  warn_untrained(&e);
+  warn_objectives(&e);
+  warn_inputs(&e);
   return x;
 }

@@ -26,10 +26,11 @@ sslc_status sslc_features(sslc_program *p, size_t i, const void *samples, int64_
   sslc_status status = session_ready(p);
   sslc_tensor sample;
   if (status) return status;
-  if (i >= p->n_evals) return session_fail(p, SSLC_BAD_CALL, "this program has %u eval blocks, there is no number %zu", p->n_evals, i);
+  uint32_t which = session_features(p, i);
+  if (which >= p->n_evals) return session_fail(p, SSLC_BAD_CALL, "this program has no eval block number %zu that makes features", i);
   if (!sslc_describe(p, SSLC_SAMPLE, i, &sample)) return session_fail(p, SSLC_BAD_CALL, "features of own samples want an eval block that reads one field of the data");
   feature_maker m;
-  if (n < 0 || (status = feature_maker_open(p, (uint32_t)i, &m))) return n < 0 ? session_fail(p, SSLC_BAD_CALL, "n is negative") : status;
+  if (n < 0 || (status = feature_maker_open(p, which, &m))) return n < 0 ? session_fail(p, SSLC_BAD_CALL, "n is negative") : status;
   const void *data[] = {samples};
   const size_t bytes[] = {sample.bytes};
   return features_of(&m, data, bytes, n, out) ? SSLC_OK : session_fail(p, SSLC_NO_RESOURCE, "no memory for features of %lld samples", (long long)n);
@@ -58,8 +59,8 @@ static bool report(void *context, const trainer_news *news) {
 
 static bool evaluate(void *context, int64_t epoch, bool all, trainer_scores *out, char **error) {
   sslc_program *p = ((const conversation *)context)->program;
-  if (!scores_make(p, epoch, all, error)) return false;
-  *out = (trainer_scores){p->score_metrics, p->n_scores};
+  if (!scores_make(p, ((const conversation *)context)->asked->directory, epoch, all, error)) return false;
+  *out = (trainer_scores){p->score_metrics, p->n_score_metrics};
   return true;
 }
 
@@ -108,6 +109,7 @@ sslc_status sslc_train(sslc_program *p, const sslc_training *asked) {
   if (status) return status;
   if (!asked) asked = &defaults;
   if (asked->steps < 0) return session_fail(p, SSLC_BAD_CALL, "the number of steps is negative");
+  if (!asked->no_evaluation && !asked->directory && (status = scores_want_directory(p))) return status;
   if (asked->directory && !training_prepare(&p->stepper, asked->directory, p->identity, asked->resume, asked->overwrite, &error))
     return session_take(p, SSLC_BAD_FILE, error);
   return run_training(p, asked, asked->steps ? asked->steps : p->experiment->steps, !asked->no_evaluation);

@@ -1,5 +1,5 @@
 /* The handle of sslc.h: errors, instances, states, and what a program is. */
-#include "frontend/session.h"
+#include "frontend/scores.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -95,6 +95,11 @@ static int64_t plan_bytes(const plan *p) {
   int64_t bytes = p->arena_bytes;
   for (uint32_t i = 0; i < p->n_buffers; i++)
     if (p->buffers[i].alias < 0 && p->buffers[i].storage != STORAGE_TEMPORARY) bytes += p->buffers[i].bytes;
+  for (uint32_t l = 0; l < p->n_launches; l++) { /* of loops: what their arenas, which are in this one, do not hold */
+    const plan *region = p->launches[l].repeat ? p->launches[l].repeat->plan : NULL;
+    for (uint32_t i = 0; region && i < region->n_buffers; i++)
+      if (region->buffers[i].is_splat || region->buffers[i].literal) bytes += region->buffers[i].bytes;
+  }
   return bytes;
 }
 
@@ -126,6 +131,12 @@ static int describe(const char *name, const tensor_type *t, sslc_tensor *out) {
   return 1;
 }
 
+uint32_t session_features(const sslc_program *p, size_t i) {
+  uint32_t at = 0;
+  while (at < p->n_evals && (p->experiment->evals[at].kind != EVAL_FEATURES || i-- > 0)) at++;
+  return at;
+}
+
 static tensor_type without_batch(const tensor_type *t) { return make_type(t->dtype, t->rank - 1, t->dim + 1); }
 
 int sslc_describe(const sslc_program *p, sslc_kind kind, size_t i, sslc_tensor *out) {
@@ -139,11 +150,11 @@ int sslc_describe(const sslc_program *p, sslc_kind kind, size_t i, sslc_tensor *
       type = scalar_type(p->real);
       return i < p->stepper.n_metrics && describe(p->stepper.metrics[i].name, &type, out);
     case SSLC_SAMPLE:
-      if (i >= x->n_evals || x->evals[i].n_inputs != 1) return 0;
+      if ((i = session_features(p, i)) >= x->n_evals || x->evals[i].n_inputs != 1) return 0;
       type = without_batch(&x->evals[i].inputs[0].type);
       return describe(x->evals[i].inputs[0].name, &type, out);
     case SSLC_FEATURES:
-      if (i >= x->n_evals) return 0;
+      if ((i = session_features(p, i)) >= x->n_evals) return 0;
       type = without_batch(graph_type(x->evals[i].graph, x->evals[i].graph->results[0].value));
       return describe(x->evals[i].label, &type, out);
   }
@@ -151,6 +162,26 @@ int sslc_describe(const sslc_program *p, sslc_kind kind, size_t i, sslc_tensor *
 }
 
 /* -- states ------------------------------------------------------------------------------------------------------ */
+
+static void run_init(sslc_program *p) {
+  set_clock(p->init.instance, 0, 1, p->seed);
+  instance_run(p->init.instance);
+  states_gather(&p->states, p->init.instance);
+}
+
+/* First values; then those that features(...) makes with them, and once more what depends on these. */
+static sslc_status make_states(sslc_program *p) {
+  const experiment *x = p->experiment;
+  sslc_status status = SSLC_OK;
+  run_init(p);
+  for (uint32_t i = 0; i < x->n_evals && !status; i++) {
+    if (x->evals[i].kind != EVAL_STATE) continue;
+    status = scores_fill_state(p, i, p->init.instance);
+    if (!status) run_init(p);
+  }
+  compiled_close(&p->init);
+  return status;
+}
 
 sslc_status sslc_initialise(sslc_program *p) {
   sslc_status status = session_check(p);
@@ -160,12 +191,9 @@ sslc_status sslc_initialise(sslc_program *p) {
     states_release(&p->states);
     return session_fail(p, SSLC_NO_RESOURCE, "no memory for the states");
   }
-  set_clock(p->init.instance, 0, 1, p->seed);
-  instance_run(p->init.instance);
-  states_gather(&p->states, p->init.instance);
-  compiled_close(&p->init);
   p->stepper.instance = p->step.instance;
   p->stepper.done = 0;
+  if ((status = make_states(p))) return status;
   stepper_load(&p->stepper);
   p->has_states = true;
   return SSLC_OK;

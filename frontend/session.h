@@ -61,7 +61,7 @@ struct sslc_program {
   arena *scores_arena;
   sslc_score *scores;
   metric *score_metrics;
-  uint32_t n_scores;
+  uint32_t n_scores, n_score_metrics;
 };
 
 /* -- errors (session.c) -------------------------------------------------------------------------------------- */
@@ -93,6 +93,8 @@ sslc_status session_open(sslc_program *p, compiled *c);
 void compiled_close(compiled *c);
 /* Everything that a step needs: the instance, with states in it. */
 sslc_status session_ready(sslc_program *p);
+/* The number among all evals of the i-th one that makes features; n_evals when there are fewer. */
+uint32_t session_features(const sslc_program *p, size_t i);
 
 /* The text for the person when a step was not finite: which step, and which operation made the first such value. malloc'ed,
  * NULL when there is no memory. The step instance still holds what the step saw. (blame.c) */

@@ -125,7 +125,7 @@ typedef enum {
   SSLC_INPUT,   /* of a training step, its batch in front: "img" u8[256,3,32,32] */
   SSLC_STATE,   /* "f/conv_1/w" f32[64,3,3,3]; of an optimiser "adam.m/f/conv_1/w" */
   SSLC_METRIC,  /* what a step reports: "loss" and others, one number each */
-  SSLC_SAMPLE,  /* what the i-th eval block makes features of, one sample: "img" u8[3,32,32] */
+  SSLC_SAMPLE,  /* what the i-th eval block that judges features makes them of, one sample: "img" u8[3,32,32] */
   SSLC_FEATURES /* what it makes, of one sample: its expression as the name, f32[128] */
 } sslc_kind;
 
@@ -166,14 +166,17 @@ SSLC_API sslc_status sslc_run(sslc_program *p, int64_t steps);
 /* One line of an evaluation. */
 typedef struct {
   const char *features; /* the eval block's expression: "f(plain(img))" */
-  const char *protocol; /* "knn", "linear_probe" */
-  const char *measure;  /* "top1", "top5", ... */
-  double value;         /* accuracies: a fraction of the test samples */
+  const char *protocol; /* "knn", "loss", "images", ... */
+  const char *measure;  /* "top1", "loss", the name of a report, ... */
+  double value;         /* NaN where the answer is no number */
+  int is_fraction;      /* not 0: an accuracy, a fraction of the samples */
+  const char *text;     /* what was generated, or the path of a file that was written; else NULL */
 } sslc_score;
 
-/* Runs the protocols of all eval blocks on the states as they are. *out: *n lines, valid until the next evaluation. */
-SSLC_API sslc_status sslc_evaluate(sslc_program *p, const sslc_score **out, size_t *n);
-/* Features by the i-th eval block of n samples, packed behind each other (SSLC_SAMPLE says how); out: n times what
+/* Runs the protocols of all eval blocks on the states as they are. *out: *n lines, valid until the next evaluation. Pictures and
+ * arrays are written into the directory, which is there; a program that writes some wants one, others take NULL. */
+SSLC_API sslc_status sslc_evaluate(sslc_program *p, const char *directory, const sslc_score **out, size_t *n);
+/* Features by the i-th eval block that judges features, of n samples, packed behind each other (SSLC_SAMPLE says how); out: n times what
  * SSLC_FEATURES says. The block must read one field of the data. */
 SSLC_API sslc_status sslc_features(sslc_program *p, size_t i, const void *samples, int64_t n, float *out);
 

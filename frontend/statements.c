@@ -10,8 +10,27 @@ bool count_iteration(elaborator *e, span where) {
   return false;
 }
 
+/* Rows of a record of tensors are records of their rows. */
+static bool record_rows(elaborator *e, object over, span where, object **items, uint32_t *n) {
+  for (uint32_t k = 0; k < over.list.n; k++) {
+    object *rows;
+    uint32_t found;
+    if (!loop_items(e, over.list.items[k], where, &rows, &found)) return false;
+    if (k && found != *n) return complain(e, DIAG_SHAPE_MISMATCH, where, "%s of this record has %u rows, %s has %u", over.list.names[k], found, over.list.names[0], *n), false;
+    for (uint32_t i = 0; !k && i < found; i++) {
+      if (!i) *items = ARENA_ARRAY(e->arena, object, found);
+      (*items)[i] = object_list(OBJECT_RECORD, ARENA_ARRAY(e->arena, object, over.list.n), over.list.n, where);
+      (*items)[i].list.names = over.list.names;
+    }
+    *n = found;
+    for (uint32_t i = 0; i < found; i++) (*items)[i].list.items[k] = rows[i];
+  }
+  return true;
+}
+
 bool loop_items(elaborator *e, object over, span where, object **items, uint32_t *n) {
   if (is_poison(&over)) return false;
+  if (over.kind == OBJECT_RECORD) return record_rows(e, over, where, items, n);
   if (over.kind == OBJECT_LIST || over.kind == OBJECT_TUPLE) {
     *items = over.list.items;
     *n = over.list.n;

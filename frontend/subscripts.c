@@ -249,6 +249,10 @@ object evaluate_field(elaborator *e, scope *s, const ast_expr *x) {
     case OBJECT_POISON: return from;
     case OBJECT_TENSOR: return tensor_field(e, from, x);
     case OBJECT_DATA: return data_field_of(e, &from, x->text, x->where);
+    case OBJECT_RECORD:
+      for (uint32_t i = 0; i < from.list.n; i++)
+        if (!strcmp(from.list.names[i], x->text)) return from.list.items[i];
+      return unknown_field(e, &from, x, from.list.names);
     default: return unknown_field(e, &from, x, (const char *const[]){NULL});
   }
 }

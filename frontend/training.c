@@ -59,7 +59,10 @@ static bool read_feed(elaborator *e, const ast_declaration *train, data_feed *fe
     wrong_kind(e, x->value->where, "data", "a data set", &o);
     return false;
   }
-  if (!*o.data.split) o.data.split = o.data.source->description.split[0].name;
+  e->train_data = object_make(OBJECT_DATA, x->value->where);
+  e->train_data.data.source = o.data.source;
+  e->train_data.data.split = "";
+  o = named_split(&o, true);
   feed->source = o.data.source;
   feed->use = data_use(e, &o);
   int64_t count = data_count(feed->source, o.data.split);
@@ -112,9 +115,10 @@ static object read_clip(elaborator *e, const ast_declaration *train) {
 /* -- the pretext ------------------------------------------------------------------------------------------------ */
 
 static object field_parameter(elaborator *e, const ast_parameter *p, const data_source *source) {
-  if (find_data_field(source, p->name)) {
+  bool all = !strcmp(p->name, source->name); /* the data set by its name: a batch with all fields */
+  if (all || find_data_field(source, p->name)) {
     object o = object_make(OBJECT_FIELD, p->where);
-    o.field = p->name;
+    o.field = all ? NULL : p->name;
     return o;
   }
   const char *fields = "";
@@ -157,18 +161,22 @@ void add_report(elaborator *e, scope *s, const ast_statement *x) {
 
 /* -- what a step gives back ---------------------------------------------------------------------------------------- */
 
+static void add_metrics(elaborator *e, const training *t, span where) {
+  if (t->total) graph_add_result(e->graph, "metric", "loss", t->total, where);
+  for (uint32_t i = 0; i < t->n_metrics; i++) graph_add_result(e->graph, "metric", t->metrics[i].name, t->metrics[i].value, t->metrics[i].where);
+}
+
 /* New states, kept as they were when something was not finite, and the metrics. */
 static void add_results(elaborator *e, span where) {
   training *t = e->training;
   graph *g = e->graph;
   value finite = 0;
+  add_metrics(e, t, where);
   if (t->total) {
     finite = graph_binary(g, OP_AND, graph_unary(g, OP_IS_FINITE, t->total, where), graph_unary(g, OP_IS_FINITE, t->squares, where), where);
-    graph_add_result(g, "metric", "loss", t->total, where);
     graph_add_result(g, "metric", "finite", finite, where);
     graph_add_result(g, "metric", "grad_norm", graph_unary(g, OP_SQRT, t->squares, where), where);
   }
-  for (uint32_t i = 0; i < t->n_metrics; i++) graph_add_result(g, "metric", t->metrics[i].name, t->metrics[i].value, t->metrics[i].where);
   for (uint32_t i = 0; i < e->n_cells; i++) {
     cell *c = e->cells[i];
     if (c->graph != g) continue;
@@ -202,6 +210,22 @@ static void run_pretext(elaborator *e, const ast_declaration *pretext, const dat
   if (t->optimizer.kind == OBJECT_FUNCTION) check_tunes(e, t->optimizer.function);
   move_targets(e);
   add_results(e, pretext->name_where);
+}
+
+bool lower_judged_pretext(elaborator *e, const ast_declaration *pretext) {
+  training t = {.judged = true};
+  scope *s = scope_new(e->program, true, e->arena);
+  uint32_t errors = e->diagnostics->errors;
+  e->training = &t;
+  if (e->feed) bind_parameters(e, s, pretext, e->feed->source);
+  e->frame->pretext = true;
+  run_block(e, s, pretext->block);
+  if (e->diagnostics->errors == errors) finish_round(e, pretext->where);
+  e->training = NULL;
+  if (e->diagnostics->errors > errors || t.failed) return false;
+  if (!t.total && !t.n_metrics) return complain(e, DIAG_NO_OBJECTIVE, pretext->name_where, "the pretext %s minimizes nothing and reports nothing", pretext->name), false;
+  add_metrics(e, &t, pretext->name_where);
+  return true;
 }
 
 void lower_training(elaborator *e, const ast_declaration *train, const ast_declaration *pretext) {

@@ -13,7 +13,7 @@ typedef struct {
   attribute_key key;
   uint32_t n;
   union {
-    const int64_t *integers; /* INTEGERS: n of them */
+    const int64_t *integers; /* INTEGERS: n of them; INTEGER: one */
     scalar scalar;           /* SCALAR, of the node's element type */
     const void *elements;    /* ELEMENTS: n packed elements of the node's type */
     const char *text;        /* WORD, TEXT */
@@ -28,6 +28,7 @@ typedef struct {
   value first_result; /* results are first_result, first_result + 1, ... */
   span where;
   const contraction *contraction; /* of OP_CONTRACT: its spec, parsed */
+  const struct graph *region;     /* of OP_REPEAT */
 } node;
 
 typedef struct {
@@ -61,6 +62,10 @@ graph *graph_new(arena *a, const char *name);
  * result), else NULL. On a type error: 0, and *error says expected and found (in the arena). */
 value graph_add(graph *g, op_id op, const value *operands, uint32_t n_operands, const attribute *attributes,
                 uint32_t n_attributes, const tensor_type *declared, span where, const char **error);
+
+/* The same for a repeat; the region has to live as long as the graph. region.h has more. */
+value graph_add_repeat(graph *g, const value *operands, uint32_t n_operands, const attribute *attributes, uint32_t n_attributes,
+                       const graph *region, span where, const char **error);
 
 /* Shorthands for builders that cannot err except by a bug (passes): they return 0 then, and the
  * verifier of the pass manager reports. All attributes are copied. */
@@ -99,13 +104,20 @@ const attribute *node_attribute(const node *n, attribute_key key);
 /* Integers of a key that the schema guarantees. */
 const int64_t *node_integers(const node *n, attribute_key key);
 int64_t node_axis(const node *n);
+/* Of a key with one integer; 0 when the node lacks it. */
+int64_t node_integer(const node *n, attribute_key key);
+/* The same keys with the same content; `type` is what literals hold. */
+bool node_same_attributes(const node *a, const node *b, dtype type);
+/* The bytes of an attribute's content. */
+const void *attribute_content(const attribute *a, dtype type, size_t *bytes);
 /* True and the number when v is a constant with one value everywhere (also under views that keep it). */
 bool graph_splat_value(const graph *g, value v, scalar *out);
 /* For each value: does it depend, through operands with a derivative, on `x`? (stop_grad, comparisons
  * and integer values cut.) The result has n_values entries, in `scratch`. */
 bool *graph_differentiable_from(const graph *g, const value *x, uint32_t n, arena *scratch);
-/* The other way: does `y` depend on it? */
+/* The other way: does `y`, or one of several, depend on it? */
 bool *graph_differentiable_to(const graph *g, value y, arena *scratch);
+bool *graph_differentiable_to_any(const graph *g, const value *y, uint32_t n, arena *scratch);
 
 /* -- checking ---------------------------------------------------------------------------------------- */
 
@@ -116,9 +128,10 @@ const char *graph_verify(const graph *g, arena *scratch);
 
 /* -- text form ---------------------------------------------------------------------------------------- */
 
-/* One line per node: `%7 = add(%5, %6) : f32[256,64] @12:3` (place optional; only for the one file
- * named in the head: `graph step from "simclr.ssl" {`; other files: @"name":12:3). Printing what was
- * parsed gives the same bytes; values are numbered in order when printed. */
+/* A line a node: `%7 = add(%5, %6) : f32[256,64] @12:3` (place optional; only for the one file
+ * named in the head: `graph step from "simclr.ssl" {`; other files: @"name":12:3); behind that of a
+ * repeat the lines of its region in braces, with values numbered on their own. Printing what was parsed gives the
+ * same bytes; values are numbered in order when printed. */
 char *graph_print(const graph *g, const sources *s, arena *into);
 /* For Graphviz: values as boxes, grouped by the line of the program that they come from. Not read back. */
 char *graph_dot(const graph *g, const sources *s, arena *into);
@@ -136,6 +149,12 @@ typedef struct {
 typedef struct {
   void **data; /* per value: packed elements, in the arena given */
 } graph_run;
+/* Called behind each iteration of a repeat with what it computed, which does not outlive the call; false ends the
+ * loop there. */
+typedef bool iteration_watch(void *context, const graph *region, const graph_run *run, int64_t index);
+/* Runs a repeat on the data of its operands (per value of its graph), and writes that of its results. False when its
+ * region cannot be run. `watch` may be NULL. */
+bool graph_interpret_repeat(const graph *g, const node *n, void **data, iteration_watch *watch, void *context, const char **error);
 /* Every parameter needs a binding (matched by role and name). Returns NULL when one is missing or the
  * graph still has a grad node; then *error says which. */
 graph_run *graph_interpret(const graph *g, const graph_binding *bindings, uint32_t n, arena *into, const char **error);

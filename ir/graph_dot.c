@@ -26,7 +26,7 @@ static const char *label(const char *text, arena *a) {
 
 static const char *name_of(const node *n, arena *a) {
   const attribute *name = node_attribute(n, ATTR_NAME), *spec = node_attribute(n, ATTR_SPEC);
-  const char *text = name ? name->as.text : spec ? spec->as.text : "";
+  const char *text = name ? name->as.text : spec ? spec->as.text : n->region ? arena_printf(a, "%lld times", (long long)node_integer(n, ATTR_TIMES)) : "";
   return *text ? arena_printf(a, "%s %s", op_table[n->op].name, label(text, a)) : op_table[n->op].name;
 }
 

@@ -1,8 +1,10 @@
 /* Type rules. Elementwise ops have theirs in op.c; each structural one has a function here. */
 #include "ir/graph_internal.h"
+#include "ir/region.h"
 
 typedef struct {
   arena *arena;
+  const graph *graph;
   const node *node;
   const tensor_type *operand; /* types of all operands */
   const tensor_type *declared;
@@ -50,10 +52,10 @@ static const char *infer_declared(const inference *in, tensor_type *out) {
 
 static const char *infer_PARAMETER(const inference *in, tensor_type *out) {
   const char *role = node_attribute(in->node, ATTR_ROLE)->as.text;
-  static const char *const roles[] = {"state", "data", "clock", "seed"};
+  static const char *const roles[] = {"state", "data", "clock", "seed", "slice", "invariant", "index"};
   for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
     if (!strcmp(roles[i], role)) return infer_declared(in, out);
-  WRONG(in, "role is state, data, clock or seed, not %s", role);
+  WRONG(in, "role is state, data, clock or seed, not %s (in a region state, slice, invariant or index)", role);
 }
 
 static const char *infer_CONSTANT(const inference *in, tensor_type *out) {
@@ -232,6 +234,8 @@ static const char *infer_ARGMAX(const inference *in, tensor_type *out) {
   return NULL;
 }
 
+static const char *infer_REPEAT(const inference *in, tensor_type *out) { return check_region(in->graph, in->node, out, in->arena); }
+
 static const char *infer_GRAD(const inference *in, tensor_type *out) {
   if (in->node->n_operands < 2) WRONG(in, "grad wants a scalar and what to differentiate by");
   if (in->operand[0].rank || !dtype_is_real(in->operand[0].dtype)) WRONG(in, "grad differentiates a real scalar, not %s", text(in, in->operand));
@@ -272,7 +276,7 @@ const char *infer_types(const graph *g, const node *n, const tensor_type *declar
   tensor_type few[8], *operand = n->n_operands <= 8 ? few : ARENA_ARRAY(a, tensor_type, n->n_operands);
   for (uint32_t i = 0; i < n->n_operands; i++) operand[i] = *graph_type(g, n->operands[i]);
   if (declared && declared->rank > MAX_RANK) return "too many dimensions";
-  const char *error = rules[n->op](&(inference){a, n, operand, declared}, types);
+  const char *error = rules[n->op](&(inference){a, g, n, operand, declared}, types);
   for (uint32_t i = 0; !error && i < n->n_results; i++)
     if (type_bytes(&types[i]) < 0) error = arena_printf(a, "%s has more elements than can be counted", type_text(&types[i], a));
   return error;

@@ -1,7 +1,7 @@
 /* The meaning of graphs, written to be read: one loop over the elements of each result. */
 #include <math.h>
 
-#include "ir/graph.h"
+#include "ir/region.h"
 
 typedef struct {
   const graph *graph;
@@ -10,6 +10,7 @@ typedef struct {
   void **data; /* of all values */
   const tensor_type *type; /* of the first result */
   void *out;
+  const char **error;
 } interpretation;
 
 static const tensor_type *operand_type(const interpretation *i, uint32_t k) { return graph_type(i->graph, i->node->operands[k]); }
@@ -271,6 +272,64 @@ static void interpret_ARGMAX(const interpretation *i) {
   }
 }
 
+/* -- loops --------------------------------------------------------------------------------------------------- */
+
+static void *slice_of(const tensor_type *type, const void *whole, int64_t index) {
+  return (char *)whole + (size_t)index * (size_t)type_bytes(type);
+}
+
+/* What the parameters of a region are in an iteration; `carry` has the data of the carries. */
+static graph_binding *bind_region(const node *n, const region_view *r, void *const *data, void *const *carry, const int32_t *index, arena *a, uint32_t *n_bindings) {
+  graph_binding *bindings = ARENA_ARRAY(a, graph_binding, n->n_operands + 1);
+  *n_bindings = 0;
+  for (uint32_t k = 0; k < n->n_operands; k++) {
+    if (!r->parameters[k]) continue;
+    const node *parameter = graph_node(n->region, r->parameters[k]);
+    const void *given = data[n->operands[k]];
+    if (k < r->n_carries) given = carry[k];
+    else if (k < r->n_carries + r->n_slices) given = slice_of(graph_type(n->region, r->parameters[k]), given, *index);
+    bindings[(*n_bindings)++] = (graph_binding){node_attribute(parameter, ATTR_ROLE)->as.text, node_attribute(parameter, ATTR_NAME)->as.text, given};
+  }
+  if (r->index) bindings[(*n_bindings)++] = (graph_binding){"index", node_attribute(graph_node(n->region, r->index), ATTR_NAME)->as.text, index};
+  return bindings;
+}
+
+/* The carries live where their last values are wanted. */
+static bool run_iterations(const node *n, const region_view *r, void **data, iteration_watch *watch, void *context, const char **error) {
+  for (int64_t i = 0; i < r->times; i++) {
+    int32_t index = (int32_t)(r->reverse ? r->times - 1 - i : i);
+    uint32_t n_bindings;
+    arena *a = arena_new();
+    if (!a) return *error = "out of memory", false;
+    const graph_binding *bindings = bind_region(n, r, data, &data[n->first_result], &index, a, &n_bindings);
+    const char *wrong = NULL;
+    const graph_run *run = graph_interpret(n->region, bindings, n_bindings, a, &wrong);
+    for (uint32_t k = 0; run && k < n->n_results; k++) {
+      const tensor_type *type = graph_type(n->region, r->results[k]);
+      void *to = data[n->first_result + k];
+      memcpy(k < r->n_carries ? to : slice_of(type, to, index), run->data[r->results[k]], (size_t)type_bytes(type));
+    }
+    bool more = run && (!watch || watch(context, n->region, run, index));
+    if (!run) *error = "a region has a grad node, or a parameter without an operand";
+    arena_free(a);
+    if (!more) return run != NULL;
+  }
+  return true;
+}
+
+bool graph_interpret_repeat(const graph *g, const node *n, void **data, iteration_watch *watch, void *context, const char **error) {
+  arena *a = arena_new();
+  if (!a) return *error = "out of memory", false;
+  region_view r = node_region(n, a);
+  for (uint32_t k = 0; k < r.n_carries; k++)
+    memcpy(data[n->first_result + k], data[n->operands[k]], (size_t)type_bytes(graph_type(g, n->operands[k])));
+  bool good = run_iterations(n, &r, data, watch, context, error);
+  arena_free(a);
+  return good;
+}
+
+static void interpret_REPEAT(const interpretation *i) { graph_interpret_repeat(i->graph, i->node, i->data, NULL, NULL, i->error); }
+
 static void interpret_GRAD(const interpretation *i) { (void)i; /* refused before */ }
 
 typedef void interpret_function(const interpretation *i);
@@ -286,8 +345,9 @@ graph_run *graph_interpret(const graph *g, const graph_binding *bindings, uint32
   for (uint32_t k = 0; k < g->n_nodes; k++) {
     const node *at = &g->nodes[k];
     const tensor_type *type = graph_type(g, at->first_result);
-    void *out = arena_alloc(into, (size_t)type_bytes(type));
-    run->data[at->first_result] = out;
+    for (uint32_t r = 0; r < at->n_results; r++)
+      run->data[at->first_result + r] = arena_alloc(into, (size_t)type_bytes(graph_type(g, at->first_result + r)));
+    void *out = run->data[at->first_result];
     if (at->op == OP_GRAD) {
       *error = "the graph still has a grad node: differentiate it first";
       return NULL;
@@ -302,7 +362,12 @@ graph_run *graph_interpret(const graph *g, const graph_binding *bindings, uint32
       }
       memcpy(out, bindings[b].data, (size_t)type_bytes(type));
     }
-    table[at->op](&(interpretation){g, at, into, run->data, type, out});
+    const char *wrong = NULL;
+    table[at->op](&(interpretation){g, at, into, run->data, type, out, &wrong});
+    if (wrong) {
+      *error = wrong;
+      return NULL;
+    }
   }
   return run;
 }

@@ -3,13 +3,16 @@
 #include "ir/graph.h"
 #include "ir/scan.h"
 
-enum { MOST_ITEMS = 1 << 24 };
+enum { MOST_ITEMS = 1 << 24, DEEPEST_REGION = 16 };
 
 typedef struct {
   scanner s;
   graph *graph;
   const char *file; /* of places without a name */
+  uint32_t depth;   /* of regions */
 } parser;
+
+static graph *parse_region(parser *p);
 
 /* Numbers in brackets. */
 static bool parse_integers(parser *p, attribute *a) {
@@ -55,11 +58,12 @@ static bool parse_attribute(parser *p, attribute *a, dtype element) {
   a->key = (attribute_key)key;
   a->n = 1;
   switch (attribute_kinds[key]) {
-    case ATTR_KIND_INTEGERS:
-      if (a->key != ATTR_AXIS) return parse_integers(p, a);
-      int64_t *axis = ARENA_NEW(p->graph->arena, int64_t);
-      a->as.integers = axis;
-      return scan_integer(&p->s, axis);
+    case ATTR_KIND_INTEGER: {
+      int64_t *number = ARENA_NEW(p->graph->arena, int64_t);
+      a->as.integers = number;
+      return scan_integer(&p->s, number);
+    }
+    case ATTR_KIND_INTEGERS: return parse_integers(p, a);
     case ATTR_KIND_SCALAR: return scan_scalar(&p->s, element, &a->as.scalar);
     case ATTR_KIND_ELEMENTS: return parse_elements(p, a, element);
     case ATTR_KIND_WORD: return scan_word(&p->s, &a->as.text);
@@ -152,7 +156,10 @@ static bool parse_node(parser *p) {
     p->s.at = behind;
   }
   const char *error = NULL;
-  value made = graph_add(p->graph, op, operands, n_operands, attributes, n_attributes, &types[0], where, &error);
+  const graph *region = op == OP_REPEAT ? parse_region(p) : NULL;
+  if (p->s.failed) return false;
+  value made = region ? graph_add_repeat(p->graph, operands, n_operands, attributes, n_attributes, region, where, &error)
+                      : graph_add(p->graph, op, operands, n_operands, attributes, n_attributes, &types[0], where, &error);
   if (!made) {
     diagnose(p->s.d, DIAG_IR_INVALID, start, "%s", error);
     p->s.failed = true;
@@ -180,6 +187,29 @@ static bool parse_result(parser *p) {
   return true;
 }
 
+/* Nodes and results up to the brace that closes the graph. */
+static void parse_lines(parser *p) {
+  while (!p->s.failed && !scan_accept(&p->s, "}")) {
+    if (scan_accept_word(&p->s, "result")) parse_result(p);
+    else parse_node(p);
+  }
+}
+
+static graph *parse_region(parser *p) {
+  graph *around = p->graph, *made = graph_new(around->arena, "region");
+  if (!scan_expect(&p->s, "{")) return NULL;
+  if (p->depth == DEEPEST_REGION) {
+    scan_fail(&p->s, "regions within regions are at most %d deep", DEEPEST_REGION);
+    return NULL;
+  }
+  p->graph = made;
+  p->depth++;
+  parse_lines(p);
+  p->depth--;
+  p->graph = around;
+  return p->s.failed ? NULL : made;
+}
+
 graph *graph_parse(arena *a, uint32_t file, diagnostics *d) {
   parser p = {.s = scan_start(file, 0, d)};
   const char *name;
@@ -187,10 +217,7 @@ graph *graph_parse(arena *a, uint32_t file, diagnostics *d) {
   p.graph = graph_new(a, name);
   if (scan_accept_word(&p.s, "from") && !scan_string(&p.s, &p.file)) return NULL;
   if (!scan_expect(&p.s, "{")) return NULL;
-  while (!p.s.failed && !scan_accept(&p.s, "}")) {
-    if (scan_accept_word(&p.s, "result")) parse_result(&p);
-    else parse_node(&p);
-  }
+  parse_lines(&p);
   if (!p.s.failed && !scan_at_end(&p.s)) scan_fail(&p.s, "expected nothing behind the graph");
   if (p.s.failed) return NULL;
   const char *error = graph_verify(p.graph, a);

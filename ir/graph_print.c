@@ -6,16 +6,16 @@ typedef struct {
   const graph *graph;
   const sources *sources;
   const char *file; /* the one whose places need no name */
+  uint32_t depth;   /* of regions */
 } printer;
+
+static void print_lines(printer *p, const graph *g);
 
 static void print_attribute(printer *p, const attribute *a, dtype element) {
   text_add(&p->out, "%s=", attribute_names[a->key]);
   switch (attribute_kinds[a->key]) {
+    case ATTR_KIND_INTEGER: text_add(&p->out, "%lld", (long long)a->as.integers[0]); break;
     case ATTR_KIND_INTEGERS:
-      if (a->key == ATTR_AXIS) {
-        text_add(&p->out, "%lld", (long long)a->as.integers[0]);
-        break;
-      }
       text_add(&p->out, "[");
       for (uint32_t i = 0; i < a->n; i++) text_add(&p->out, "%s%lld", i ? "," : "", (long long)a->as.integers[i]);
       text_add(&p->out, "]");
@@ -42,7 +42,7 @@ static void print_place(printer *p, span where) {
 }
 
 static void print_node(printer *p, const node *n) {
-  text_add(&p->out, "  ");
+  text_add(&p->out, "%*s", 2 + 2 * (int)p->depth, "");
   for (uint32_t i = 0; i < n->n_results; i++) text_add(&p->out, "%s%%%u", i ? ", " : "", n->first_result + i);
   text_add(&p->out, " = %s", op_table[n->op].name);
   if (n->n_operands) {
@@ -63,11 +63,30 @@ static void print_node(printer *p, const node *n) {
   for (uint32_t i = 0; i < n->n_results; i++)
     text_add(&p->out, "%s %s", i ? "," : "", type_text(graph_type(p->graph, n->first_result + i), p->out.arena));
   print_place(p, n->where);
-  text_add(&p->out, "\n");
+  text_add(&p->out, n->region ? " {\n" : "\n");
+  if (!n->region) return;
+  p->depth++;
+  print_lines(p, n->region);
+  p->depth--;
+  text_add(&p->out, "%*s}\n", 2 + 2 * (int)p->depth, "");
+}
+
+/* Nodes and results of a graph or a region. */
+static void print_lines(printer *p, const graph *g) {
+  const graph *around = p->graph;
+  p->graph = g;
+  for (uint32_t i = 0; i < g->n_nodes; i++) print_node(p, &g->nodes[i]);
+  for (uint32_t i = 0; i < g->n_results; i++) {
+    const graph_result *r = &g->results[i];
+    text_add(&p->out, "%*sresult %s %s %%%u", 2 + 2 * (int)p->depth, "", r->role, quoted_text(r->name, p->out.arena), r->value);
+    print_place(p, r->where);
+    text_add(&p->out, "\n");
+  }
+  p->graph = around;
 }
 
 char *graph_print(const graph *g, const sources *s, arena *into) {
-  printer p = {.out.arena = into, .graph = g, .sources = s, .file = ""};
+  printer p = {.out.arena = into, .sources = s, .file = ""};
   for (uint32_t i = 0; s && i < g->n_nodes && !*p.file; i++) {
     const source_file *f = sources_get(s, g->nodes[i].where.file);
     if (f) p.file = f->name;
@@ -75,13 +94,7 @@ char *graph_print(const graph *g, const sources *s, arena *into) {
   text_add(&p.out, "graph %s", g->name);
   if (*p.file) text_add(&p.out, " from %s", quoted_text(p.file, into));
   text_add(&p.out, " {\n");
-  for (uint32_t i = 0; i < g->n_nodes; i++) print_node(&p, &g->nodes[i]);
-  for (uint32_t i = 0; i < g->n_results; i++) {
-    const graph_result *r = &g->results[i];
-    text_add(&p.out, "  result %s %s %%%u", r->role, quoted_text(r->name, into), r->value);
-    print_place(&p, r->where);
-    text_add(&p.out, "\n");
-  }
+  print_lines(&p, g);
   text_add(&p.out, "}\n");
   return text_done(&p.out);
 }

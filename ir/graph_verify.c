@@ -34,6 +34,8 @@ static const char *verify_node(const graph *g, const node *n, name_set *paramete
   const char *error = check_schema(n, scratch);
   if (error) return error;
   if ((n->op == OP_CONTRACT) != (n->contraction != NULL)) return "a contraction without its parsed spec";
+  if ((n->op == OP_REPEAT) != (n->region != NULL)) return "a repeat without a region";
+  if (n->region && (error = graph_verify(n->region, scratch))) return arena_printf(scratch, "in its region %s", error);
   tensor_type *types = ARENA_ARRAY(scratch, tensor_type, n->n_results ? n->n_results : 1);
   if ((error = infer_types(g, n, &g->values[n->first_result].type, types, scratch))) return error;
   for (uint32_t i = 0; i < n->n_results; i++)

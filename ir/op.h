@@ -27,7 +27,7 @@ typedef enum {
 
 /* Keys of attributes; ATTRIBUTE(id, name, kind). */
 #define ATTRIBUTES(ATTRIBUTE)      \
-  ATTRIBUTE(AXIS, "axis", INTEGERS) \
+  ATTRIBUTE(AXIS, "axis", INTEGER) \
   ATTRIBUTE(AXES, "axes", INTEGERS) \
   ATTRIBUTE(START, "start", INTEGERS) \
   ATTRIBUTE(STOP, "stop", INTEGERS) \
@@ -39,7 +39,11 @@ typedef enum {
   ATTRIBUTE(LITERAL, "literal", ELEMENTS) \
   ATTRIBUTE(ROLE, "role", WORD) \
   ATTRIBUTE(NAME, "name", TEXT) \
-  ATTRIBUTE(SPEC, "spec", TEXT)
+  ATTRIBUTE(SPEC, "spec", TEXT) \
+  ATTRIBUTE(TIMES, "times", INTEGER) \
+  ATTRIBUTE(CARRIES, "carries", INTEGER) \
+  ATTRIBUTE(SLICES, "slices", INTEGER) \
+  ATTRIBUTE(REVERSE, "reverse", INTEGER)
 
 typedef enum {
 #define ATTRIBUTE(id, name, kind) ATTR_##id,
@@ -48,7 +52,7 @@ typedef enum {
   ATTR_COUNT
 } attribute_key;
 
-typedef enum { ATTR_KIND_INTEGERS, ATTR_KIND_SCALAR, ATTR_KIND_ELEMENTS, ATTR_KIND_WORD, ATTR_KIND_TEXT } attribute_kind;
+typedef enum { ATTR_KIND_INTEGER, ATTR_KIND_INTEGERS, ATTR_KIND_SCALAR, ATTR_KIND_ELEMENTS, ATTR_KIND_WORD, ATTR_KIND_TEXT } attribute_kind;
 
 typedef struct {
   const char *name;

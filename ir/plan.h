@@ -30,10 +30,19 @@ typedef struct {
   span where;
 } plan_buffer;
 
+/* A loop: the plan of one iteration, a region, is run `times` times on buffers of the plan around it. */
 typedef struct {
-  kernel *kernel;    /* launches of equal kernels share one */
-  uint32_t *buffers; /* plan buffer of each kernel buffer */
-  const loops *loops; /* the kernel lowered; NULL before that pass, and not part of the text */
+  int64_t times;
+  bool reverse;
+  uint32_t n_carries, n_slices, n_operands, n_results;
+  struct plan *plan;
+} plan_repeat;
+
+typedef struct {
+  kernel *kernel;      /* launches of equal kernels share one; of a loop: no stages, only what it reads and writes */
+  uint32_t *buffers;   /* plan buffer of each kernel buffer; of a loop: operands, results, and the place of its region's arena */
+  const loops *loops;  /* the kernel lowered; NULL before that pass, and not part of the text */
+  plan_repeat *repeat; /* NULL: a kernel */
 } plan_launch;
 
 typedef struct plan {
@@ -44,11 +53,28 @@ typedef struct plan {
   plan_launch *launches; /* in the order they run */
   uint32_t n_launches, launches_capacity;
   int64_t arena_bytes; /* of all temporaries together */
+  bool region; /* of a loop */
 } plan;
 
 plan *plan_new(arena *a, const char *name);
 uint32_t plan_add_buffer(plan *p, plan_buffer b);
 void plan_add_launch(plan *p, kernel *k, const uint32_t *buffers);
+/* `buffers`: the operands and results of the loop. */
+void plan_add_repeat(plan *p, const plan_repeat *r, const uint32_t *buffers, span where);
+/* The buffer of the plan around a loop that the arena of its region lies in. */
+void plan_place_region(plan *p, plan_launch *l, uint32_t buffer);
+
+/* What a buffer of a region is to the loop around it; by role and name, as in the graph (region.h). */
+typedef enum { BOUND_NOT, BOUND_CARRY, BOUND_SLICE, BOUND_INVARIANT, BOUND_INDEX, BOUND_OUTPUT } binding_kind;
+typedef struct {
+  binding_kind kind;
+  uint32_t operand, result; /* of the launch, as far as it has one */
+} plan_binding;
+plan_binding plan_bind(const plan_repeat *r, const plan_buffer *b);
+/* Whether it lies in the arena of its plan: temporaries, and in a region also copies of what is for one iteration. */
+bool plan_in_arena(const plan *p, const plan_buffer *b);
+/* The buffer whose memory it shares, or itself. */
+uint32_t plan_owner(const plan *p, uint32_t buffer);
 /* Index of the buffer with that role and name, or -1. */
 int32_t plan_find(const plan *p, const char *role, const char *name);
 /* Types and layouts of launches agree with buffers; nothing is read before it is written; temporaries

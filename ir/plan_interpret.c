@@ -32,6 +32,58 @@ static void run_loops(const plan_launch *l, void *const *buffers, arena *scratch
     if (k->buffers[i].access == ACCESS_OUT) layout_gather(&k->buffers[i].layout, &k->buffers[i].type, laid[i], buffers[i]);
 }
 
+/* -- loops -------------------------------------------------------------------------------------------------- */
+
+static void *part_of(const plan_buffer *b, void *whole, int64_t index) { return (char *)whole + (size_t)index * (size_t)type_bytes(&b->type); }
+
+/* What a buffer of the region is given in an iteration; the carries live where their last values are wanted. */
+static void *given_to(const plan_launch *l, const plan_buffer *b, void *const *data, int32_t *index) {
+  plan_binding bound = plan_bind(l->repeat, b);
+  switch (bound.kind) {
+  case BOUND_CARRY: return data[l->buffers[bound.result]];
+  case BOUND_SLICE: return part_of(b, data[l->buffers[bound.operand]], *index);
+  case BOUND_INVARIANT: return data[l->buffers[bound.operand]];
+  case BOUND_INDEX: return index;
+  default: return NULL;
+  }
+}
+
+static bool run_iteration(const plan_launch *l, void *const *data, int32_t index, arena *scratch, const char **error) {
+  const plan *p = l->repeat->plan;
+  graph_binding *bindings = ARENA_ARRAY(scratch, graph_binding, p->n_buffers);
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < p->n_buffers; i++) {
+    void *given = given_to(l, &p->buffers[i], data, &index);
+    if (given) bindings[n++] = (graph_binding){p->buffers[i].role, p->buffers[i].name, given};
+  }
+  void **inside = plan_interpret(p, bindings, n, scratch, error);
+  for (uint32_t i = 0; inside && i < p->n_buffers; i++) {
+    const plan_buffer *b = &p->buffers[i];
+    plan_binding bound = plan_bind(l->repeat, b);
+    if (bound.kind == BOUND_OUTPUT) memcpy(part_of(b, data[l->buffers[bound.result]], index), inside[i], (size_t)type_bytes(&b->type));
+    if (strcmp(b->role, "state")) continue; /* the last of that name is the newest */
+    plan_buffer state = *b;
+    state.storage = STORAGE_STATE;
+    state.alias = -1;
+    memcpy(data[l->buffers[plan_bind(l->repeat, &state).result]], inside[i], (size_t)type_bytes(&b->type));
+  }
+  return inside != NULL;
+}
+
+static bool run_repeat(const plan_launch *l, void *const *data, const char **error) {
+  const plan_repeat *r = l->repeat;
+  for (uint32_t k = 0; k < r->n_carries; k++)
+    memcpy(data[l->buffers[r->n_operands + k]], data[l->buffers[k]], (size_t)type_bytes(&l->kernel->buffers[k].type));
+  for (int64_t i = 0; i < r->times; i++) {
+    arena *scratch = arena_new();
+    if (!scratch) return *error = "out of memory", false;
+    bool good = run_iteration(l, data, (int32_t)(r->reverse ? r->times - 1 - i : i), scratch, error);
+    arena_free(scratch);
+    if (!good) return *error = "a region of a loop cannot be run", false;
+  }
+  return true;
+}
+
 /* Every buffer has an array of its own here, also where the plan shares memory: sharing must not
  * change what is computed. */
 void **plan_interpret(const plan *p, const graph_binding *bindings, uint32_t n, arena *into, const char **error) {
@@ -48,6 +100,8 @@ void **plan_interpret(const plan *p, const graph_binding *bindings, uint32_t n, 
   }
   for (uint32_t i = 0; i < p->n_launches; i++) {
     const plan_launch *l = &p->launches[i];
+    if (l->repeat && !run_repeat(l, data, error)) return NULL;
+    if (l->repeat) continue;
     arena *scratch = arena_new();
     if (!scratch) {
       *error = "out of memory";

@@ -6,7 +6,10 @@
  *   buffer 2 : f32[] data bytes 4 splat 0.5
  *   kernel 0 is kernel scale { ... }
  *   launch 0 on 0 2 1
- *   } */
+ *   repeat 5 reverse carries 1 slices 1 block 7 on 0 2 1 gives 3 4 of region "region" arena 64 { ... }
+ *   }
+ *
+ * The last is a loop: the buffer that its arena lies in, operands, results, and the plan of an iteration. */
 #include "ir/kernel_text.h"
 #include "ir/plan.h"
 
@@ -46,25 +49,46 @@ static uint32_t first_launch(const plan *p, uint32_t launch) {
   return i;
 }
 
-char *plan_print(const plan *p, arena *into) {
-  text_buffer t = {.arena = into};
-  uint32_t *number = ARENA_ARRAY(into, uint32_t, p->n_launches), n_kernels = 0;
-  text_add(&t, "plan %s arena %lld {\n", quoted_text(p->name, into), (long long)p->arena_bytes);
-  for (uint32_t i = 0; i < p->n_buffers; i++) print_buffer(&t, p, i);
+static void print_plan(text_buffer *t, const plan *p);
+
+static void print_repeat(text_buffer *t, const plan_launch *l) {
+  const plan_repeat *r = l->repeat;
+  const uint32_t n = r->n_operands + r->n_results;
+  text_add(t, "repeat %lld%s carries %u slices %u", (long long)r->times, r->reverse ? " reverse" : "", r->n_carries, r->n_slices);
+  if (l->kernel->n_buffers > n) text_add(t, " block %u", l->buffers[n]);
+  text_add(t, " on");
+  for (uint32_t i = 0; i < n; i++) text_add(t, "%s %u", i == r->n_operands ? " gives" : "", l->buffers[i]);
+  text_add(t, " of ");
+  print_plan(t, r->plan);
+}
+
+static void print_plan(text_buffer *t, const plan *p) {
+  uint32_t *number = ARENA_ARRAY(t->arena, uint32_t, p->n_launches), n_kernels = 0;
+  text_add(t, "%s %s arena %lld {\n", p->region ? "region" : "plan", quoted_text(p->name, t->arena), (long long)p->arena_bytes);
+  for (uint32_t i = 0; i < p->n_buffers; i++) print_buffer(t, p, i);
   for (uint32_t i = 0; i < p->n_launches; i++) {
     uint32_t first = first_launch(p, i);
     number[i] = number[first];
-    if (first != i) continue;
+    if (first != i || p->launches[i].repeat) continue;
     number[i] = n_kernels++;
-    text_add(&t, "kernel %u is ", number[i]);
-    kernel_print_to(&t, p->launches[i].kernel);
+    text_add(t, "kernel %u is ", number[i]);
+    kernel_print_to(t, p->launches[i].kernel);
   }
   for (uint32_t i = 0; i < p->n_launches; i++) {
-    text_add(&t, "launch %u on", number[i]);
-    for (uint32_t b = 0; b < p->launches[i].kernel->n_buffers; b++) text_add(&t, " %u", p->launches[i].buffers[b]);
-    text_add(&t, "\n");
+    if (p->launches[i].repeat) {
+      print_repeat(t, &p->launches[i]);
+      continue;
+    }
+    text_add(t, "launch %u on", number[i]);
+    for (uint32_t b = 0; b < p->launches[i].kernel->n_buffers; b++) text_add(t, " %u", p->launches[i].buffers[b]);
+    text_add(t, "\n");
   }
-  text_add(&t, "}\n");
+  text_add(t, "}\n");
+}
+
+char *plan_print(const plan *p, arena *into) {
+  text_buffer t = {.arena = into};
+  print_plan(&t, p);
   return text_done(&t);
 }
 
@@ -140,7 +164,47 @@ static bool parse_launch(scanner *s, plan *p, kernel *const *kernels, uint32_t n
   return true;
 }
 
-static bool parse_parts(scanner *s, plan *p) {
+enum { DEEPEST_REGION = 16 };
+static plan *parse_plan(scanner *s, arena *a, uint32_t depth);
+
+typedef struct {
+  uint32_t *items;
+  uint32_t n, capacity;
+} number_list;
+
+/* Numbers of buffers up to the word. */
+static bool parse_numbers(scanner *s, const plan *p, const char *end, number_list *list) {
+  while (!scan_accept_word(s, end)) {
+    uint32_t number = 0;
+    if (!scan_number(s, p->n_buffers, &number)) return false;
+    *ARENA_PUSH(p->arena, list->items, list->n, list->capacity) = number;
+  }
+  return true;
+}
+
+static bool parse_repeat(scanner *s, plan *p, uint32_t depth) {
+  plan_repeat r = {0};
+  number_list buffers = {0};
+  uint32_t place = 0;
+  span where = scan_place(s);
+  if (!scan_integer(s, &r.times)) return false;
+  r.reverse = scan_accept_word(s, "reverse");
+  if (!scan_expect_word(s, "carries") || !scan_number(s, UINT32_MAX, &r.n_carries)) return false;
+  if (!scan_expect_word(s, "slices") || !scan_number(s, UINT32_MAX, &r.n_slices)) return false;
+  bool placed = scan_accept_word(s, "block");
+  if ((placed && !scan_number(s, p->n_buffers, &place)) || !scan_expect_word(s, "on")) return false;
+  if (!parse_numbers(s, p, "gives", &buffers)) return false;
+  r.n_operands = buffers.n;
+  if (!parse_numbers(s, p, "of", &buffers)) return false;
+  r.n_results = buffers.n - r.n_operands;
+  if (depth == DEEPEST_REGION) return scan_fail(s, "loops within loops are at most %d deep", DEEPEST_REGION);
+  if (!(r.plan = parse_plan(s, p->arena, depth + 1))) return false;
+  plan_add_repeat(p, &r, buffers.items, where);
+  if (placed) plan_place_region(p, &p->launches[p->n_launches - 1], place);
+  return true;
+}
+
+static bool parse_parts(scanner *s, plan *p, uint32_t depth) {
   kernel **kernels = NULL, *k;
   uint32_t n_kernels = 0, capacity = 0, number = 0;
   while (scan_accept_word(s, "buffer"))
@@ -151,20 +215,27 @@ static bool parse_parts(scanner *s, plan *p) {
     if (!(k = kernel_parse_from(s, p->arena))) return false;
     *ARENA_PUSH(p->arena, kernels, n_kernels, capacity) = k;
   }
-  while (scan_accept_word(s, "launch"))
-    if (!parse_launch(s, p, kernels, n_kernels)) return false;
-  return scan_expect(s, "}");
+  for (;;) {
+    bool launched = scan_accept_word(s, "launch");
+    if (!launched && !scan_accept_word(s, "repeat")) return scan_expect(s, "}");
+    if (!(launched ? parse_launch(s, p, kernels, n_kernels) : parse_repeat(s, p, depth))) return false;
+  }
+}
+
+static plan *parse_plan(scanner *s, arena *a, uint32_t depth) {
+  const char *name;
+  if (!scan_expect_word(s, depth ? "region" : "plan") || !scan_string(s, &name)) return NULL;
+  plan *p = plan_new(a, name);
+  p->region = depth > 0;
+  if (!scan_expect_word(s, "arena") || !scan_integer(s, &p->arena_bytes) || !scan_expect(s, "{")) return NULL;
+  return parse_parts(s, p, depth) ? p : NULL;
 }
 
 plan *plan_parse(arena *a, uint32_t file, diagnostics *d) {
   scanner s = scan_start(file, 0, d);
-  const char *name;
-  if (!scan_expect_word(&s, "plan")) return NULL;
   span where = scan_place(&s);
-  if (!scan_string(&s, &name)) return NULL;
-  plan *p = plan_new(a, name);
-  if (!scan_expect_word(&s, "arena") || !scan_integer(&s, &p->arena_bytes) || !scan_expect(&s, "{")) return NULL;
-  if (!parse_parts(&s, p)) return NULL;
+  plan *p = parse_plan(&s, a, 0);
+  if (!p) return NULL;
   if (!scan_at_end(&s)) {
     scan_fail(&s, "expected the end of the text");
     return NULL;

@@ -55,14 +55,55 @@ static const char *check_argument(checker *c, uint32_t launch, const kernel_buff
   return NULL;
 }
 
+/* A buffer of a region and what the loop gives it or wants of it. */
+static const char *check_binding(const checker *c, const plan_launch *l, const plan_buffer *b, bool *bound) {
+  const plan_repeat *r = l->repeat;
+  const plan_binding to = plan_bind(r, b);
+  const uint32_t n = r->n_operands + r->n_results;
+  const bool is_carry = to.kind == BOUND_CARRY, gives = is_carry || to.kind == BOUND_OUTPUT, takes = to.kind != BOUND_OUTPUT;
+  if (to.kind == BOUND_NOT || to.kind == BOUND_INDEX) return NULL;
+  const uint32_t operands = is_carry ? r->n_carries : to.kind == BOUND_SLICE ? r->n_carries + r->n_slices : r->n_operands;
+  if ((takes && to.operand >= operands) || (gives && to.result >= n))
+    WRONG("%s \"%s\" of a region is not in its loop", b->role, b->name);
+  tensor_type whole = b->type;
+  if (to.kind == BOUND_SLICE || to.kind == BOUND_OUTPUT) {
+    whole = make_type(b->type.dtype, b->type.rank + 1, (int64_t[MAX_RANK + 1]){r->times});
+    for (uint32_t i = 0; i < b->type.rank && i + 1 < MAX_RANK; i++) whole.dim[i + 1] = b->type.dim[i];
+  }
+  if (takes && !type_equal(&whole, &l->kernel->buffers[to.operand].type)) WRONG("%s \"%s\" of a region has not the type of what its loop gives", b->role, b->name);
+  if (gives && !type_equal(&whole, &l->kernel->buffers[to.result].type)) WRONG("%s \"%s\" of a region has not the type of the loop's result", b->role, b->name);
+  if (!layout_is_row_major(&b->layout, &b->type) && to.kind != BOUND_INVARIANT) WRONG("%s \"%s\" of a region is not in row-major order", b->role, b->name);
+  if (gives) bound[to.result] = true;
+  return NULL;
+}
+
+static const char *check_repeat(const checker *c, uint32_t launch) {
+  const plan_launch *l = &c->p->launches[launch];
+  const plan_repeat *r = l->repeat;
+  const uint32_t n = r->n_operands + r->n_results;
+  if (!r->plan->region) WRONG("launch %u repeats what is no region", launch);
+  if (r->times < 1 || r->times > INT32_MAX) WRONG("launch %u runs its region %lld times", launch, (long long)r->times);
+  if (r->n_carries > r->n_operands || r->n_slices > r->n_operands - r->n_carries || r->n_carries > r->n_results)
+    WRONG("launch %u has fewer operands or results than carries and slices", launch);
+  const char *wrong = plan_verify(r->plan, c->scratch);
+  bool *bound = ARENA_ARRAY(c->scratch, bool, n + 1);
+  for (uint32_t i = 0; !wrong && i < r->plan->n_buffers; i++) wrong = check_binding(c, l, &r->plan->buffers[i], bound);
+  if (wrong) return wrong;
+  for (uint32_t i = r->n_operands; i < n; i++)
+    if (!bound[i]) WRONG("launch %u: no iteration gives argument %u", launch, i);
+  int64_t room = l->kernel->n_buffers > n ? c->p->buffers[l->buffers[n]].bytes : 0;
+  if (c->p->arena_bytes && room < r->plan->arena_bytes) WRONG("launch %u: the arena of its region has no place", launch);
+  return NULL;
+}
+
 static const char *check_launches(checker *c) {
   const char *wrong = NULL;
   for (uint32_t i = 0; i < c->p->n_launches; i++) {
     const plan_launch *l = &c->p->launches[i];
-    for (uint32_t b = 0; !wrong && b < l->kernel->n_buffers; b++) {
+    for (uint32_t b = 0; b < l->kernel->n_buffers; b++)
       if (l->buffers[b] >= c->p->n_buffers) WRONG("launch %u names a buffer that does not exist", i);
-      wrong = check_argument(c, i, &l->kernel->buffers[b], l->buffers[b]);
-    }
+    if (l->repeat && !wrong) wrong = check_repeat(c, i);
+    for (uint32_t b = 0; !wrong && b < l->kernel->n_buffers; b++) wrong = check_argument(c, i, &l->kernel->buffers[b], l->buffers[b]);
   }
   for (uint32_t i = 0; !wrong && i < c->p->n_buffers; i++)
     if (c->p->buffers[i].storage == STORAGE_RESULT && !has_content(&c->p->buffers[i]) && c->uses[i].written == NEVER)
@@ -93,6 +134,7 @@ static const char *check_alias(checker *c, uint32_t number) {
     WRONG("launch %u uses buffer %u, which %s has overwritten", c->uses[under].last, under, name);
   if (c->uses[under].last != at) return NULL;
   const plan_launch *l = &c->p->launches[at];
+  if (l->repeat) WRONG("launch %u is a loop that overwrites buffer %u, which it reads", at, under);
   if (!same_layout(&b->layout, &shared->layout, &b->type)) WRONG("%s is updated in place with another layout", name);
   for (uint32_t r = 0; r < l->kernel->n_buffers; r++)
     for (uint32_t w = 0; w < l->kernel->n_buffers; w++)
@@ -119,12 +161,14 @@ static const char *check_place(checker *c, uint32_t number) {
   const char *name = label(c, number);
   int64_t needed = layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype);
   if (b->bytes < needed) WRONG("%s has %lld bytes and needs %lld", name, (long long)b->bytes, (long long)needed);
-  if (b->storage != STORAGE_TEMPORARY || b->alias >= 0) return NULL;
+  if (!plan_in_arena(c->p, b)) return NULL;
   if (b->offset < 0 || b->offset % 64) WRONG("%s is not at a multiple of 64", name);
   if (b->bytes > c->p->arena_bytes || b->offset > c->p->arena_bytes - b->bytes)
     WRONG("%s reaches beyond the arena", name);
   if (u->first != NEVER && (b->first > u->first || b->last < u->last))
     WRONG("%s is used outside launches %u to %u, where it lives", name, b->first, b->last);
+  if (b->storage == STORAGE_DATA && b->first) WRONG("%s is given before launch %u, where its life begins", name, b->first);
+  if (b->storage == STORAGE_RESULT && b->last < c->p->n_launches) WRONG("%s is wanted behind launch %u, where its life ends", name, b->last);
   return NULL;
 }
 
@@ -135,7 +179,7 @@ static const char *check_overlaps(checker *c) {
   uint32_t n = 0, *at = ARENA_ARRAY(c->scratch, uint32_t, p->n_buffers);
   for (uint32_t i = 0; i < p->n_buffers; i++) {
     const plan_buffer *b = &p->buffers[i];
-    if (b->storage != STORAGE_TEMPORARY || b->alias >= 0 || !b->bytes) continue;
+    if (!plan_in_arena(p, b) || !b->bytes) continue;
     at[i] = n + 1;
     places[n++] = (place){i, b->first, b->last, b->offset, b->offset + b->bytes};
   }
@@ -162,12 +206,12 @@ const char *plan_verify(const plan *p, arena *scratch) {
   for (uint32_t i = 0; !wrong && i < p->n_launches; i++) {
     bool seen = false;
     for (uint32_t j = 0; j < i && !seen; j++) seen = p->launches[j].kernel == p->launches[i].kernel;
-    if (!seen) wrong = kernel_verify(p->launches[i].kernel, scratch);
+    if (!seen && !p->launches[i].repeat) wrong = kernel_verify(p->launches[i].kernel, scratch);
   }
   if (!wrong) wrong = check_launches(c);
   for (uint32_t i = 0; !wrong && i < p->n_buffers; i++)
     if (p->buffers[i].alias >= 0) wrong = check_alias(c, i);
-  if (!p->arena_bytes) return wrong; /* places are given by a later pass */
+  if (!p->arena_bytes) return wrong; /* nothing is to be placed, or places are given by a later pass */
   for (uint32_t i = 0; !wrong && i < p->n_buffers; i++) wrong = check_place(c, i);
   return wrong ? wrong : check_overlaps(c);
 }

@@ -64,7 +64,7 @@ static const uint32_t *uses_of_values(const graph *g) {
 }
 
 graph *pass_canonicalise(const graph *g, pass_context *context) {
-  rebuild r = rebuild_begin(g, context, "canonicalise");
+  rebuild r = rebuild_begin(g, context, "canonicalise", pass_canonicalise);
   const bool keep = graph_has_grad(g);
   const uint32_t *uses = uses_of_values(g);
   canonical c = {.graph = r.into};

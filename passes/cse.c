@@ -11,7 +11,7 @@ typedef struct {
 typedef struct {
   slot *slots;
   uint64_t mask;
-  const char **spec; /* per node of the new graph: canonical text of a contraction */
+  const char **text; /* per node of the new graph: canonical text of a contraction or a region */
 } node_table;
 
 /* FNV-1a. */
@@ -19,19 +19,6 @@ static uint64_t hash_bytes(uint64_t hash, const void *data, size_t n) {
   const unsigned char *bytes = data;
   for (size_t i = 0; i < n; i++) hash = (hash ^ bytes[i]) * 0x100000001b3u;
   return hash;
-}
-
-typedef struct {
-  const void *data;
-  size_t bytes;
-} content;
-
-static content attribute_content(const attribute *a, dtype type) {
-  const attribute_kind kind = attribute_kinds[a->key];
-  if (kind == ATTR_KIND_INTEGERS) return (content){a->as.integers, a->n * sizeof *a->as.integers};
-  if (kind == ATTR_KIND_SCALAR) return (content){&a->as.scalar, sizeof a->as.scalar};
-  if (kind == ATTR_KIND_ELEMENTS) return (content){a->as.elements, a->n * dtype_bytes(type)};
-  return (content){a->as.text, strlen(a->as.text)};
 }
 
 static bool is_commutative(op_id op) {
@@ -46,13 +33,15 @@ static void ordered_operands(const node *n, value out[2]) {
   out[1] = n->operands[0] < n->operands[1] ? n->operands[1] : n->operands[0];
 }
 
-/* Two contractions whose specs differ in the names of axes only are equal: their canonical texts are
- * compared instead of the texts that they carry. */
-static const char *canonical_spec(const node *n, arena *a) {
+/* What else must be equal, as text: two contractions whose specs differ in the names of axes only are equal, so their
+ * canonical texts are compared instead of the texts that they carry; two loops do the same when their regions read
+ * the same. */
+static const char *canonical_text(const node *n, arena *a) {
+  if (n->region) return graph_print(n->region, NULL, a);
   return n->contraction ? contraction_text(n->contraction, true, a) : NULL;
 }
 
-static uint64_t node_hash(const graph *g, const node *n, const char *spec) {
+static uint64_t node_hash(const graph *g, const node *n, const char *text) {
   uint64_t hash = hash_bytes(0xcbf29ce484222325u, &n->op, sizeof n->op);
   if (is_commutative(n->op)) {
     value pair[2];
@@ -64,10 +53,12 @@ static uint64_t node_hash(const graph *g, const node *n, const char *spec) {
   const tensor_type *type = graph_type(g, n->first_result);
   hash = hash_bytes(hash, &type->dtype, sizeof type->dtype);
   hash = hash_bytes(hash, type->dim, type->rank * sizeof *type->dim);
-  if (spec) return hash_bytes(hash, spec, strlen(spec));
+  if (text) hash = hash_bytes(hash, text, strlen(text));
+  if (n->contraction) return hash;
   for (uint32_t i = 0; i < n->n_attributes; i++) {
-    const content c = attribute_content(&n->attributes[i], type->dtype);
-    hash = hash_bytes(hash, c.data, c.bytes);
+    size_t bytes;
+    const void *data = attribute_content(&n->attributes[i], type->dtype, &bytes);
+    hash = hash_bytes(hash, data, bytes);
   }
   return hash;
 }
@@ -85,36 +76,26 @@ static bool same_operands(const node *a, const node *b) {
   return true;
 }
 
-static bool same_attributes(const node *a, const node *b, dtype type) {
-  if (a->n_attributes != b->n_attributes) return false;
-  for (uint32_t i = 0; i < a->n_attributes; i++) {
-    if (a->attributes[i].key != b->attributes[i].key) return false;
-    const content x = attribute_content(&a->attributes[i], type);
-    const content y = attribute_content(&b->attributes[i], type);
-    if (x.bytes != y.bytes || (x.bytes && memcmp(x.data, y.data, x.bytes) != 0)) return false;
-  }
-  return true;
-}
-
-static bool same_node(const graph *g, const node *a, const char *spec_a, const node *b, const char *spec_b) {
+static bool same_node(const graph *g, const node *a, const char *text_a, const node *b, const char *text_b) {
   if (a->op != b->op || a->n_results != b->n_results) return false;
   const tensor_type *type = graph_type(g, a->first_result);
   if (!type_equal(type, graph_type(g, b->first_result)) || !same_operands(a, b)) return false;
-  return spec_a && spec_b ? strcmp(spec_a, spec_b) == 0 : same_attributes(a, b, type->dtype);
+  if (text_a && text_b && strcmp(text_a, text_b) != 0) return false;
+  return a->contraction || node_same_attributes(a, b, type->dtype);
 }
 
 static node_table table_new(uint32_t n_nodes, arena *a) {
   uint64_t size = 16;
   while (size < 2u * (uint64_t)n_nodes) size *= 2;
   return (node_table){
-      .slots = ARENA_ARRAY(a, slot, size), .mask = size - 1, .spec = ARENA_ARRAY(a, const char *, n_nodes)};
+      .slots = ARENA_ARRAY(a, slot, size), .mask = size - 1, .text = ARENA_ARRAY(a, const char *, n_nodes)};
 }
 
 /* The earlier equal node, or the given one, which is then entered. */
 static uint32_t table_find(node_table *t, const graph *g, uint32_t index) {
   const node *n = &g->nodes[index];
-  t->spec[index] = canonical_spec(n, g->arena);
-  const uint64_t hash = node_hash(g, n, t->spec[index]);
+  t->text[index] = canonical_text(n, g->arena);
+  const uint64_t hash = node_hash(g, n, t->text[index]);
   for (uint64_t at = hash & t->mask;; at = (at + 1) & t->mask) {
     slot *s = &t->slots[at];
     if (!s->node) {
@@ -122,12 +103,12 @@ static uint32_t table_find(node_table *t, const graph *g, uint32_t index) {
       return index;
     }
     const uint32_t other = s->node - 1;
-    if (s->hash == hash && same_node(g, n, t->spec[index], &g->nodes[other], t->spec[other])) return other;
+    if (s->hash == hash && same_node(g, n, t->text[index], &g->nodes[other], t->text[other])) return other;
   }
 }
 
 graph *pass_cse(const graph *g, pass_context *c) {
-  rebuild r = rebuild_begin(g, c, "cse");
+  rebuild r = rebuild_begin(g, c, "cse", pass_cse);
   const bool keep = graph_has_grad(g);
   node_table table = table_new(g->n_nodes, c->arena);
   for (uint32_t i = 0; i < g->n_nodes; i++) {
@@ -135,7 +116,7 @@ graph *pass_cse(const graph *g, pass_context *c) {
     if (!copy || keep) continue;
     const uint32_t mine = r.into->values[copy].node;
     const uint32_t first = table_find(&table, r.into, mine);
-    r.map[g->nodes[i].first_result] = r.into->nodes[first].first_result;
+    for (uint32_t k = 0; k < g->nodes[i].n_results; k++) r.map[g->nodes[i].first_result + k] = r.into->nodes[first].first_result + k;
   }
   return rebuild_end(&r);
 }

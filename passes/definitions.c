@@ -479,12 +479,9 @@ static const expr *define_SCATTER_ADD(definition *d, value v, const expr *const 
 
 /* -- the table ---------------------------------------------------------------------------------------------------- */
 
-/* Gone since autodiff. */
-static const expr *define_GRAD(definition *d, value v, const expr *const *index, const guard *g) {
-  return read_value(d, v, index, g);
-}
-
 #define define_PARAMETER read_value
+#define define_REPEAT read_value
+#define define_GRAD NULL /* gone since autodiff */
 static define_function *const definitions[OP_COUNT] = {
 #define ELEMENTWISE(id, ...) [OP_##id] = define_elementwise,
 #define STRUCTURAL(id, ...) [OP_##id] = define_##id,
@@ -499,7 +496,7 @@ static const fusion_role roles[OP_COUNT] = {
     [OP_BROADCAST] = ROLE_VIEW,  [OP_SLICE] = ROLE_VIEW,        [OP_PAD] = ROLE_VIEW,
     [OP_REVERSE] = ROLE_VIEW,    [OP_CONCAT] = ROLE_VIEW,       [OP_SCATTER_ADD] = ROLE_ANCHOR,
     [OP_CONTRACT] = ROLE_ANCHOR, [OP_REDUCE_SUM] = ROLE_ANCHOR, [OP_REDUCE_MAX] = ROLE_ANCHOR,
-    [OP_ARGMAX] = ROLE_ANCHOR,   [OP_GRAD] = ROLE_LEAF,
+    [OP_ARGMAX] = ROLE_ANCHOR,   [OP_REPEAT] = ROLE_LEAF,    [OP_GRAD] = ROLE_LEAF,
 };
 
 fusion_role value_role(const graph *g, value v) {

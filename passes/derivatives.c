@@ -183,11 +183,13 @@ static value derive_REDUCE_MAX(const derivation *d) {
 
 /* -- the table ---------------------------------------------------------------------------------------- */
 
-/* Leaves have no operands; an index has no derivative; grad is expanded before anything is derived. */
+/* Leaves have no operands; an index has no derivative; loops have a file of their own; grad is expanded before
+ * anything is derived. */
 #define derive_PARAMETER NULL
 #define derive_CONSTANT NULL
 #define derive_IOTA NULL
 #define derive_ARGMAX NULL
+#define derive_REPEAT NULL
 #define derive_GRAD NULL
 
 static derive_rule *const structural_rules[OP_COUNT] = {

@@ -15,7 +15,7 @@ static bool *known_nodes(const graph *g, arena *a, uint32_t *n_computed) {
   *n_computed = 0;
   for (uint32_t i = 0; i < g->n_nodes; i++) {
     const node *n = &g->nodes[i];
-    if (n->n_results != 1 || !is_small(g, n->first_result)) continue;
+    if (n->n_results != 1 || n->op == OP_REPEAT || !is_small(g, n->first_result)) continue;
     known[i] = n->op == OP_CONSTANT || n->n_operands > 0;
     for (uint32_t k = 0; k < n->n_operands && known[i]; k++) known[i] = known[g->values[n->operands[k]].node];
     if (known[i] && n->op != OP_CONSTANT) (*n_computed)++;
@@ -35,10 +35,10 @@ static value known_constant(graph *g, const tensor_type *type, const void *eleme
 }
 
 graph *pass_fold(const graph *g, pass_context *c) {
-  rebuild r = rebuild_begin(g, c, "fold");
+  rebuild r = rebuild_begin(g, c, "fold", pass_fold);
   uint32_t n_computed;
   const bool *known = known_nodes(g, c->arena, &n_computed);
-  rebuild constants = rebuild_begin(g, c, "fold");
+  rebuild constants = rebuild_begin(g, c, "fold", NULL);
   const graph_run *run = NULL;
   if (n_computed && !graph_has_grad(g)) {
     for (uint32_t i = 0; i < g->n_nodes; i++)

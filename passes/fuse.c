@@ -2,7 +2,7 @@
  * one kernel for all launches that do the same. */
 #include "passes/fuse.h"
 
-#include <stdio.h>
+#include "ir/region.h"
 
 typedef struct {
   const graph *graph;
@@ -80,10 +80,21 @@ static uint32_t value_buffer(fusing *f, value v) {
   return (uint32_t)f->buffer_of[v] - 1;
 }
 
-static void add_launch(fusing *f, const fragment *x) {
+static bool add_repeat(fusing *f, const node *n, const uint32_t *buffers) {
+  const region_view r = node_region(n, f->context->arena);
+  plan_repeat repeat = {r.times, r.reverse, r.n_carries, r.n_slices, n->n_operands, n->n_results, pass_fuse(n->region, f->context)};
+  if (!repeat.plan) return false;
+  repeat.plan->region = true;
+  plan_add_repeat(f->plan, &repeat, buffers, n->where);
+  return true;
+}
+
+static bool add_launch(fusing *f, const fragment *x) {
   uint32_t *buffers = ARENA_ARRAY(f->plan->arena, uint32_t, x->kernel->n_buffers);
   for (uint32_t i = 0; i < x->kernel->n_buffers; i++) buffers[i] = value_buffer(f, x->values[i]);
+  if (x->repeat) return add_repeat(f, x->repeat, buffers);
   plan_add_launch(f->plan, share_kernel(f, x->kernel), buffers);
+  return true;
 }
 
 /* -- buffers -------------------------------------------------------------------------------------------------- */
@@ -137,7 +148,8 @@ static result_kind kind_of_result(const fusing *f, const graph_result *r, bool s
     return RESULT_UNCHANGED;
   /* Contents that never change can be given by the host; a state's do. */
   if (n->op == OP_CONSTANT && !has_state(f, r)) return RESULT_GIVEN;
-  return seen || value_role(f->graph, r->value) == ROLE_LEAF ? RESULT_COPIED : RESULT_COMPUTED;
+  bool copied = seen || (n->op != OP_REPEAT && value_role(f->graph, r->value) == ROLE_LEAF);
+  return copied ? RESULT_COPIED : RESULT_COMPUTED;
 }
 
 static plan_buffer result_buffer(const fusing *f, const graph_result *r, result_kind kind) {
@@ -154,13 +166,29 @@ static plan_buffer result_buffer(const fusing *f, const graph_result *r, result_
 
 /* -- the pass --------------------------------------------------------------------------------------------------- */
 
-/* The values that get a definition: what was chosen and is no leaf, and results that are views. */
+static fragment *define_repeat(const graph *g, const node *n, arena *a) {
+  fragment *f = ARENA_NEW(a, fragment);
+  f->repeat = n;
+  f->kernel = kernel_new(a, "repeat", n->where);
+  for (uint32_t i = 0; i < n->n_operands + n->n_results; i++) {
+    const bool is_operand = i < n->n_operands;
+    const value v = is_operand ? n->operands[i] : n->first_result + i - n->n_operands;
+    kernel_add_buffer(f->kernel, "x", *graph_type(g, v), is_operand ? ACCESS_IN : ACCESS_OUT);
+    uint32_t count = i;
+    *ARENA_PUSH(a, f->values, count, f->values_capacity) = v;
+  }
+  return f;
+}
+
+/* The values that get a definition: what was chosen and is no leaf, and views that are results or what a loop reads. */
 static fragment **define_all(const graph *g, const bool *materialised, const bool *computed, uint32_t *n, arena *a) {
   fragment **fragments = ARENA_ARRAY(a, fragment *, g->n_values);
   *n = 0;
-  for (value v = 1; v < g->n_values; v++)
-    if (computed[v] || (materialised[v] && value_role(g, v) != ROLE_LEAF))
-      fragments[(*n)++] = define_value(g, materialised, v, a);
+  for (value v = 1; v < g->n_values; v++) {
+    const bool is_leaf = value_role(g, v) == ROLE_LEAF;
+    if (graph_node(g, v)->op == OP_REPEAT && g->values[v].result == 0) fragments[(*n)++] = define_repeat(g, graph_node(g, v), a);
+    else if (!is_leaf && (computed[v] || materialised[v])) fragments[(*n)++] = define_value(g, materialised, v, a);
+  }
   return fragments;
 }
 
@@ -184,6 +212,8 @@ plan *pass_fuse(const graph *g, pass_context *c) {
     if (kind == RESULT_COMPUTED) computed[r->value] = true;
     if (kind == RESULT_COPIED) copies[n_copies++] = (struct copy){r->value, buffer};
   }
+  for (uint32_t i = 0; i < g->n_nodes; i++)
+    for (uint32_t k = 0; g->nodes[i].op == OP_REPEAT && k < g->nodes[i].n_operands; k++) computed[g->nodes[i].operands[k]] = true;
   const bool *materialised = choose_materialised(g, a);
   fragment **fragments = define_all(g, materialised, computed, &n, a);
   fragments = merge_fragments(g, fragments, &n, a);
@@ -193,7 +223,8 @@ plan *pass_fuse(const graph *g, pass_context *c) {
   f.texts = ARENA_ARRAY(a, const char *, f.capacity);
   f.names = ARENA_ARRAY(a, const char *, f.names_capacity);
   f.name_count = ARENA_ARRAY(a, uint32_t, f.names_capacity);
-  for (uint32_t i = 0; i < n; i++) add_launch(&f, fragments[i]);
+  for (uint32_t i = 0; i < n; i++)
+    if (!add_launch(&f, fragments[i])) return NULL;
   for (uint32_t i = 0; i < n_copies; i++)
     add_copy(&f, value_buffer(&f, copies[i].value), copies[i].to, f.plan->buffers[copies[i].to].where);
   return f.plan;

@@ -13,7 +13,7 @@
 /* What fusion may do with the result of an op. */
 typedef enum {
   ROLE_MAP,   /* computed element by element: inlined, or materialised where that costs less */
-  ROLE_LEAF,  /* in memory already: parameters and literals */
+  ROLE_LEAF,  /* in memory already: parameters, literals, and what loops give */
   ROLE_VIEW,  /* never computed: an index expression, or a number or index made from nothing */
   ROLE_ANCHOR /* a reduction: always a stage */
 } fusion_role;
@@ -30,6 +30,7 @@ typedef struct {
   const expr **reads; /* all reads in its stages, each once */
   uint32_t n_reads, reads_capacity;
   uint32_t n_exprs; /* of its stages, as a measure of size */
+  const node *repeat; /* a loop: its kernel has no stages, and it merges with nothing */
   bool contraction; /* holds one that has rows and columns: it gets register tiles, and few things beside it */
 } fragment;
 

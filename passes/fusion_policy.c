@@ -62,7 +62,7 @@ static uint64_t path_through(const policy *p, value v, uint32_t operand, uint64_
   const tensor_type *t[2] = {graph_type(p->graph, v), graph_type(p->graph, n->operands[operand])};
   path = mix(mix(path, n->op), n->op == OP_CONCAT ? operand : 0);
   for (uint32_t i = 0; i < n->n_attributes; i++)
-    for (uint32_t j = 0; attribute_kinds[n->attributes[i].key] == ATTR_KIND_INTEGERS && j < n->attributes[i].n; j++)
+    for (uint32_t j = 0; attribute_kinds[n->attributes[i].key] <= ATTR_KIND_INTEGERS && j < n->attributes[i].n; j++)
       path = mix(path, (uint64_t)n->attributes[i].as.integers[j]);
   for (uint32_t i = 0; i < 2; i++)
     for (uint32_t j = 0; j < t[i]->rank; j++) path = mix(path, (uint64_t)t[i]->dim[j]);
@@ -208,6 +208,7 @@ static void use_operands(policy *p, value v) {
   const node *n = graph_node(p->graph, v);
   const use_list *uses = &p->uses[v];
   bool split = n->op == OP_CONTRACT; /* its operands have indices of their own */
+  if (n->op == OP_REPEAT) return;
   for (uint32_t i = 0; i < n->n_operands; i++) {
     value x = n->operands[i];
     if (value_role(p->graph, x) == ROLE_LEAF) continue;
@@ -236,6 +237,8 @@ bool *choose_materialised(const graph *g, arena *a) {
   p->materialised = ARENA_ARRAY(a, bool, g->n_values);
   p->is_result = ARENA_ARRAY(a, bool, g->n_values);
   for (uint32_t i = 0; i < g->n_results; i++) p->is_result[g->results[i].value] = true;
+  for (uint32_t i = 0; i < g->n_nodes; i++) /* what a loop reads stands in memory like a result */
+    for (uint32_t k = 0; g->nodes[i].op == OP_REPEAT && k < g->nodes[i].n_operands; k++) p->is_result[g->nodes[i].operands[k]] = true;
   p->n_consumers = ARENA_ARRAY(a, uint32_t, g->n_values);
   for (uint32_t i = 0; i < g->n_nodes; i++)
     for (uint32_t j = 0; j < g->nodes[i].n_operands; j++) p->n_consumers[g->nodes[i].operands[j]]++;

@@ -14,6 +14,7 @@ typedef struct {
   const target *target;
   uint32_t *parent; /* classes of buffers that share a layout */
   double (*votes)[MAX_RANK]; /* by class: for each dimension, as the innermost one */
+  bool *fixed;               /* by class: row-major, since a loop takes slices of it or copies it */
   struct variant {
     const kernel *from;
     kernel *made;
@@ -158,6 +159,14 @@ static void collect_votes(layouts *l) {
   }
 }
 
+static void fix_bounds_of_loops(layouts *l) {
+  const plan *p = l->plan;
+  for (uint32_t i = 0; i < p->n_launches; i++)
+    for (uint32_t b = 0; p->launches[i].repeat && b < p->launches[i].kernel->n_buffers; b++) l->fixed[class_of(l, p->launches[i].buffers[b])] = true;
+  for (uint32_t i = 0; p->region && i < p->n_buffers; i++)
+    if (p->buffers[i].storage != STORAGE_TEMPORARY) l->fixed[class_of(l, i)] = true;
+}
+
 static layout innermost(const tensor_type *t, uint32_t dim) {
   uint32_t order[MAX_RANK], n = 0;
   for (uint32_t d = 0; d < t->rank; d++)
@@ -170,6 +179,7 @@ static void decide(layouts *l) {
   for (uint32_t i = 0; i < l->plan->n_buffers; i++) {
     plan_buffer *b = &l->plan->buffers[i];
     const double *votes = l->votes[class_of(l, i)];
+    if (l->fixed[class_of(l, i)]) continue;
     uint32_t best = b->type.rank ? b->type.rank - 1 : 0;
     for (uint32_t d = 0; d < b->type.rank; d++)
       if (votes[d] > votes[best]) best = d;
@@ -255,11 +265,14 @@ static void convert_operand(layouts *l, const kernel *k, uint32_t number, uint32
 }
 
 bool pass_layout(plan *p, pass_context *c) {
+  if (!for_each_region(p, c, pass_layout)) return false;
   layouts l = {.plan = p, .arena = p->arena, .target = c->target};
   l.parent = ARENA_ARRAY(p->arena, uint32_t, p->n_buffers);
   for (uint32_t i = 0; i < p->n_buffers; i++) l.parent[i] = i;
+  l.fixed = ARENA_ARRAY(p->arena, bool, p->n_buffers + 1);
   l.votes = arena_alloc(p->arena, (p->n_buffers + 1) * sizeof *l.votes);
   find_classes(&l);
+  fix_bounds_of_loops(&l);
   collect_votes(&l);
   decide(&l);
   for (uint32_t i = 0; i < p->n_launches; i++) {
@@ -267,6 +280,7 @@ bool pass_layout(plan *p, pass_context *c) {
     uint32_t *buffers = arena_copy(p->arena, at->buffers, at->kernel->n_buffers * sizeof *at->buffers);
     for (uint32_t s = 0; s < at->kernel->n_stages; s++) convert_operand(&l, at->kernel, s, buffers);
     launch(&l, at->kernel, buffers);
+    l.launches[l.n_launches - 1].repeat = at->repeat;
   }
   p->launches = l.launches;
   p->n_launches = l.n_launches;

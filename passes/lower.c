@@ -129,8 +129,10 @@ loops *lower_kernel(const kernel *k, arena *a, const char **error) {
 
 /* Launches of equal kernels share their loops. */
 bool pass_lower(plan *p, pass_context *c) {
+  if (!for_each_region(p, c, pass_lower)) return false;
   for (uint32_t i = 0; i < p->n_launches; i++) {
     plan_launch *launch = &p->launches[i];
+    if (launch->repeat) continue;
     const char *error = NULL;
     launch->loops = NULL;
     for (uint32_t j = 0; j < i && !launch->loops; j++)

@@ -22,15 +22,25 @@ static bool is_first_launch(const plan *p, uint32_t launch) {
   return true;
 }
 
-static bool plan_is_sound(const plan *p, pass_context *c, const char *pass) {
-  if (!sound(c, pass, (span){0}, p->name, plan_verify(p, c->arena))) return false;
+static bool kernels_are_sound(const plan *p, pass_context *c, const char *pass) {
   for (uint32_t i = 0; i < p->n_launches; i++) {
     const kernel *k = p->launches[i].kernel;
     const loops *lowered = p->launches[i].loops;
-    if (!is_first_launch(p, i)) continue;
+    if (p->launches[i].repeat && !kernels_are_sound(p->launches[i].repeat->plan, c, pass)) return false;
+    if (p->launches[i].repeat || !is_first_launch(p, i)) continue;
     if (!sound(c, pass, k->where, k->name, kernel_verify(k, c->arena))) return false;
     if (lowered && !sound(c, pass, k->where, k->name, loops_verify(lowered, c->arena))) return false;
   }
+  return true;
+}
+
+static bool plan_is_sound(const plan *p, pass_context *c, const char *pass) {
+  return sound(c, pass, (span){0}, p->name, plan_verify(p, c->arena)) && kernels_are_sound(p, c, pass);
+}
+
+bool for_each_region(plan *p, pass_context *c, plan_pass *pass) {
+  for (uint32_t i = 0; i < p->n_launches; i++)
+    if (p->launches[i].repeat && !pass(p->launches[i].repeat->plan, c)) return false;
   return true;
 }
 

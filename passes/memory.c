@@ -40,7 +40,7 @@ static bool may_overwrite(const plan *p, uint32_t next, uint32_t state, arena *s
   uint32_t from, to;
   if (!type_equal(&n->type, &s->type) || !layout_equal(&n->layout, &s->layout)) return false;
   if (!uses(&p->launches[s->last], state, &from) || s->last < n->first) return true;
-  if (s->last > n->first) return false;
+  if (s->last > n->first || writer->repeat) return false;
   return uses(writer, state, &from) && uses(writer, next, &to) &&
          kernel_updates_in_place(writer->kernel, from, to, scratch);
 }
@@ -131,8 +131,10 @@ static void place_temporaries(plan *p, pass_context *c) {
   uint32_t *placed = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers), n = 0;
   for (uint32_t i = 0; i < p->n_buffers; i++) {
     plan_buffer *b = &p->buffers[i];
-    if (b->storage != STORAGE_TEMPORARY || b->alias >= 0) continue;
+    if (!plan_in_arena(p, b)) continue;
     if (b->is_splat || b->literal) b->first = 0, b->last = p->n_launches; /* filled once, by the host */
+    if (b->storage == STORAGE_DATA) b->first = 0;                         /* of a region: given at its start */
+    if (b->storage == STORAGE_RESULT) b->last = p->n_launches;            /* and taken at its end */
     requests[n++] = (request){i, aligned(b->bytes)};
   }
   p->arena_bytes = 0;
@@ -147,7 +149,20 @@ static void place_temporaries(plan *p, pass_context *c) {
   }
 }
 
+/* A place for the arenas of loops, as long as they run. */
+static void place_regions(plan *p) {
+  for (uint32_t i = 0; i < p->n_launches; i++) {
+    plan_launch *l = &p->launches[i];
+    if (!l->repeat || !l->repeat->plan->arena_bytes) continue;
+    plan_buffer b = {.storage = STORAGE_TEMPORARY, .alias = -1, .where = l->kernel->where};
+    b.type = make_type(DTYPE_U8, 1, &l->repeat->plan->arena_bytes);
+    if (l->kernel->n_buffers == l->repeat->n_operands + l->repeat->n_results) plan_place_region(p, l, plan_add_buffer(p, b));
+  }
+}
+
 bool pass_memory(plan *p, pass_context *c) {
+  if (!for_each_region(p, c, pass_memory)) return false;
+  place_regions(p);
   note_uses(p);
   place_states(p, c);
   note_uses(p); /* with the copies */

@@ -309,6 +309,7 @@ static bool reduces(const kernel *k) {
 static bool try_merge(merging *g, uint32_t first, uint32_t second, bool siblings) {
   matching m = {.first = g->fragments[first], .second = g->fragments[second]};
   const kernel *a = m.first->kernel, *b = m.second->kernel;
+  if (m.first->repeat || m.second->repeat) return false;
   if (a->n_stages + b->n_stages > MOST_STAGES || a->n_buffers + b->n_buffers > 2 * MOST_BUFFERS ||
       m.first->n_exprs + m.second->n_exprs > MOST_EXPRS)
     return false;
@@ -414,6 +415,7 @@ static bool is_needed(merging *m, uint32_t f, value v) {
 
 static fragment *compact(merging *m, uint32_t f) {
   const fragment *from = m->fragments[f];
+  if (from->repeat) return m->fragments[f];
   const kernel *k = from->kernel;
   fragment *into = ARENA_NEW(m->arena, fragment);
   compaction c = {.from = k};
@@ -466,6 +468,10 @@ fragment **merge_fragments(const graph *g, fragment **fragments, uint32_t *n, ar
   m.readers = ARENA_ARRAY(a, index_list, g->n_values);
   m.is_result = ARENA_ARRAY(a, bool, g->n_values);
   for (uint32_t i = 0; i < g->n_results; i++) m.is_result[g->results[i].value] = true;
+  for (uint32_t i = 0; i < *n; i++) { /* what a loop reads stands in memory */
+    const fragment *f = fragments[i];
+    for (uint32_t b = 0; f->repeat && b < f->repeat->n_operands; b++) m.is_result[f->values[b]] = true;
+  }
   for (uint32_t i = 0; i < *n; i++) m.into[i] = i;
   note_values(&m);
   bool changed = true;

@@ -155,6 +155,7 @@ static uint32_t *schedule_launches(const ordering *o) {
 }
 
 bool pass_order(plan *p, pass_context *c) {
+  if (!for_each_region(p, c, pass_order)) return false;
   ordering o = analyse(p, c->arena);
   uint32_t *order = schedule_launches(&o), *given = ARENA_ARRAY(c->arena, uint32_t, p->n_launches);
   for (uint32_t i = 0; i < p->n_launches; i++) given[i] = i;

@@ -10,6 +10,7 @@ typedef struct {
   arena *arena; /* results live here */
   diagnostics *diagnostics;
   const target *target;
+  int64_t most_start_bytes; /* of carries that the derivative of one loop keeps, before it is cut in chunks; 0: as autodiff_repeat.c has it */
 } pass_context;
 
 /* Graph to graph. NULL after reporting an error. */
@@ -44,6 +45,9 @@ extern const pass_info pass_table[];
 /* Called after each pass with its result (the other is NULL); for `sslc emit` and dumps. False ends the
  * pipeline there. */
 typedef bool pass_observer(void *context, const char *pass, const graph *g, const plan *p);
+
+/* Runs a pass on the regions of the plan's loops; false after an error. */
+bool for_each_region(plan *p, pass_context *c, plan_pass *pass);
 
 /* The whole pipeline with the verifier after every pass. NULL after reporting an error, or when the
  * observer ended it. */

@@ -1,11 +1,12 @@
 #include "passes/rebuild.h"
 
-rebuild rebuild_begin(const graph *from, pass_context *c, const char *pass) {
+rebuild rebuild_begin(const graph *from, pass_context *c, const char *pass, graph_pass *regions) {
   return (rebuild){.from = from,
                    .into = graph_new(c->arena, from->name),
                    .map = ARENA_ARRAY(c->arena, value, from->n_values),
                    .context = c,
-                   .pass = pass};
+                   .pass = pass,
+                   .regions = regions};
 }
 
 void rebuild_fail(rebuild *r, span where, const char *why) {
@@ -25,8 +26,13 @@ value rebuild_copy(rebuild *r, uint32_t node_index) {
   }
   const tensor_type *declared = n->n_results == 1 ? graph_type(r->from, n->first_result) : NULL;
   const char *error = NULL;
-  value first =
-      graph_add(r->into, n->op, operands, n->n_operands, n->attributes, n->n_attributes, declared, n->where, &error);
+  const graph *region = n->region && r->regions ? r->regions(n->region, r->context) : n->region;
+  if (n->region && !region) {
+    r->failed = true; /* reported inside */
+    return 0;
+  }
+  value first = region ? graph_add_repeat(r->into, operands, n->n_operands, n->attributes, n->n_attributes, region, n->where, &error)
+                       : graph_add(r->into, n->op, operands, n->n_operands, n->attributes, n->n_attributes, declared, n->where, &error);
   if (!first) {
     rebuild_fail(r, n->where, error ? error : "a node was refused");
     return 0;
@@ -43,29 +49,6 @@ graph *rebuild_end(rebuild *r) {
     else rebuild_fail(r, result->where, "a result was dropped");
   }
   return r->failed ? NULL : r->into;
-}
-
-static const char *parameter_text(const node *n, attribute_key key) {
-  const attribute *a = node_attribute(n, key);
-  return a ? a->as.text : "";
-}
-
-static bool has_state_result(const graph *g, const char *name) {
-  for (uint32_t i = 0; i < g->n_results; i++)
-    if (strcmp(g->results[i].role, "state") == 0 && strcmp(g->results[i].name, name) == 0) return true;
-  return false;
-}
-
-bool *graph_live_nodes(const graph *g, arena *scratch) {
-  bool *live = ARENA_ARRAY(scratch, bool, g->n_nodes);
-  for (uint32_t i = 0; i < g->n_results; i++) live[g->values[g->results[i].value].node] = true;
-  for (uint32_t i = g->n_nodes; i-- > 0;) {
-    const node *n = &g->nodes[i];
-    if (!live[i] && n->op == OP_PARAMETER && strcmp(parameter_text(n, ATTR_ROLE), "state") == 0)
-      live[i] = has_state_result(g, parameter_text(n, ATTR_NAME));
-    for (uint32_t k = 0; live[i] && k < n->n_operands; k++) live[g->values[n->operands[k]].node] = true;
-  }
-  return live;
 }
 
 bool graph_has_grad(const graph *g) {

@@ -10,11 +10,12 @@ typedef struct {
   graph *into;
   value *map; /* per value of `from`: its counterpart in `into`; 0: none (yet) */
   pass_context *context;
-  const char *pass; /* named when something goes wrong */
+  const char *pass;    /* named when something goes wrong */
+  graph_pass *regions; /* what becomes of the regions of loops; NULL: nothing */
   bool failed;
 } rebuild;
 
-rebuild rebuild_begin(const graph *from, pass_context *c, const char *pass);
+rebuild rebuild_begin(const graph *from, pass_context *c, const char *pass, graph_pass *regions);
 /* Adds the node with its operands mapped, and maps its results. Gives the first new result; 0 after a
  * failure, which rebuild_end returns to the caller of the pass. */
 value rebuild_copy(rebuild *r, uint32_t node_index);
@@ -23,8 +24,6 @@ void rebuild_fail(rebuild *r, span where, const char *why);
 /* Adds the results of the graph; NULL after a failure. */
 graph *rebuild_end(rebuild *r);
 
-/* Per node: is it needed for a result, or the parameter of a state that has one? In `scratch`. */
-bool *graph_live_nodes(const graph *g, arena *scratch);
 /* Rewriting may merge a value with the one that a grad node differentiates by, so the simplifying
  * passes leave a graph with such a node as it is. */
 bool graph_has_grad(const graph *g);

@@ -211,6 +211,7 @@ static void add_half(plan *p, const cut *c, const half *h, const uint32_t *whole
 }
 
 bool pass_split(plan *p, pass_context *context) {
+  if (!for_each_region(p, context, pass_split)) return false;
   const plan_launch *old = p->launches;
   const uint32_t n = p->n_launches;
   cut *cuts = ARENA_ARRAY(context->arena, cut, n);
@@ -219,6 +220,10 @@ bool pass_split(plan *p, pass_context *context) {
   p->n_launches = p->launches_capacity = 0;
   for (uint32_t i = 0; i < n; i++) {
     uint32_t at = 0;
+    if (old[i].repeat) {
+      *ARENA_PUSH(p->arena, p->launches, p->n_launches, p->launches_capacity) = old[i];
+      continue;
+    }
     while (at < n_cuts && cuts[at].whole != old[i].kernel) at++;
     if (at == n_cuts) cuts[n_cuts++] = cut_kernel(old[i].kernel, p->arena);
     const cut *c = &cuts[at];

@@ -7,27 +7,39 @@
 
 #include "runtime/failure.h"
 
+enum { MAX_ARGUMENTS = 8 };
+
 static const struct {
   const char *name;
   dataset_reader *read;
-  const char *arguments[4]; /* by position */
+  const char *arguments[MAX_ARGUMENTS]; /* by position; "..." takes more numbers */
 } source_table[] = {
-    {"cifar10", read_cifar10, {"folder"}},       {"cifar100", read_cifar100, {"folder"}},
-    {"idx", read_idx, {"images", "labels"}},     {"npy", read_npy, {"file", "labels"}},
-    {"bytes", read_bytes, {"file", "window", "step"}}, {"shapes", read_shapes, {"count", "size", "classes"}},
+    {"cifar10", read_cifar10, {"folder"}},
+    {"cifar100", read_cifar100, {"folder"}},
+    {"idx", read_idx, {"images", "labels"}},
+    {"npy", read_npy, {"file", "labels"}},
+    {"bytes", read_bytes, {"file", "window", "step"}},
+    {"shapes", read_shapes, {"count", "size", "classes"}},
+    {"subset", read_subset, {"data", "fraction", "by", "seed"}},
+    {"split", read_parts, {"data", "...", "by", "seed", "shuffle"}},
+    {"few_shot", read_few_shot, {"data", "way", "shot", "queries", "held_out", "tasks", "test_tasks", "seed"}},
 };
+enum { N_SOURCES = sizeof source_table / sizeof *source_table };
 
 /* Whether the source takes each argument of the call. */
 static bool check_arguments(const dataset_call *call, const char *const *known) {
-  uint32_t positional = 0;
+  uint32_t positional = 0, most = 0;
+  bool open = false;
   char list[100] = "";
-  for (uint32_t i = 0; i < 4 && known[i]; i++) snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", known[i]);
+  for (; most < MAX_ARGUMENTS && known[most]; most++) {
+    open |= !strcmp(known[most], "...");
+    snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", most ? ", " : "", known[most]);
+  }
   for (uint32_t i = 0; i < call->n_arguments; i++) {
     const char *name = call->arguments[i].name;
     uint32_t at = 0;
-    while (*name && at < 4 && known[at] && strcmp(known[at], name)) at++;
-    if (!*name) at = positional++;
-    if (at < 4 && known[at]) continue;
+    while (*name && at < most && strcmp(known[at], name)) at++;
+    if (*name ? at < most : positional++ < most || open) continue;
     if (*name) return dataset_fail(call, "%s has no argument %s: %s(%s)", call->source, name, call->source, list);
     return dataset_fail(call, "too many arguments: %s(%s)", call->source, list);
   }
@@ -37,7 +49,7 @@ static bool check_arguments(const dataset_call *call, const char *const *known) 
 dataset *dataset_open(const char *source, const dataset_argument *arguments, uint32_t n, const char *root, char **error) {
   *error = NULL;
   dataset_call call = {source, arguments, n, root ? root : "", error};
-  for (size_t i = 0; i < sizeof source_table / sizeof *source_table; i++) {
+  for (uint32_t i = 0; i < N_SOURCES; i++) {
     if (strcmp(source_table[i].name, source)) continue;
     dataset *d = calloc(1, sizeof *d);
     if (!d) {
@@ -49,7 +61,10 @@ dataset *dataset_open(const char *source, const dataset_argument *arguments, uin
     dataset_release(d);
     return NULL;
   }
-  dataset_fail(&call, "there is no data source %s; there are cifar10, cifar100, idx, npy, bytes and shapes", source);
+  char list[200] = "";
+  for (uint32_t i = 0; i < N_SOURCES; i++)
+    snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i == 0 ? "" : i + 1 == N_SOURCES ? " and " : ", ", source_table[i].name);
+  dataset_fail(&call, "there is no data source %s; there are %s", source, list);
   return NULL;
 }
 
@@ -61,6 +76,7 @@ dataset *dataset_retain(dataset *d) {
 void dataset_release(dataset *d) {
   if (!d || --d->references > 0) return;
   for (uint32_t i = 0; i < d->n_owned; i++) free(d->owned[i]);
+  dataset_release(d->base);
   free(d);
 }
 
@@ -69,25 +85,29 @@ const dataset_field *dataset_fields(const dataset *d, uint32_t *n) {
   return d->fields;
 }
 
-static const dataset_split_data *find_split(const dataset *d, const char *name) {
+const dataset_split_data *dataset_find_split(const dataset *d, const char *name) {
   for (uint32_t i = 0; i < d->n_splits; i++)
     if (!strcmp(d->splits[i].name, name)) return &d->splits[i];
   return NULL;
 }
 
 int64_t dataset_count(const dataset *d, const char *split) {
-  const dataset_split_data *s = find_split(d, split);
+  const dataset_split_data *s = dataset_find_split(d, split);
   return s ? s->count : -1;
 }
 
 const char *dataset_split(const dataset *d, uint32_t i) { return i < d->n_splits ? d->splits[i].name : NULL; }
 
 void dataset_read(const dataset *d, const char *split, uint32_t field, const int64_t *index, int64_t n, void *out) {
-  const dataset_split_data *s = find_split(d, split);
+  const dataset_split_data *s = dataset_find_split(d, split);
   if (!s || field >= d->n_fields) return;
   size_t bytes = (size_t)type_bytes(&d->fields[field].type);
-  for (int64_t i = 0; i < n; i++)
-    memcpy((unsigned char *)out + (size_t)i * bytes, s->column[field].first + (size_t)index[i] * s->column[field].stride, bytes);
+  unsigned char *to = out;
+  for (int64_t i = 0; i < n; i++, to += bytes) {
+    int64_t sample = s->index ? s->index[index[i]] : index[i];
+    if (d->make) d->make(d, (uint32_t)(s - d->splits), field, sample, to);
+    else memcpy(to, s->column[field].first + (size_t)sample * s->column[field].stride, bytes);
+  }
 }
 
 /* -- for the readers -------------------------------------------------------------------------------------- */
@@ -126,6 +146,29 @@ bool dataset_integer_argument(const dataset_call *call, const char *name, uint32
                         (long long)high);
   *out = (int64_t)a->number;
   return true;
+}
+
+bool dataset_real_argument(const dataset_call *call, const char *name, uint32_t position, double otherwise, double above, double most,
+                           double *out) {
+  const dataset_argument *a = dataset_find_argument(call, name, position);
+  *out = a ? a->number : otherwise;
+  if (!a || (!a->text && !a->list && !a->data && *out > above && *out <= most)) return true;
+  return dataset_fail(call, "%s(%s: ...) wants a number above %g, at most %g", call->source, name, above, most);
+}
+
+bool dataset_data_argument(const dataset_call *call, dataset **data, const char **split) {
+  const dataset_argument *a = dataset_find_argument(call, "data", 0);
+  if (!a || !a->data) return dataset_fail(call, "%s wants a data set first: %s(cifar.train, ...)", call->source, call->source);
+  *data = a->data;
+  if (*a->split) *split = a->split;
+  else if (!*split) *split = a->data->splits[0].name;
+  return true;
+}
+
+int32_t dataset_label_field(const dataset *d) {
+  for (uint32_t i = 0; i < d->n_fields; i++)
+    if (d->fields[i].kind == DATASET_LABEL) return (int32_t)i;
+  return -1;
 }
 
 char *dataset_path(const dataset_call *call, const char *path) {

@@ -17,10 +17,15 @@ typedef struct {
   const char *name;  /* "" for a positional argument */
   const char *text;  /* or NULL */
   double number;
+  const double *list; /* n_list numbers, or NULL */
+  uint32_t n_list;
+  dataset *data;      /* or NULL; a split of it, "" for all */
+  const char *split;
 } dataset_argument;
 
 /* Opens a source: cifar10(dir), cifar100(dir), idx(images, labels) or idx(dir) (MNIST names, plain or
  * .gz), npy(file[, labels file]), bytes(file, window: n), shapes(count: n, size: s, classes: k) (procedural).
+ * Of other data: subset(d, fraction: x), split(d, x, y, ...), few_shot(d, way: n, shot: k) (tasks as samples).
  * Relative paths are taken from `root`. NULL and *error (malloc'ed: path, what was expected, found,
  * what to do) on failure. */
 dataset *dataset_open(const char *source, const dataset_argument *arguments, uint32_t n, const char *root, char **error);

@@ -13,14 +13,21 @@ enum { MAX_FIELDS = 4, MAX_SPLITS = 3, MAX_OWNED = 64 };
 typedef struct {
   const char *name;
   int64_t count;
+  const int64_t *index; /* which sample of the columns each one is; NULL: the one of its own number */
   struct {
     const unsigned char *first;
     size_t stride;
   } column[MAX_FIELDS];
 } dataset_split_data;
 
+/* One sample of a split that is made when it is read. */
+typedef void dataset_maker(const dataset *d, uint32_t split, uint32_t field, int64_t sample, void *out);
+
 struct dataset {
   _Atomic int references;
+  dataset *base;       /* whose memory the columns are in, retained; or NULL */
+  dataset_maker *make; /* in place of columns; or NULL */
+  const void *recipe;  /* for `make`; owned */
   dataset_field fields[MAX_FIELDS];
   uint32_t n_fields;
   dataset_split_data splits[MAX_SPLITS];
@@ -40,7 +47,7 @@ typedef struct {
 
 /* One row a source in dataset.c. True when `d` is complete; else *call->error is set. */
 typedef bool dataset_reader(dataset *d, const dataset_call *call);
-dataset_reader read_cifar10, read_cifar100, read_idx, read_npy, read_bytes, read_shapes;
+dataset_reader read_cifar10, read_cifar100, read_idx, read_npy, read_bytes, read_shapes, read_subset, read_parts, read_few_shot;
 
 /* Sets *call->error and is false, to be returned. */
 bool dataset_fail(const dataset_call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -51,6 +58,16 @@ const dataset_argument *dataset_find_argument(const dataset_call *call, const ch
 /* A whole number argument within [low, high], or `otherwise` when absent; false after setting the error. */
 bool dataset_integer_argument(const dataset_call *call, const char *name, uint32_t position, int64_t otherwise,
                               int64_t low, int64_t high, int64_t *out);
+/* The same for a number within (above, most]. */
+bool dataset_real_argument(const dataset_call *call, const char *name, uint32_t position, double otherwise, double above, double most,
+                           double *out);
+/* The data set that is the first argument, and its split of that name, or `otherwise` (NULL: the first) when it names none;
+ * false after setting the error. */
+bool dataset_data_argument(const dataset_call *call, dataset **data, const char **split);
+/* NULL when there is none of that name. */
+const dataset_split_data *dataset_find_split(const dataset *d, const char *name);
+/* The number of the field of labels; -1 when there is none. */
+int32_t dataset_label_field(const dataset *d);
 /* `path` below the root unless it is absolute; malloc'ed. */
 char *dataset_path(const dataset_call *call, const char *path);
 /* A whole file (through zlib when it is gzip'ed), owned by the data set; NULL after setting the error. */

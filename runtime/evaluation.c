@@ -7,9 +7,16 @@
 
 /* -- features ----------------------------------------------------------------------------------------------- */
 
+/* Draws of an evaluation depend on the number of its batch. */
+static void run_round(instance *i, int64_t round) {
+  int32_t number = (int32_t)round;
+  instance_set(i, "clock", "round", &number);
+  instance_run(i);
+}
+
 /* Runs one batch and takes the first `valid` rows. */
-static void run_batch(const feature_maker *m, int64_t valid, float *rows, float *out) {
-  instance_run(m->instance);
+static void run_batch(const feature_maker *m, int64_t round, int64_t valid, float *rows, float *out) {
+  run_round(m->instance, round);
   instance_get(m->instance, "output", "features", rows);
   memcpy(out, rows, (size_t)(valid * m->dims) * sizeof *out);
 }
@@ -26,28 +33,29 @@ bool features_of(const feature_maker *m, const void *const *field_data, const si
       instance_set(m->instance, "data", m->feed.items[i].input, batch);
       free(batch);
     }
-    if (good) run_batch(m, valid, rows, out + at * m->dims);
+    if (good) run_batch(m, at / m->batch, valid, rows, out + at * m->dims);
   }
   free(rows);
   return good;
 }
 
-bool features_of_split(const feature_maker *m, dataset *data, const char *split, uint32_t label, labelled_features *out, char **error) {
-  int64_t n = dataset_count(data, split);
+bool features_of_split(const feature_maker *m, dataset *data, const char *split, int32_t label, int64_t count, labelled_features *out, char **error) {
+  int64_t all = data ? dataset_count(data, split) : m->batch, n = count > 0 && count < all ? count : all;
   if (n < 1) return failure(error, "judging wants samples in a split \"%s\", and this data set has none", split);
   float *rows = malloc((size_t)(m->batch * m->dims) * sizeof *rows + 1);
-  *out = (labelled_features){malloc((size_t)(n * m->dims) * sizeof(float) + 1), malloc((size_t)n * sizeof(int32_t))};
+  *out = (labelled_features){malloc((size_t)(n * m->dims) * sizeof(float) + 1), label == NO_LABEL ? NULL : malloc((size_t)n * sizeof(int32_t))};
   out->set = (feature_set){out->features, out->labels, n};
-  bool good = rows && out->features && out->labels;
+  bool good = rows && out->features && (label == NO_LABEL || out->labels);
   if (!good) failure(error, "no memory for the features of %lld samples", (long long)n);
-  loader *l = good ? loader_new(&(loader_request){.data = data, .split = split, .batch = m->batch, .in_order = true}, error) : NULL;
+  if (good && !data) run_batch(m, 0, n, rows, out->features);
+  loader *l = good && data ? loader_new(&(loader_request){.data = data, .split = split, .batch = m->batch, .in_order = true, .count = n}, error) : NULL;
   int64_t at = 0;
   for (const loader_batch *b; l && (b = loader_next(l)); at += b->valid) {
     feed(m->instance, &m->feed, b->fields);
-    memcpy(out->labels + at, b->fields[label], (size_t)b->valid * sizeof(int32_t));
-    run_batch(m, b->valid, rows, out->features + at * m->dims);
+    if (out->labels) memcpy(out->labels + at, b->fields[label], (size_t)b->valid * sizeof(int32_t));
+    run_batch(m, b->step, b->valid, rows, out->features + at * m->dims);
   }
-  good = l;
+  good = good && (l || !data);
   loader_free(l);
   free(rows);
   if (!good) features_release(out);
@@ -58,6 +66,44 @@ void features_release(labelled_features *f) {
   free(f->features);
   free(f->labels);
   *f = (labelled_features){0};
+}
+
+/* -- what else an evaluation gives --------------------------------------------------------------------------- */
+
+bool metrics_of_split(const feature_maker *m, dataset *data, const char *split, int64_t rounds, metric *metrics, uint32_t n, char **error) {
+  int64_t whole = data ? dataset_count(data, split) / m->batch : rounds;
+  if (rounds > 0 && rounds < whole) whole = rounds;
+  if (whole < 1)
+    return failure(error, "a loss is that of whole batches of %lld, and split \"%s\" has %lld samples", (long long)m->batch, split, (long long)dataset_count(data, split));
+  loader *l = data ? loader_new(&(loader_request){.data = data, .split = split, .batch = m->batch, .in_order = true, .count = whole * m->batch}, error) : NULL;
+  if (data && !l) return false;
+  for (uint32_t k = 0; k < n; k++) metrics[k].value = 0;
+  for (int64_t round = 0; round < whole; round++) {
+    if (l) feed(m->instance, &m->feed, loader_next(l)->fields);
+    run_round(m->instance, round);
+    for (uint32_t k = 0; k < n; k++) metrics[k].value += instance_number(m->instance, "metric", metrics[k].name) / (double)whole;
+  }
+  loader_free(l);
+  return true;
+}
+
+void generate_text(instance *maker, int64_t window, const char *prompt, int64_t length, char *out) {
+  int32_t symbols[window], place = -1;
+  memset(symbols, 0, sizeof symbols);
+  size_t given = strlen(prompt);
+  for (int64_t i = 0; i < (int64_t)given + length; i++) {
+    int32_t next = i < (int64_t)given ? (unsigned char)prompt[i] : 0;
+    if (i >= (int64_t)given) {
+      instance_set(maker, "data", "symbols", symbols);
+      instance_set(maker, "clock", "place", &place);
+      run_round(maker, i - (int64_t)given);
+      instance_get(maker, "output", "symbol", &next);
+      *out++ = (char)next;
+    }
+    if (place + 1 == window) memmove(symbols, symbols + 1, (size_t)(window - 1) * sizeof *symbols);
+    else place++;
+    symbols[place] = next;
+  }
 }
 
 /* -- protocols ---------------------------------------------------------------------------------------------- */
@@ -88,10 +134,19 @@ static bool run_linear_probe(const protocol_argument *list, thread_pool *pool, c
   return true;
 }
 
+static bool run_accuracy(const protocol_argument *list, thread_pool *pool, const judge_task *task, protocol_score *out, uint32_t *n, char **error) {
+  judgement found;
+  (void)list, (void)pool;
+  if (!judge_accuracy(task, &found, error)) return false;
+  out[(*n)++] = (protocol_score){"top1", found.top1};
+  if (task->classes > 5) out[(*n)++] = (protocol_score){"top5", found.top5};
+  return true;
+}
+
 static const struct {
   const char *name;
   bool (*run)(const protocol_argument *list, thread_pool *pool, const judge_task *task, protocol_score *out, uint32_t *n, char **error);
-} protocols[] = {{"knn", run_knn}, {"linear_probe", run_linear_probe}};
+} protocols[] = {{"knn", run_knn}, {"linear_probe", run_linear_probe}, {"accuracy", run_accuracy}};
 
 bool protocol_run(const char *protocol, const protocol_argument *arguments, thread_pool *pool, const judge_task *task,
                   protocol_score out[MAX_SCORES], uint32_t *n, char **error) {

@@ -14,11 +14,16 @@ void instance_free(instance *i);
 /* Row-major copies in and out of a buffer found by role and name; false when there is none. */
 bool instance_set(instance *i, const char *role, const char *name, const void *data);
 bool instance_get(const instance *i, const char *role, const char *name, void *data);
+/* A buffer of one number; NaN when there is none. */
+double instance_number(const instance *i, const char *role, const char *name);
 const tensor_type *instance_type(const instance *i, const char *role, const char *name);
 /* One run. Results are the same bits for any number of threads. */
 void instance_run(instance *i);
-/* The same, with a look behind each launch, by its number in the plan; ends early when `seen` says false. */
-void instance_run_watched(instance *i, bool (*seen)(void *context, uint32_t launch), void *context);
+/* The same, with a look behind each kernel launch, by its number in the plan of `at`, which is the instance or the
+ * region of one of its loops; ends early when `seen` says false. */
+typedef bool instance_watch(void *context, const instance *at, uint32_t launch);
+void instance_run_watched(instance *i, instance_watch *seen, void *context);
+const plan *instance_plan(const instance *i);
 /* Row-major copy of any buffer of the plan as it is now, also of one that lives for a few launches only. */
 void instance_read(const instance *i, uint32_t buffer, void *data);
 int64_t instance_bytes(const instance *i);

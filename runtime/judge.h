@@ -53,4 +53,7 @@ typedef struct {
 bool judge_knn(thread_pool *pool, const judge_task *task, const knn_options *options, judgement *out, char **error);
 bool judge_linear_probe(thread_pool *pool, const judge_task *task, const probe_options *options, probe_result *out, char **error);
 
+/* What the features say themselves, as logits of the classes; `train` is not looked at. */
+bool judge_accuracy(const judge_task *task, judgement *out, char **error);
+
 #endif

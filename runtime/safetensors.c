@@ -4,18 +4,16 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "runtime/failure.h"
+#include "runtime/whole_file.h"
 
 enum {
   LENGTH_BYTES = 8,
   MAX_HEADER = 100 << 20, /* what other readers take too */
-  MAX_TRANSFER = 1 << 30, /* of one read or write */
   TENSOR_ALIGNMENT = 64   /* in memory */
 };
 
@@ -112,75 +110,26 @@ static unsigned char *make_header(const stored_tensor *tensors, uint32_t n, cons
   return bytes;
 }
 
-static bool write_all(int file, const void *bytes, size_t n) {
-  for (const char *p = bytes; n;) {
-    ssize_t done = write(file, p, n < MAX_TRANSFER ? n : MAX_TRANSFER);
-    if (done < 0 && errno != EINTR) return false;
-    if (done < 0) continue;
-    p += done;
-    n -= (size_t)done;
-  }
-  return true;
-}
-
-/* A rename is on the disk when the folder is. */
-static bool sync_folder(const char *path) {
-  char *folder = strdup(path);
-  if (!folder) return false;
-  char *slash = strrchr(folder, '/');
-  if (slash) slash[slash == folder] = 0;
-  int file = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  bool good = file >= 0 && (!fsync(file) || errno == EINVAL); /* EINVAL: this file system has no such thing */
-  int number = errno;
-  if (file >= 0) close(file);
-  free(folder);
-  errno = number;
-  return good;
-}
-
-/* errno says what failed when it is false; `temporary` is then gone. */
-static bool write_and_rename(const char *temporary, const char *path, const unsigned char *header, size_t header_bytes,
-                             const stored_tensor *tensors, uint32_t n, const uint32_t *order) {
-  int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (file < 0) return false;
-  bool good = write_all(file, header, header_bytes);
-  for (uint32_t i = 0; good && i < n; i++)
-    good = write_all(file, tensors[order[i]].data, (size_t)type_bytes(&tensors[order[i]].type));
-  good = good && !fsync(file);
-  int number = errno;
-  if (close(file) && good) {
-    good = false;
-    number = errno;
-  }
-  if (good && !rename(temporary, path)) return sync_folder(path);
-  if (good) number = errno;
-  unlink(temporary);
-  errno = number;
-  return false;
-}
-
 bool safetensors_write(const char *path, const stored_tensor *tensors, uint32_t n_tensors, const stored_text *metadata,
                        uint32_t n_metadata, char **error) {
   *error = NULL;
   if (!check_names(tensors, n_tensors, path, error)) return false;
-  char *target = realpath(path, NULL); /* a link stays one: what it points to is replaced */
-  if (!target) target = strdup(path);
-  size_t room = target ? strlen(target) + 32 : 0;
-  char *temporary = malloc(room);
-  if (room && temporary) snprintf(temporary, room, "%s.%ld.partial", target, (long)getpid());
   uint32_t *order = order_data(tensors, n_tensors);
+  file_part *parts = malloc((n_tensors + 1) * sizeof *parts);
   size_t header_bytes = 0;
-  unsigned char *header = order ? make_header(tensors, n_tensors, order, metadata, n_metadata, &header_bytes) : NULL;
+  unsigned char *header = order && parts ? make_header(tensors, n_tensors, order, metadata, n_metadata, &header_bytes) : NULL;
   bool good = false;
-  if (!target || !temporary || !header) failure(error, "no memory to write %s", path);
+  if (!header) failure(error, "no memory to write %s", path);
   else if (header_bytes > MAX_HEADER)
     failure(error, "cannot write %s: names and metadata take %zu bytes; %d are allowed", path, header_bytes, MAX_HEADER);
-  else if (!(good = write_and_rename(temporary, target, header, header_bytes, tensors, n_tensors, order)))
-    failure_of_system(error, "write", path, errno);
+  else {
+    parts[0] = (file_part){header, header_bytes};
+    for (uint32_t i = 0; i < n_tensors; i++) parts[i + 1] = (file_part){tensors[order[i]].data, (size_t)type_bytes(&tensors[order[i]].type)};
+    good = whole_file_write(path, parts, n_tensors + 1, error);
+  }
   free(header);
+  free(parts);
   free(order);
-  free(temporary);
-  free(target);
   return good;
 }
 

@@ -2,30 +2,14 @@
 
 #include <stdlib.h>
 
-#include "ir/op.h"
+#include "runtime/draws.h"
 #include "runtime/failure.h"
 
-/* 64 bits: draw `draw` of an epoch. The second counter word keeps them apart from the random numbers of
- * programs, which have 0 there. */
-static uint64_t draw_bits(uint64_t seed, int64_t epoch, int64_t draw) {
-  const uint32_t orders = 0x6F726472;
-  uint64_t bits = 0;
-  for (int half = 0; half < 2; half++) {
-    scalar args[6] = {{.integer = (uint32_t)seed},
-                      {.integer = (int64_t)(seed >> 32)},
-                      {.integer = (uint32_t)(2 * draw + half)},
-                      {.integer = (uint32_t)(2 * draw >> 32) ^ orders},
-                      {.integer = (uint32_t)epoch},
-                      {.integer = (uint32_t)((uint64_t)epoch >> 32)}};
-    bits = bits << 32 | (uint32_t)op_evaluate(OP_RANDOM_BITS, DTYPE_U32, DTYPE_U32, args).integer;
-  }
-  return bits;
-}
-
-/* Fisher and Yates. Scaling 64 bits to a range below 2^32 is uneven by less than one in 2^32. */
+/* Fisher and Yates. */
 void sampler_permutation(uint64_t seed, int64_t epoch, int64_t n, int64_t *order) {
+  draws d = {seed, DRAWS_OF_ORDER, epoch, 0};
   for (int64_t i = 0; i < n; i++) {
-    int64_t other = (int64_t)(((unsigned __int128)draw_bits(seed, epoch, i) * (uint64_t)(i + 1)) >> 64);
+    int64_t other = draw_below(&d, i + 1);
     order[i] = order[other];
     order[other] = i;
   }

@@ -10,20 +10,11 @@ void set_clock(instance *i, int64_t step, int64_t steps_per_epoch, uint64_t seed
   instance_set(i, "seed", "seed", words);
 }
 
-static double read_number(const instance *i, const char *role, const char *name) {
-  const tensor_type *t = instance_type(i, role, name);
-  char bytes[8];
-  if (!t || t->rank) return NAN;
-  instance_get(i, role, name, bytes);
-  scalar v = element_load(t->dtype, bytes, 0);
-  return dtype_is_real(t->dtype) ? v.real : (double)v.integer;
-}
-
 bool stepper_run(stepper *s) {
   set_clock(s->instance, s->done, s->steps_per_epoch, s->seed);
   instance_run(s->instance);
-  for (uint32_t i = 0; i < s->n_metrics; i++) s->metrics[i].value = read_number(s->instance, "metric", s->metrics[i].name);
-  if (read_number(s->instance, "metric", "finite") == 0) return false; /* a program without objective has no such metric */
+  for (uint32_t i = 0; i < s->n_metrics; i++) s->metrics[i].value = instance_number(s->instance, "metric", s->metrics[i].name);
+  if (instance_number(s->instance, "metric", "finite") == 0) return false; /* a program without objective has no such metric */
   s->done++;
   s->ahead = true;
   return true;

@@ -1,5 +1,7 @@
 #include "tests/random_graph.h"
 
+#include "ir/region.h"
+
 uint64_t random_bits(random_source *r) { /* splitmix64 (Steele, Lea, Flood, 2014) */
   uint64_t z = (r->state += 0x9E3779B97F4A7C15u);
   z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
@@ -18,10 +20,11 @@ typedef struct {
   graph *graph;
   dtype real;
   bool differentiable;
+  uint32_t depth; /* of regions */
 } maker;
 
 static const span nowhere = {0};
-enum { MOST_ELEMENTS = 2000 };
+enum { MOST_ELEMENTS = 2000, DEEPEST_REGION = 2 };
 
 static uint32_t below(maker *m, uint32_t n) { return random_below(m->random, n); }
 
@@ -63,6 +66,7 @@ static value leaf(maker *m, tensor_type type) {
   if (kind == 1) return graph_literal(m->graph, type, random_elements(m->random, &type, m->graph->arena), nowhere);
   if (kind == 2 && type.rank && (type.dtype == DTYPE_I32 || type.dtype == DTYPE_I64))
     return graph_iota(m->graph, type, below(m, type.rank), nowhere);
+  if (m->depth) return graph_splat(m->graph, type, random_element(m->random, type.dtype), nowhere);
   return graph_parameter(m->graph, "data", arena_printf(m->graph->arena, "p%u", m->graph->n_nodes), type, nowhere);
 }
 
@@ -282,6 +286,50 @@ static value reduction(maker *m) {
   return graph_reduce(m->graph, !m->differentiable && below(m, 2) ? OP_REDUCE_MAX : OP_REDUCE_SUM, x, axes, n, nowhere);
 }
 
+/* -- loops ------------------------------------------------------------------------------------------------------ */
+
+static void add_nodes(maker *m, uint32_t n_nodes);
+
+enum { MOST_OPERANDS = 6 };
+
+/* Bounded, so that iterations do not let it grow. */
+static value next_carry(maker *m, tensor_type type) {
+  value v = any_like(m, type);
+  return dtype_is_real(type.dtype) ? graph_unary(m->graph, OP_TANH, v, nowhere) : v;
+}
+
+/* Values at hand as carries, slices and invariants of a region of a few nodes. */
+static value looped(maker *m) {
+  maker inside = {m->random, graph_new(m->graph->arena, "region"), m->real, m->differentiable, m->depth + 1};
+  region_view form = {.times = 1 + below(m, 4), .n_carries = below(m, 3), .n_slices = below(m, 3), .reverse = below(m, 2)};
+  value operands[MOST_OPERANDS];
+  tensor_type carry[2];
+  uint32_t n = 0, n_invariants = below(m, 3), n_outputs = 0;
+  const char *error = NULL;
+  for (uint32_t k = 0; k < form.n_carries; k++) {
+    operands[n++] = any_of(m, random_dtype(m, N_WHOLE));
+    carry[k] = *graph_type(m->graph, operands[k]);
+    region_parameter(inside.graph, "state", k, carry[k], nowhere);
+  }
+  for (uint32_t k = 0; k < form.n_slices; k++) {
+    tensor_type slice = random_type(m, random_dtype(m, N_WHOLE));
+    operands[n++] = any_like(m, region_stacked_type(&slice, form.times));
+    region_parameter(inside.graph, "slice", k, slice, nowhere);
+  }
+  for (uint32_t k = 0; k < n_invariants; k++) {
+    operands[n] = any_of(m, random_dtype(m, N_WHOLE));
+    region_parameter(inside.graph, "invariant", k, *graph_type(m->graph, operands[n++]), nowhere);
+  }
+  if (below(m, 2)) graph_parameter(inside.graph, "index", "i", scalar_type(DTYPE_I32), nowhere);
+  add_nodes(&inside, inside.graph->n_nodes + 2 + below(m, 6));
+  for (uint32_t k = 0; k < form.n_carries; k++) region_result(inside.graph, "state", k, next_carry(&inside, carry[k]), nowhere);
+  for (value v = inside.graph->n_values - 1; v > 0 && n_outputs < 2; v--) {
+    const tensor_type *t = graph_type(inside.graph, v);
+    if (t->rank < 5 && type_elements(t) * form.times < MOST_ELEMENTS) region_result(inside.graph, "output", n_outputs++, v, nowhere);
+  }
+  return inside.graph->n_results ? graph_repeat(m->graph, &form, inside.graph, operands, n, nowhere, &error) : 0;
+}
+
 /* -- whole graphs --------------------------------------------------------------------------------------------------- */
 
 /* Up to 5 reals from value `last` down end in one scalar, through tanh so that no term drowns the others. */
@@ -299,17 +347,22 @@ static value one_scalar(maker *m, value last) {
   return total;
 }
 
-static maker random_nodes(random_source *r, uint32_t n_nodes, dtype real, bool differentiable, arena *a) {
-  maker m = {r, graph_new(a, "random"), real, differentiable};
-  graph_parameter(m.graph, "data", "p0", random_type(&m, real), nowhere);
-  for (uint32_t tries = 0; m.graph->n_nodes < n_nodes && tries < 20 * n_nodes; tries++) {
-    uint32_t kind = below(&m, 10);
-    if (kind < 4) elementwise(&m);
-    else if (kind < 7) view(&m);
-    else if (kind < 8) indexed(&m);
-    else if (kind < 9) contract(&m);
-    else reduction(&m);
+static void add_nodes(maker *m, uint32_t n_nodes) {
+  for (uint32_t tries = 0; m->graph->n_nodes < n_nodes && tries < 20 * n_nodes; tries++) {
+    uint32_t kind = below(m, 21);
+    if (kind < 8) elementwise(m);
+    else if (kind < 14) view(m);
+    else if (kind < 16) indexed(m);
+    else if (kind < 18) contract(m);
+    else if (kind < 20) reduction(m);
+    else if (m->depth < DEEPEST_REGION) looped(m);
   }
+}
+
+static maker random_nodes(random_source *r, uint32_t n_nodes, dtype real, bool differentiable, arena *a) {
+  maker m = {r, graph_new(a, "random"), real, differentiable, 0};
+  graph_parameter(m.graph, "data", "p0", random_type(&m, real), nowhere);
+  add_nodes(&m, n_nodes);
   return m;
 }
 

@@ -65,16 +65,10 @@ typedef struct {
   bool error_owned;
 } unit;
 
-static uint32_t memory_of(const plan *p, uint32_t buffer) {
-  for (uint32_t steps = 0; p->buffers[buffer].alias >= 0 && steps < p->n_buffers; steps++)
-    buffer = (uint32_t)p->buffers[buffer].alias;
-  return buffer;
-}
-
 static bool share_memory(const plan *p, uint32_t a, uint32_t b) {
-  const plan_buffer *x = &p->buffers[memory_of(p, a)], *y = &p->buffers[memory_of(p, b)];
+  const plan_buffer *x = &p->buffers[plan_owner(p, a)], *y = &p->buffers[plan_owner(p, b)];
   if (x == y) return true;
-  return x->storage == STORAGE_TEMPORARY && y->storage == STORAGE_TEMPORARY && x->offset < y->offset + y->bytes &&
+  return plan_in_arena(p, x) && plan_in_arena(p, y) && x->offset < y->offset + y->bytes &&
          y->offset < x->offset + x->bytes;
 }
 
@@ -193,27 +187,34 @@ static const char *run_batch(unit *units, uint32_t n, unit_step *step, const com
 
 typedef struct {
   unit *units;
-  uint32_t n;
+  uint32_t n, capacity;
   uint32_t *of_launch;
+  const plan_launch **launches; /* of kernels, those of loops in the place of these */
+  uint32_t n_launches, of_launch_capacity, launches_capacity;
 } unit_list;
 
 /* Launches that share loops and groups share a unit from the start; equal texts are found by key later. */
-static bool collect(const plan *p, unit_list *list, const char **error) {
-  list->units = ARENA_ARRAY(p->arena, unit, p->n_launches + 1);
-  list->of_launch = ARENA_ARRAY(p->arena, uint32_t, p->n_launches + 1);
+static bool collect(const plan *p, unit_list *list, arena *a, const char **error) {
   for (uint32_t i = 0; i < p->n_launches; i++) {
-    const loops *l = p->launches[i].loops;
+    const plan_launch *launch = &p->launches[i];
+    const loops *l = launch->loops;
+    if (launch->repeat) {
+      if (!collect(launch->repeat->plan, list, a, error)) return false;
+      continue;
+    }
     if (!l) {
-      *error = arena_printf(p->arena, "kernel %s is not lowered to loops", p->launches[i].kernel->name);
+      *error = arena_printf(a, "kernel %s is not lowered to loops", launch->kernel->name);
       return false;
     }
-    const uint32_t *groups = argument_groups(p, &p->launches[i], p->arena);
-    uint32_t u = 0;
+    const uint32_t *groups = argument_groups(p, launch, a);
+    uint32_t u = 0, n = list->n_launches;
     while (u < list->n &&
            (list->units[u].loops != l || memcmp(list->units[u].groups, groups, l->n_arguments * sizeof *groups)))
       u++;
-    if (u == list->n) list->units[list->n++] = (unit){.loops = l, .groups = groups, .cached = CACHE_MISSING};
-    list->of_launch[i] = u;
+    if (u == list->n)
+      *ARENA_PUSH(a, list->units, list->n, list->capacity) = (unit){.loops = l, .groups = groups, .cached = CACHE_MISSING};
+    *ARENA_PUSH(a, list->of_launch, n, list->of_launch_capacity) = u;
+    *ARENA_PUSH(a, list->launches, list->n_launches, list->launches_capacity) = launch;
   }
   return true;
 }
@@ -233,13 +234,14 @@ static void merge(const plan *p, unit_list *list) {
     if (u == n) kept[n++] = all[i];
   }
   qsort(kept, n, sizeof *kept, by_weight);
-  for (uint32_t i = 0; i < p->n_launches; i++) {
+  for (uint32_t i = 0; i < list->n_launches; i++) {
     const content_hash key = all[list->of_launch[i]].key;
     uint32_t u = 0;
     while (!content_hash_equal(kept[u].key, key)) u++;
     list->of_launch[i] = u;
   }
-  *list = (unit_list){kept, n, list->of_launch};
+  list->units = kept;
+  list->n = n;
 }
 
 static const char *compile_all(const plan *p, unit_list *list, const compile_options *o, compile_report *report) {
@@ -265,8 +267,14 @@ static bool link_all(executable *e, const plan *p, const unit_list *list, const 
   }
   e->code = jit_open(objects, list->n, (void *)(uintptr_t)record_violation, &e->violation, p->arena, error);
   if (!e->code) return false;
-  for (uint32_t i = 0; i < p->n_launches; i++) {
-    int64_t iterations = p->launches[i].loops->iterations, chunks = p->launches[i].kernel->schedule.chunks;
+  e->launches = calloc(list->n_launches + 1, sizeof *e->launches);
+  if (!e->launches) {
+    *error = "out of memory";
+    return false;
+  }
+  e->n_launches = list->n_launches;
+  for (uint32_t i = 0; i < list->n_launches; i++) {
+    int64_t iterations = list->launches[i]->loops->iterations, chunks = list->launches[i]->kernel->schedule.chunks;
     e->launches[i].entry = objects[list->of_launch[i]].entry;
     e->launches[i].iterations = iterations;
     e->launches[i].chunks = chunks > 0 && chunks < iterations ? chunks : iterations;
@@ -280,14 +288,11 @@ executable *executable_compile_cpu(const plan *p, const compile_options *o, comp
   compile_report counted = {0};
   *error = NULL;
   executable *e = calloc(1, sizeof *e);
-  if (e) e->launches = calloc(p->n_launches + 1, sizeof *e->launches);
-  if (!e || !e->launches) {
-    executable_free(e);
+  if (!e) {
     *error = "out of memory";
     return NULL;
   }
-  e->n_launches = p->n_launches;
-  bool done = collect(p, &list, error);
+  bool done = collect(p, &list, p->arena, error);
   if (done) {
     *error = compile_all(p, &list, o, &counted);
     done = !*error && link_all(e, p, &list, error);

@@ -3,6 +3,12 @@
 
 status 0 help
 says "sslc run"
+for verb in run check fmt explain emit kernel pass version; do
+  status 0 $verb --help
+  says "usage: sslc $verb"
+done
+status 0 run -h
+says "--out DIR"
 status 2
 complains "give a verb"
 status 2 run

@@ -42,6 +42,19 @@ static const char *const sample =
     "  %11, %12 = grad(%10, %1, %2) : f32[4,3], f32[2,3] @5:3\n"
     "  %13 = iota {axis=1} : i32[2,3]\n"
     "  %14 = cast(%13) : bf16[2,3]\n"
+    "  %15, %16 = repeat(%10, %2, %10) {times=2, carries=1, slices=1, reverse=1} : f32[], f32[2,3] @7:3 {\n"
+    "    %1 = parameter {role=state, name=\"0\"} : f32[]\n"
+    "    %2 = parameter {role=slice, name=\"0\"} : f32[3] @8:5\n"
+    "    %3 = parameter {role=index, name=\"i\"} : i32[]\n"
+    "    %4 = repeat(%2) {times=3, carries=0, slices=1} : f32[3] {\n"
+    "      %1 = parameter {role=slice, name=\"0\"} : f32[]\n"
+    "      %2 = constant {value=0.5} : f32[]\n"
+    "      %3 = mul(%1, %2) : f32[] @\"std/layers.ssl\":12:3\n"
+    "      result output \"0\" %3 @8:9\n"
+    "    }\n"
+    "    result state \"0\" %1\n"
+    "    result output \"0\" %4\n"
+    "  }\n"
     "  result state \"f/w\" %11 @6:1\n"
     "  result metric \"loss\" %10\n"
     "}\n";
@@ -80,6 +93,7 @@ static void wrong_texts_are_refused_with_a_place(void **state) {
       {"graph g {\n  result output \"x\" %1\n}", "not defined above"},
       {"graph g {\n  %1 = iota {axis=0} : i32[99999999999,99999999999]\n}", "too many elements"},
       {"graph g {", "expected"},
+      {"graph g {\n  %1 = iota {axis=0} : i32[3]\n  %2 = repeat(%1) {times=3, carries=0, slices=1} : i32[3]\n}", "expected { here"},
       {"graph g { } x", "nothing behind"},
       {"", "expected graph"},
       {"graph g {\n  %1 = parameter {role=data, name=\"x\"} : f32[2]\n  %2 = parameter {role=data, name=\"x\"} : f32[2]\n}", "two parameters are data"},
@@ -156,6 +170,23 @@ static void types_that_do_not_fit_are_refused(void **state) {
       {"grad(%1, %1) : f32[2,3]", "grad differentiates a real scalar, not f32[2,3]"},
       {"grad(%7, %5) : f64[2,3]", "element types differ"},
       {"grad(%7) : f32[]", "grad wants a scalar and what to differentiate by"},
+#define SLICE "%1 = parameter {role=slice, name=\"0\"} : f32[3] "
+#define GIVE "result output \"0\" %1 }"
+      {"repeat(%1) {times=2, carries=0} : f32[2,3] {" SLICE GIVE, "repeat lacks its attribute slices"},
+      {"repeat(%1) {times=2, carries=0, slices=1} : f32[2,3] { }", "a region without results"},
+      {"repeat(%1) {times=0, carries=0, slices=1} : f32[0,3] {" SLICE GIVE, "a repeat runs 1 to 2147483647 times, not 0"},
+      {"repeat(%1) {times=2, carries=1, slices=1} : f32[2,3] {" SLICE GIVE, "1 operands are fewer than carries and slices"},
+      {"repeat(%1) {times=3, carries=0, slices=1} : f32[3,3] {" SLICE GIVE, "f32[2,3] has no slice for each of 3 iterations"},
+      {"repeat(%5) {times=2, carries=0, slices=1} : f64[2,3] {" SLICE GIVE, "operand 0 gives f64[3], the region wants f32[3]"},
+      {"repeat(%1) {times=2, carries=0, slices=1} : f32[2,3] {" SLICE "result output \"1\" %1 }", "no result is output \"1\" of the region"},
+      {"repeat(%1) {times=2, carries=0, slices=1} : f32[2,3] {" SLICE "result metric \"0\" %1 }", "no result is metric \"0\" of the region"},
+      {"repeat(%1) {times=2, carries=0, slices=1} : f32[2,3] {%1 = parameter {role=slice, name=\"1\"} : f32[3] " GIVE, "no operand is slice \"1\" of the region"},
+      {"repeat(%1) {times=2, carries=0, slices=0} : f32[2,3] {%1 = parameter {role=data, name=\"0\"} : f32[3] " GIVE, "no operand is data \"0\" of the region"},
+      {"repeat(%7) {times=2, carries=1, slices=0} : f32[] {%1 = constant {value=1} : f32[] result state \"0\" %1 }", "carry 0 has no parameter in the region"},
+      {"repeat(%7) {times=2, carries=1, slices=0} : f32[] {%1 = parameter {role=state, name=\"0\"} : f32[] " GIVE, "no result is output \"0\" of the region"},
+      {"repeat(%7) {times=2, carries=1, slices=0} : f32[] {%1 = parameter {role=state, name=\"0\"} : f32[] %2 = constant {value=1} : f64[] result state \"0\" %2 }", "carry 0 is f32[], and next f64[]"},
+      {"repeat(%1) {times=2, carries=0, slices=1} : f32[2,3] {%1 = parameter {role=index, name=\"i\"} : i64[] " GIVE, "the index of a region is i32[]"},
+      {"repeat(%1) {times=2, carries=0, slices=1} : f32[2,3] {%1 = neg(%8) : f32[3] " GIVE, "%8 is not defined above"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     d = diagnostics_new(a, s);
@@ -175,12 +206,17 @@ static void types_that_do_not_fit_are_refused(void **state) {
 /* The verifier trusts no one: graphs are changed behind the back of graph_add. */
 static void the_verifier_sees_damage(void **state) {
   (void)state;
-  for (int damage = 0; damage < 8; damage++) {
+  for (int damage = 0; damage < 10; damage++) {
     graph *g = parse("graph g {\n"
                      "  %1 = parameter {role=state, name=\"w\"} : f32[2]\n"
                      "  %2 = parameter {role=state, name=\"v\"} : f32[2]\n"
                      "  %3 = add(%1, %2) : f32[2]\n"
                      "  %4 = contract(%3, %1) {spec=\"i; i ->\"} : f32[]\n"
+                     "  %5 = repeat(%4) {times=3, carries=1, slices=0} : f32[] {\n"
+                     "    %1 = parameter {role=state, name=\"0\"} : f32[]\n"
+                     "    %2 = neg(%1) : f32[]\n"
+                     "    result state \"0\" %2\n"
+                     "  }\n"
                      "  result state \"w\" %3\n"
                      "  result metric \"m\" %4\n"
                      "}\n");
@@ -194,6 +230,8 @@ static void the_verifier_sees_damage(void **state) {
       case 5: g->results[1].value = 9; break;
       case 6: g->results[0].name = "u"; break;
       case 7: g->nodes[3].first_result = 3; break;
+      case 8: g->nodes[4].region = NULL; break;
+      case 9: ((graph *)(uintptr_t)g->nodes[4].region)->results[0].value = 7; break;
     }
     if (!graph_verify(g, a)) fail_msg("damage %d", damage);
   }
@@ -231,6 +269,33 @@ static void dependence_stops_where_derivatives_do(void **state) {
   for (int i = 1; i < 8; i++) assert_int_equal(reached[i], want[i]);
 }
 
+/* Through a carry it comes round: the first carry reaches the second, the third stops. */
+static void dependence_goes_round_in_loops(void **state) {
+  (void)state;
+  graph *g = parse("graph g {\n"
+                   "  %1 = parameter {role=data, name=\"x\"} : f32[2]\n"
+                   "  %2 = parameter {role=data, name=\"y\"} : f32[2]\n"
+                   "  %3, %4, %5, %6 = repeat(%1, %2, %2) {times=3, carries=3, slices=0} : f32[2], f32[2], f32[2], f32[3,2] {\n"
+                   "    %1 = parameter {role=state, name=\"0\"} : f32[2]\n"
+                   "    %2 = parameter {role=state, name=\"1\"} : f32[2]\n"
+                   "    %3 = parameter {role=state, name=\"2\"} : f32[2]\n"
+                   "    %4 = exp(%1) : f32[2]\n"
+                   "    %5 = mul(%2, %4) : f32[2]\n"
+                   "    %6 = stop_grad(%5) : f32[2]\n"
+                   "    result state \"0\" %4\n"
+                   "    result state \"1\" %5\n"
+                   "    result state \"2\" %6\n"
+                   "    result output \"0\" %3\n"
+                   "  }\n"
+                   "}\n");
+  assert_non_null(g);
+  const bool *from_x = graph_differentiable_from(g, (value[]){1}, 1, a), *from_y = graph_differentiable_from(g, (value[]){2}, 1, a);
+  assert_true(from_x[3] && from_x[4] && !from_x[5] && !from_x[6]);
+  assert_true(!from_y[3] && from_y[4] && !from_y[5] && from_y[6]);
+  assert_true(graph_differentiable_to(g, 4, a)[1] && !graph_differentiable_to(g, 5, a)[2]);
+  assert_true(!graph_differentiable_to(g, 3, a)[2] && graph_differentiable_to_any(g, (value[]){3, 6}, 2, a)[2]);
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
   const struct CMUnitTest tests[] = {
@@ -240,6 +305,7 @@ int main(void) {
       TEST(the_verifier_sees_damage),
       TEST(damaged_texts_do_no_harm),
       TEST(dependence_stops_where_derivatives_do),
+      TEST(dependence_goes_round_in_loops),
   };
   return cmocka_run_group_tests_name("ir/graph", tests, NULL, NULL);
 }

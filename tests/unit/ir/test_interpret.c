@@ -49,6 +49,36 @@ static graph_run *run_with(const graph *g, const void *x) {
     }                                                                                                        \
   } while (0)
 
+static void loops_carry_slice_and_stack(void **state) {
+  (void)state;
+  for (int reverse = 0; reverse < 2; reverse++) {
+    graph *g = parse(arena_printf(a,
+                                  "graph g {\n"
+                                  "  %%1 = parameter {role=data, name=\"x\"} : f64[3,2]\n"
+                                  "  %%2 = constant {value=1} : f64[2]\n"
+                                  "  %%3 = constant {literal=[10,20]} : f64[2]\n"
+                                  "  %%4, %%5, %%6 = repeat(%%2, %%1, %%3) {times=3, carries=1, slices=1%s} : f64[2], f64[3,2], f64[3] {\n"
+                                  "    %%1 = parameter {role=state, name=\"0\"} : f64[2]\n"
+                                  "    %%2 = parameter {role=slice, name=\"0\"} : f64[2]\n"
+                                  "    %%3 = parameter {role=invariant, name=\"0\"} : f64[2]\n"
+                                  "    %%4 = parameter {role=index, name=\"i\"} : i32[]\n"
+                                  "    %%5 = mul(%%1, %%2) : f64[2]\n"
+                                  "    %%6 = add(%%5, %%3) : f64[2]\n"
+                                  "    %%7 = cast(%%4) : f64[]\n"
+                                  "    result state \"0\" %%5\n"
+                                  "    result output \"0\" %%6\n"
+                                  "    result output \"1\" %%7\n"
+                                  "  }\n"
+                                  "}\n",
+                                  reverse ? ", reverse=1" : ""));
+    graph_run *run = run_with(g, (double[]){1, 2, 3, 4, 5, 6});
+    EXPECT(run, 4, double, 15, 48);
+    if (!reverse) EXPECT(run, 5, double, 11, 22, 13, 28, 25, 68);
+    else EXPECT(run, 5, double, 25, 68, 25, 44, 15, 26);
+    EXPECT(run, 6, double, 0, 1, 2);
+  }
+}
+
 static void views_move_elements(void **state) {
   (void)state;
   graph *g = parse("graph g {\n"
@@ -234,6 +264,7 @@ static void long_graphs_run(void **state) {
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
   const struct CMUnitTest tests[] = {
+      TEST(loops_carry_slice_and_stack),
       TEST(views_move_elements),
       TEST(reductions_find_nan_and_the_lowest_index),
       TEST(indices_are_clamped),

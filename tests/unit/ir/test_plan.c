@@ -82,6 +82,69 @@ static void plans_run(void **state) {
   arena_free(a);
 }
 
+/* A loop that runs down: h <- h * x[i] + b, with h after each iteration stacked. */
+static const char loop[] = "plan \"loop\" arena 192 {\n"
+                           "buffer 0 : f32[3,2] data \"data\" \"x\" bytes 24\n"
+                           "buffer 1 : f32[2] data \"data\" \"h\" bytes 8\n"
+                           "buffer 2 : f32[2] data \"data\" \"b\" bytes 8\n"
+                           "buffer 3 : f32[2] result \"output\" \"last\" bytes 8\n"
+                           "buffer 4 : f32[3,2] result \"output\" \"all\" bytes 24\n"
+                           "buffer 5 : u8[192] temporary bytes 192\n"
+                           "repeat 3 reverse carries 1 slices 1 block 5 on 1 0 2 gives 3 4 of region \"region\" arena 192 {\n"
+                           "buffer 0 : f32[2] state \"state\" \"0\" bytes 8\n"
+                           "buffer 1 : f32[2] data \"slice\" \"0\" bytes 8\n"
+                           "buffer 2 : f32[2] data \"invariant\" \"0\" bytes 8\n"
+                           "buffer 3 : i32[] data \"index\" \"i\" bytes 4 at 64\n"
+                           "buffer 4 : f32[2] result \"state\" \"0\" bytes 8 alias 0\n"
+                           "buffer 5 : f32[2] result \"output\" \"0\" bytes 8 at 128 lives 0 1\n"
+                           "kernel 0 is kernel step {\n"
+                           "  in h : f32[2]\n"
+                           "  in x : f32[2]\n"
+                           "  in b : f32[2]\n"
+                           "  out next : f32[2]\n"
+                           "  out y : f32[2]\n"
+                           "  axes i:2\n"
+                           "  s[i] : f32 = h[i] * x[i] + b[i] -> next[i]\n"
+                           "  t[i] : f32 = s -> y[i]\n"
+                           "}\n"
+                           "launch 0 on 0 1 2 4 5\n"
+                           "}\n"
+                           "}\n";
+
+static void loops_print_as_they_were_and_run(void **state) {
+  (void)state;
+  arena *a = arena_new();
+  const plan *p = parse_sound(a, loop);
+  assert_string_equal(plan_print(p, a), loop);
+  const float x[] = {1, 2, 3, 4, 5, 6}, h[] = {1, 1}, b[] = {10, 20}, all[] = {65, 268, 55, 124, 15, 26};
+  graph_binding bindings[] = {{"data", "x", x}, {"data", "h", h}, {"data", "b", b}};
+  const char *error = "";
+  void **data = plan_interpret(p, bindings, 3, a, &error);
+  if (!data) fail_msg("%s", error);
+  assert_memory_equal(data[4], all, sizeof all);
+  assert_memory_equal(data[3], all, 2 * sizeof *all);
+  arena_free(a);
+}
+
+static const struct {
+  const char *part, *instead, *message;
+} refused_loops[] = {
+    {"repeat 3 reverse", "repeat 0", "runs its region 0 times"},
+    {"repeat 3 reverse", "repeat 4", "has not the type of what its loop gives"},
+    {"carries 1 slices 1", "carries 2 slices 2", "fewer operands or results than carries and slices"},
+    {"carries 1 slices 1", "carries 1 slices 0", "slice \"0\" of a region is not in its loop"},
+    {"on 1 0 2", "on 1 0", "invariant \"0\" of a region is not in its loop"},
+    {"on 1 0 2", "on 1 0 9", "expected a number from 0 to below 6"},
+    {"gives 3 4", "gives 3", "output \"0\" of a region is not in its loop"},
+    {"gives 3 4", "gives 3 3", "has not the type of the loop's result"},
+    {" block 5", "", "the arena of its region has no place"},
+    {"buffer 5 : u8[192] temporary bytes 192", "buffer 5 : u8[64] temporary bytes 64", "the arena of its region has no place"},
+    {"\"slice\" \"0\" bytes 8", "\"slice\" \"0\" bytes 8 at 64", "live at the same time"},
+    {"at 128 lives 0 1", "at 128", "is wanted behind launch 0"},
+    {"of region \"region\"", "of plan \"region\"", "expected region"},
+    {"result \"output\" \"0\"", "result \"output\" \"1\"", "is not in its loop"},
+};
+
 static const struct {
   const char *part, *instead, *message;
 } refused[] = {
@@ -120,6 +183,17 @@ static void unsound_plans_are_refused(void **state) {
   }
 }
 
+static void unsound_loops_are_refused(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof refused_loops / sizeof *refused_loops; i++) {
+    arena *a = arena_new();
+    const char *errors;
+    plan *p = parse(a, with(a, loop, refused_loops[i].part, refused_loops[i].instead), &errors);
+    if (p || !strstr(errors, refused_loops[i].message)) fail_msg("%s: %s", refused_loops[i].instead, errors);
+    arena_free(a);
+  }
+}
+
 static void memory_is_used_again(void **state) {
   (void)state;
   arena *a = arena_new();
@@ -153,16 +227,18 @@ static void optimisers_update_in_place(void **state) {
 
 static void damaged_texts_do_no_harm(void **state) {
   (void)state;
-  for (size_t at = 0; at < strlen(step); at++) {
-    arena *a = arena_new();
-    const char *errors;
-    char *text = arena_string(a, step);
-    text[at] = "0:}9\" "[at % 6];
-    parse(a, text, &errors);
-    text[at] = 0;
-    parse(a, text, &errors);
-    arena_free(a);
-  }
+  static const char *const texts[] = {step, loop};
+  for (size_t i = 0; i < 2; i++)
+    for (size_t at = 0; at < strlen(texts[i]); at++) {
+      arena *a = arena_new();
+      const char *errors;
+      char *text = arena_string(a, texts[i]);
+      text[at] = "0:}9\" "[at % 6];
+      parse(a, text, &errors);
+      text[at] = 0;
+      parse(a, text, &errors);
+      arena_free(a);
+    }
 }
 
 int main(void) {
@@ -170,6 +246,7 @@ int main(void) {
       cmocka_unit_test(texts_print_as_they_were),  cmocka_unit_test(plans_run),
       cmocka_unit_test(unsound_plans_are_refused), cmocka_unit_test(optimisers_update_in_place),
       cmocka_unit_test(damaged_texts_do_no_harm),  cmocka_unit_test(memory_is_used_again),
+      cmocka_unit_test(loops_print_as_they_were_and_run), cmocka_unit_test(unsound_loops_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,15 +39,19 @@ static inline const graph *apply_to_graph(pipeline *p, const graph *g, const cha
   return made;
 }
 
+static inline void verify_loops(pipeline *p, const plan *made) {
+  for (uint32_t i = 0; i < made->n_launches && !p->wrong; i++) {
+    if (made->launches[i].repeat) verify_loops(p, made->launches[i].repeat->plan);
+    else note(p, "lower", loops_verify(made->launches[i].loops, p->arena));
+  }
+}
+
 static inline void apply_to_plan(pipeline *p, plan *made, const char *pass) {
   if (p->wrong) return;
   tell(p, pass);
   bool done = pass_named(pass)->plan(made, p->context);
   note(p, pass, done ? plan_verify(made, p->arena) : "it gives up");
-  for (uint32_t i = 0; i < made->n_launches && !p->wrong; i++) {
-    note(p, pass, kernel_verify(made->launches[i].kernel, p->arena));
-    if (made->launches[i].loops) note(p, pass, loops_verify(made->launches[i].loops, p->arena));
-  }
+  if (!strcmp(pass, "lower")) verify_loops(p, made);
 }
 
 static inline const graph *some_graph_passes(pipeline *p, const graph *g, uint32_t most) {
@@ -73,10 +77,10 @@ static inline bool schedule_feasibly(pipeline *p, kernel *k) {
 
 /* Of some kernels; the others get theirs by the pass. */
 static inline void schedule_some(pipeline *p, plan *made) {
-  tell(p, "random-schedules");
   for (uint32_t i = 0; i < made->n_launches && !p->wrong; i++) {
     kernel *k = made->launches[i].kernel;
-    if (k->schedule.n || coin(p)) continue;
+    if (made->launches[i].repeat) schedule_some(p, made->launches[i].repeat->plan);
+    if (made->launches[i].repeat || k->schedule.n || coin(p)) continue;
     bool done = schedule_feasibly(p, k);
     if (!done) k->schedule = (schedule){0};
     p->scheduled += done;
@@ -100,6 +104,7 @@ static inline plan *random_pipeline(pipeline *p, const graph *g) {
   if (coin(p)) apply_to_plan(p, made, "split");
   if (coin(p)) apply_to_plan(p, made, "layout");
   if (coin(p)) apply_to_plan(p, made, "order");
+  tell(p, "random-schedules");
   schedule_some(p, made);
   apply_to_plan(p, made, "schedule");
   if (coin(p)) apply_to_plan(p, made, "order");

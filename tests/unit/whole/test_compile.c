@@ -20,7 +20,7 @@ static graph *parse(const char *text, arena *a, diagnostics *d) {
  * interpreter's, and the results of both thread counts bit by bit. */
 static void check_for(const target *machine, const graph *g, const graph_binding *bindings, uint32_t n, double tolerance, int runs, arena *a,
                       diagnostics *d) {
-  pass_context c = {a, d, machine};
+  pass_context c = {.arena = a, .diagnostics = d, .target = machine};
   plan *p = run_passes(g, &c, NULL, NULL);
   if (!p) fail_msg("%s\n%s", diagnostics_render(d, a, false), graph_print(g, d->sources, a));
   const char *error = NULL;

@@ -404,7 +404,7 @@ static void evaluation_gives_scores_and_changes_nothing(void **state) {
   size_t n, bytes;
   const sslc_score *scores;
   char *before = all_states(p, &bytes);
-  MUST(sslc_evaluate(p, &scores, &n));
+  MUST(sslc_evaluate(p, NULL, &scores, &n));
   assert_int_equal(n, 2);
   assert_string_equal(scores[0].features, "f(img)");
   assert_string_equal(scores[0].protocol, "knn");

@@ -29,7 +29,7 @@ static void check_random_way(const graph *g, const expectation *e, const char *s
   host_target(&host);
   random_source random = {seed};
   if (random_below(&random, 3) == 0) host.l1_bytes = 256, host.l2_bytes = 8 << 10; /* sums over a few elements are streamed */
-  pass_context context = {a, d, &host};
+  pass_context context = {.arena = a, .diagnostics = d, .target = &host, .most_start_bytes = random_below(&random, 2) ? 64 : 0};
   pipeline way = {.context = &context, .random = &random, .arena = a};
   plan *p = random_pipeline(&way, g);
   if (!p) fail_msg("%s, seed %llu,%s: %s\n%s", subject, (unsigned long long)seed, way.told, way.wrong, diagnostics_render(d, a, false));
@@ -43,7 +43,7 @@ static void check_random_way(const graph *g, const expectation *e, const char *s
 
 static expectation expect(const graph *g, const graph_binding *bindings, uint32_t n, double tolerance, arena *a) {
   diagnostics *d = diagnostics_new(a, sources_new(a));
-  pass_context context = {a, d, NULL};
+  pass_context context = {.arena = a, .diagnostics = d};
   const char *error = NULL;
   expectation e = {.graph = pass_autodiff(g, &context), .bindings = bindings, .n_bindings = n, .tolerance = tolerance, .runs = 1};
   if (!e.graph) fail_msg("%s", diagnostics_render(d, a, false));

@@ -204,7 +204,7 @@ static void lower(comparison *c) {
   const lower_options options = {.real = c->way->real, .catalog = &catalog, .overrides = overrides, .n_overrides = n_overrides};
   uint32_t file = sources_add(c->diagnostics->sources, path, arena_substring(c->arena, text, length), length);
   c->experiment = lower_program(file, &options, c->diagnostics, c->arena);
-  if (!c->experiment) fail_msg("%s", diagnostics_render(c->diagnostics, c->arena, false));
+  if (!c->experiment || c->diagnostics->count) fail_msg("%s", diagnostics_render(c->diagnostics, c->arena, false)); /* no warnings either */
 }
 
 /* -- the comparison -------------------------------------------------------------------------------------------- */
