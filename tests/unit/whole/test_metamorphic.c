@@ -1,6 +1,7 @@
 /* Graphs pass through random choices of passes and schedules; what they compute, by their loops or as machine code, stays what the
  * interpreter says. Graphs are random ones and those of every program of examples/ at a tiny size. SSLC_RANDOM_GRAPHS=N asks for
- * N random graphs and a hundredth as many ways for every program, SSLC_PROGRAM=mae.ssl for one program alone. */
+ * N random graphs, from number SSLC_FIRST_GRAPH on, and a hundredth as many ways for every program; SSLC_PROGRAM=mae.ssl for one
+ * program alone. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,10 +16,12 @@
 #include "tests/unit/whole/compiled.h"
 #include "tests/unit/whole/random_pipeline.h"
 
-static int asked_for(void) {
-  const char *asked = getenv("SSLC_RANDOM_GRAPHS");
-  return asked ? atoi(asked) : 0;
+static int number_in(const char *variable) {
+  const char *text = getenv(variable);
+  return text ? atoi(text) : 0;
 }
+
+static int asked_for(void) { return number_in("SSLC_RANDOM_GRAPHS"); }
 
 /* One random way of a graph, whose meaning `e` holds. `subject` and `seed` name it in a message. */
 static void check_random_way(const graph *g, const expectation *e, const char *subject, uint64_t seed, bool compiles, uint32_t *scheduled,
@@ -56,9 +59,9 @@ static expectation expect(const graph *g, const graph_binding *bindings, uint32_
 
 static void random_graphs_in_random_ways(void **state) {
   (void)state;
-  int count = asked_for() ? asked_for() : 30;
+  int first = number_in("SSLC_FIRST_GRAPH"), count = asked_for() ? asked_for() : 30;
   uint32_t scheduled = 0, refused = 0;
-  for (int i = 0; i < count; i++) {
+  for (int i = first; i < first + count; i++) {
     arena *a = arena_new();
     random_source r = {(uint64_t)i + 5000};
     graph *g = i % 2 ? random_training_graph(&r, 10, DTYPE_F64, a) : random_graph(&r, 16, DTYPE_F64, false, a);
