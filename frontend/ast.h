@@ -137,7 +137,7 @@ typedef enum {
   DECLARE_AUGMENT,   /* augment name(outer)(inner) body, augment name(inner) body, augment name = value */
   DECLARE_ENCODER,   /* encoder or net: both parameter lists */
   DECLARE_FN,        /* fn name(inner) body */
-  DECLARE_MODEL,     /* model name = value from "file" */
+  DECLARE_MODEL,     /* model name = value from file */
   DECLARE_FROZEN,
   DECLARE_TARGET,
   DECLARE_QUEUE,     /* queue name: type = value */
@@ -160,7 +160,7 @@ typedef struct {
   bool has_outer;
   ast_type type;
   ast_expr *value; /* of `=`; NULL when there is a block */
-  const char *from; /* file of a model's first weights, or NULL */
+  const ast_expr *from; /* where a model gets its weights, or NULL */
   ast_block *block;
 } ast_declaration;
 

@@ -120,7 +120,12 @@ char *ast_print(const ast_program *program, arena *into) {
     if (d->has_outer) print_parameters(&p, "configured by", &d->outer);
     if (d->inner.n) print_parameters(&p, "applied to", &d->inner);
     if (d->value) print_expr(&p, d->value);
-    if (d->from) line(&p, "from \"%s\"", d->from);
+    if (d->from) {
+      line(&p, "from %s", "");
+      p.depth++;
+      print_expr(&p, d->from);
+      p.depth--;
+    }
     if (d->block) print_block(&p, d->block);
     p.depth--;
   }

@@ -20,6 +20,12 @@ static void show_facts(const char *path, sslc_program *p) {
   sslc_facts f;
   if (sslc_get_facts(p, &f)) return;
   printf("%s: %s parameters, %s of memory at most\n", path, figure_grouped(f.parameters).text, figure_bytes(f.peak_bytes).text);
+  sslc_origin from;
+  for (size_t i = 0; sslc_get_origin(p, i, &from); i++) {
+    printf("%s: %u of %u weights from %s (%s)", from.model, from.taken, from.taken + from.missing, from.file, from.part);
+    if (from.unused) printf(", %u there are not used", from.unused);
+    putchar('\n');
+  }
   printf("compiled in %.1f s: %u kernels, %u of them from the cache\n", f.compile_seconds, f.kernels, f.kernels - f.compiled);
   printf("%s steps in all, batches of %lld, %s steps an epoch\n", figure_grouped(f.steps).text, (long long)f.batch, figure_grouped(f.steps_per_epoch).text);
   fflush(stdout);

@@ -7,7 +7,7 @@ const char *object_kind_text(object_kind kind) {
       [OBJECT_NUMBER] = "a number",     [OBJECT_STRING] = "a string",     [OBJECT_TENSOR] = "a tensor",
       [OBJECT_TUPLE] = "a tuple",       [OBJECT_LIST] = "a list",         [OBJECT_FUNCTION] = "a function",
       [OBJECT_MODEL] = "a model",       [OBJECT_CELL] = "a state",        [OBJECT_CLOCK] = "a clock",
-      [OBJECT_DATA] = "a data set",     [OBJECT_RECORD] = "a record",     [OBJECT_AVERAGE] = "an ema",    [OBJECT_FIELD] = "a field of the data", [OBJECT_WEIGHTS] = "weights",      [OBJECT_PUSH] = "a push",
+      [OBJECT_DATA] = "a data set",     [OBJECT_RECORD] = "a record",     [OBJECT_FILE] = "weights in a file",     [OBJECT_AVERAGE] = "an ema",    [OBJECT_FIELD] = "a field of the data", [OBJECT_WEIGHTS] = "weights",      [OBJECT_PUSH] = "a push",
   };
   return texts[kind];
 }

@@ -23,6 +23,7 @@ typedef enum {
   OBJECT_CELL,   /* declared state; reading it gives a tensor */
   OBJECT_CLOCK,  /* "step" or "epoch"; reading it gives a tensor */
   OBJECT_DATA,   /* a data set, or a split of one */
+  OBJECT_FILE,   /* weights in a file, or a part of them */
   OBJECT_FIELD,  /* a field of the batch at hand, or all of it; reading it gives a tensor, or a record */
   OBJECT_AVERAGE, /* ema(model, decay), of which targets are made */
   OBJECT_PUSH    /* push(rows), to be written to a queue */
@@ -62,6 +63,10 @@ struct object {
       const char *split; /* "" for all of it */
     } data;
     const char *field; /* NULL: all of them */
+    struct {
+      struct weights_file *of;
+      const char *part; /* NULL: all of it */
+    } file;
     const struct weight_values *weights;
   };
 };
@@ -73,6 +78,13 @@ typedef struct weight_values {
   object *items;
   uint32_t n;
 } weight_values;
+
+/* A file of weights that was read. */
+typedef struct weights_file {
+  const char *path;
+  weights_description holds;
+  scope *scope; /* of the definitions in it, once they are asked for */
+} weights_file;
 
 /* "f32[256,128]", "the number 3", "a list of 2", for messages. */
 const char *object_text(const object *o, arena *a);
@@ -143,7 +155,11 @@ struct model {
   function *function; /* a configured encoder */
   model *follows;     /* of a target */
   object decay;       /* of a target: as written, evaluated once in the step */
-  bool called, target;
+  bool called, target, frozen;
+  weights_file *file;     /* where its weights are from, or NULL */
+  const char *part;       /* what it is called there */
+  uint32_t taken, missing; /* weights that the file had, and had not */
+  const char *missing_names;
   tensor_type input;      /* what it was called with first; rank 0 when that was no tensor */
   bool trained;       /* an optimizer updates a weight of it */
 };
@@ -170,8 +186,9 @@ typedef struct {
   span where;
   object value;
   const ast_declaration *declaration; /* what it is evaluated from when first asked for */
+  scope *home;                        /* the scope that it is declared in */
   enum { BINDING_READY, BINDING_WAITING, BINDING_RUNNING } progress;
-  const graph *graph; /* of a const: the graph that its tensors belong to */
+  const graph *graph; /* the one that it was evaluated for */
 } binding;
 
 struct scope {

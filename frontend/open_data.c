@@ -44,10 +44,57 @@ bool open_data_describe(void *context, const data_request *what, data_descriptio
   return true;
 }
 
+bool open_data_read(void *context, const data_request *what, tensor_type *type, const void **elements, const char **error, arena *a) {
+  open_data *d = context;
+  dataset *data = open_request(d, what, error, a);
+  uint32_t n_fields;
+  if (!data) return false;
+  const dataset_field *field = dataset_fields(data, &n_fields);
+  int64_t count = dataset_count(data, dataset_split(data, 0)), dim[MAX_RANK] = {count}, *index = ARENA_ARRAY(a, int64_t, count + 1);
+  for (uint32_t i = 0; i < field->type.rank; i++) dim[i + 1] = field->type.dim[i];
+  *type = make_type(field->type.dtype, field->type.rank + 1, dim);
+  void *all = arena_alloc(a, (size_t)type_bytes(type) + 1);
+  for (int64_t i = 0; i < count; i++) index[i] = i;
+  dataset_read(data, dataset_split(data, 0), 0, index, count, all);
+  dataset_release(data);
+  *elements = all;
+  return true;
+}
+
+/* -- files of weights ---------------------------------------------------------------------------------------------- */
+
+bool open_data_weights(void *context, const char *path, weights_description *out, const char **error, arena *a) {
+  open_data *d = context;
+  bool below = *path != '/' && d->root && *d->root;
+  const char *full = below ? arena_printf(a, "%s/%s", d->root, path) : path;
+  struct opened_file *slot = ARENA_PUSH(d->arena, d->files, d->n_files, d->files_capacity);
+  char *failure = NULL;
+  *slot = (struct opened_file){path, safetensors_read(full, &failure)};
+  if (!slot->holds) {
+    *error = failure ? arena_string(a, failure) : "out of memory";
+    free(failure);
+    return false;
+  }
+  const stored_tensor *tensors = safetensors_tensors(slot->holds, &out->n);
+  stored_weight *weights = ARENA_ARRAY(a, stored_weight, out->n + 1);
+  for (uint32_t i = 0; i < out->n; i++) weights[i] = (stored_weight){tensors[i].name, tensors[i].type};
+  out->weights = weights;
+  out->definitions = safetensors_metadata(slot->holds, "definitions");
+  return true;
+}
+
+const safetensors *open_data_file(const open_data *d, const char *path) {
+  for (uint32_t i = 0; i < d->n_files; i++)
+    if (!strcmp(d->files[i].path, path)) return d->files[i].holds;
+  return NULL;
+}
+
 void open_data_release(open_data *d) {
   for (uint32_t i = 0; i < d->n; i++)
     if (d->items[i].data) dataset_release(d->items[i].data);
-  d->n = 0;
+  for (uint32_t i = 0; i < d->n_files; i++)
+    if (d->files[i].holds) safetensors_free(d->files[i].holds);
+  d->n = d->n_files = 0;
 }
 
 int32_t data_field_number(const dataset *d, const char *name) {

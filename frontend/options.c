@@ -9,6 +9,12 @@ static object parsed_override(elaborator *e, const option_override *o) {
   return p->n == 1 && p->items[0]->value ? evaluate(e, e->library, p->items[0]->value) : object_poison();
 }
 
+const char *option_override_text(const elaborator *e, const char *name) {
+  for (uint32_t i = e->options->n_overrides; i-- > 0;)
+    if (!strcmp(e->options->overrides[i].name, name)) return e->options->overrides[i].text;
+  return NULL;
+}
+
 object option_value(elaborator *e, const ast_declaration *d, object otherwise) {
   for (uint32_t i = e->options->n_overrides; i-- > 0;) {
     const option_override *o = &e->options->overrides[i];

@@ -82,8 +82,9 @@ item
   | DATA NAME '=' expr                          { $$.declaration = tree_value(p, DECLARE_DATA, @$, &$2.token, NULL, $4.expr); }
   | CONST NAME '=' expr                         { $$.declaration = tree_value(p, DECLARE_CONST, @$, &$2.token, NULL, $4.expr); }
   | MODEL NAME '=' expr                         { $$.declaration = tree_value(p, DECLARE_MODEL, @$, &$2.token, NULL, $4.expr); }
-  | MODEL NAME '=' expr FROM STRING             { $$.declaration = tree_value(p, DECLARE_MODEL, @$, &$2.token, NULL, $4.expr); $$.declaration->from = $6.token.text; }
+  | MODEL NAME '=' expr FROM expr               { $$.declaration = tree_value(p, DECLARE_MODEL, @$, &$2.token, NULL, $4.expr); $$.declaration->from = $6.expr; }
   | FROZEN NAME '=' expr                        { $$.declaration = tree_value(p, DECLARE_FROZEN, @$, &$2.token, NULL, $4.expr); }
+  | FROZEN NAME '=' expr FROM expr              { $$.declaration = tree_value(p, DECLARE_FROZEN, @$, &$2.token, NULL, $4.expr); $$.declaration->from = $6.expr; }
   | TARGET NAME '=' expr                        { $$.declaration = tree_value(p, DECLARE_TARGET, @$, &$2.token, NULL, $4.expr); }
   | QUEUE NAME ':' type '=' expr                { $$.declaration = tree_value(p, DECLARE_QUEUE, @$, &$2.token, &$4.type, $6.expr); }
   | STATE NAME '=' expr                         { $$.declaration = tree_value(p, DECLARE_STATE, @$, &$2.token, NULL, $4.expr); }

@@ -1,6 +1,7 @@
 /* A program as a whole: its declarations, evaluated when first asked for, and the experiment that they
  * make. The standard library is a program of definitions below it. */
 #include "frontend/elaborate.h"
+#include "ir/scan.h"
 #include "frontend/library.h"
 
 /* -- declarations ------------------------------------------------------------------------------------------------ */
@@ -13,8 +14,6 @@ static object function_object(elaborator *e, const ast_declaration *d, function_
   o.function = f;
   return o;
 }
-
-static scope *scope_of(elaborator *e, const ast_declaration *d) { return in_library(e, d->where) ? e->library : e->program; }
 
 /* augment view = solo(0.4): a configured one under a name of its own. */
 static object named_augment(elaborator *e, scope *s, const ast_declaration *d) {
@@ -67,21 +66,21 @@ static object declare_cell(elaborator *e, scope *s, const ast_declaration *d, st
 
 static object evaluate_in_place(elaborator *e, binding *b) {
   const ast_declaration *d = b->declaration;
-  scope *s = scope_of(e, d);
+  scope *s = b->home;
   switch (d->kind) {
-    case DECLARE_OPTION: return option_value(e, d, evaluate(e, s, d->value));
+    case DECLARE_OPTION: return s == e->program ? option_value(e, d, evaluate(e, s, d->value)) : evaluate(e, s, d->value);
     case DECLARE_DATA: return declare_data(e, s, d);
-    case DECLARE_CONST: return evaluate(e, s, d->value);
+    case DECLARE_CONST: return declare_constant(e, s, d);
     case DECLARE_AUGMENT: return d->value && !d->inner.n ? named_augment(e, s, d) : function_object(e, d, FUNCTION_AUGMENT, s);
     case DECLARE_ENCODER: return function_object(e, d, FUNCTION_ENCODER, s);
     case DECLARE_FN: return function_object(e, d, FUNCTION_PLAIN, s);
     case DECLARE_OPTIMIZER: return function_object(e, d, FUNCTION_OPTIMIZER, s);
-    case DECLARE_MODEL: return declare_model(e, d, evaluate(e, s, d->value));
-    case DECLARE_TARGET: return declare_target(e, d, evaluate(e, s, d->value));
+    case DECLARE_MODEL:
+    case DECLARE_FROZEN: return declare_model(e, s, d, evaluate(e, s, d->value));
+    case DECLARE_TARGET: return declare_target(e, d, evaluate(e, s, d->value), b->graph ? &b->value : NULL);
     case DECLARE_QUEUE: return declare_queue(e, s, d);
     case DECLARE_STATE: return declare_cell(e, s, d, STATE_OTHER);
     case DECLARE_WEIGHT: return declare_cell(e, s, d, STATE_WEIGHT);
-    case DECLARE_FROZEN: return refuse(e, DIAG_UNSUPPORTED, d->where, "frozen models are not supported yet");
     default: return refuse(e, DIAG_OUT_OF_PLACE, d->where, "this declaration has no value");
   }
 }
@@ -96,17 +95,26 @@ object evaluate_declaration(elaborator *e, binding *b) {
   return o;
 }
 
+/* Whether what was declared for one graph has to be declared anew for the one at hand. A target's decay is asked for where it
+ * moves, in steps. */
+static bool is_stale(const elaborator *e, const binding *b) {
+  if (!b->declaration || b->graph == root_graph(e) || is_poison(&b->value)) return false;
+  ast_declaration_kind kind = b->declaration->kind;
+  return kind == DECLARE_CONST || kind == DECLARE_AUGMENT || (kind == DECLARE_TARGET && root_graph(e) == e->step);
+}
+
 object binding_value(elaborator *e, binding *b, span where) {
-  bool stale = b->declaration && b->declaration->kind == DECLARE_CONST && b->graph != e->graph;
   if (b->progress == BINDING_RUNNING) {
     diagnostic *d = complain(e, DIAG_CYCLE, where, "%s is needed to compute itself", b->name);
     diagnostic_add_note(e->diagnostics, d, b->where, "it is declared here");
     return object_poison();
   }
-  if (b->progress == BINDING_READY && !stale) return b->value;
+  if (b->progress == BINDING_READY && !is_stale(e, b)) return b->value;
   b->progress = BINDING_RUNNING;
+  place_in_graphs before = leave_regions(e);
   b->value = evaluate_declaration(e, b);
   b->graph = e->graph;
+  return_to(e, before);
   b->progress = BINDING_READY;
   return b->value;
 }
@@ -127,7 +135,7 @@ typedef struct {
   uint32_t n_trains, n_pretexts, n_evals, trains_capacity, pretexts_capacity, evals_capacity;
 } program_texts;
 
-static void declare(elaborator *e, scope *into, const ast_declaration *d) {
+void declare_name(elaborator *e, scope *into, const ast_declaration *d) {
   binding *before = scope_own(into, d->name);
   if (before) {
     diagnostic *error = complain(e, DIAG_DUPLICATE_NAME, d->name_where, "%s is declared a second time", d->name);
@@ -137,6 +145,7 @@ static void declare(elaborator *e, scope *into, const ast_declaration *d) {
   binding *b = scope_bind(into, d->name, object_poison(), e->arena);
   b->where = d->name_where;
   b->declaration = d;
+  b->home = into;
   b->progress = BINDING_WAITING;
 }
 
@@ -173,7 +182,7 @@ static void add_program(program_texts *t, uint32_t file, scope *into, bool used)
         if (!used) *ARENA_PUSH(e->arena, t->evals, t->n_evals, t->evals_capacity) = d;
         break;
       case DECLARE_PRETEXT: *ARENA_PUSH(e->arena, t->pretexts, t->n_pretexts, t->pretexts_capacity) = d; break;
-      default: declare(e, into, d);
+      default: declare_name(e, into, d);
     }
   }
 }
@@ -219,6 +228,23 @@ static bool find_training(program_texts *t, const ast_declaration **train, const
   return false;
 }
 
+/* What others need to make the models of this program again. */
+static const char *definitions_text(const program_texts *t) {
+  elaborator *e = t->e;
+  static const bool kept[] = {[DECLARE_OPTION] = true, [DECLARE_DATA] = true, [DECLARE_CONST] = true, [DECLARE_AUGMENT] = true, [DECLARE_ENCODER] = true,
+                              [DECLARE_FN] = true, [DECLARE_MODEL] = true, [DECLARE_FROZEN] = true, [DECLARE_TARGET] = true};
+  text_buffer text = {.arena = e->arena};
+  for (uint32_t i = 0; i < t->n; i++)
+    for (uint32_t k = 0; k < t->programs[i]->n; k++) {
+      const ast_declaration *d = t->programs[i]->items[k];
+      if ((uint32_t)d->kind >= sizeof kept || !kept[d->kind]) continue;
+      const char *given = d->kind == DECLARE_OPTION ? option_override_text(e, d->name) : NULL;
+      if (given) text_add(&text, "option %s = %s\n", d->name, given);
+      else text_add(&text, "%s\n", source_text(e, d->where));
+    }
+  return text_done(&text);
+}
+
 static void add_states(elaborator *e) {
   experiment *x = e->experiment;
   x->states = ARENA_ARRAY(e->arena, experiment_state, e->n_cells + 1);
@@ -232,11 +258,10 @@ static void add_states(elaborator *e) {
 
 experiment *lower_program(uint32_t file, const lower_options *o, diagnostics *d, arena *a) {
   experiment *x = ARENA_NEW(a, experiment);
-  elaborator e = {.arena = a, .diagnostics = d, .options = o, .experiment = x, .real = o->real, .train_data = object_make(OBJECT_NONE, (span){0})};
+  elaborator e = {.main_file = file, .arena = a, .diagnostics = d, .options = o, .experiment = x, .real = o->real, .train_data = object_make(OBJECT_NONE, (span){0})};
   program_texts texts = {.e = &e};
   const ast_declaration *train, *pretext;
   x->init = e.init = graph_new(a, "init");
-  x->step = e.step = graph_new(a, "step");
   e.graph = e.init;
   add_library(&e);
   e.program = scope_new(e.library, false, a);
@@ -248,8 +273,10 @@ experiment *lower_program(uint32_t file, const lower_options *o, diagnostics *d,
   if (!find_training(&texts, &train, &pretext)) return NULL;
   lower_training(&e, train, pretext);
   if (d->errors && e.stopped) return NULL;
+  x->definitions = definitions_text(&texts);
   for (uint32_t i = 0; i < texts.n_evals; i++) lower_eval(&e, texts.evals[i], i);
   add_states(&e);
+  finish_loading(&e);
   if (d->errors) return NULL;
   warn_unused(&e);
   warn_untrained(&e);

@@ -6,6 +6,7 @@
 #include "frontend/sslc.h"
 #include "runtime/evaluation.h"
 #include "runtime/loader.h"
+#include "runtime/safetensors.h"
 #include "runtime/stepper.h"
 
 /* A graph on its way to the machine; the instance is made when it is first run. */
@@ -26,6 +27,11 @@ typedef struct {
     dataset *data;
   } *items;
   uint32_t n, capacity;
+  struct opened_file {
+    const char *path; /* as the program has it */
+    safetensors *holds;
+  } *files; /* of weights */
+  uint32_t n_files, files_capacity;
   arena *arena;
 } open_data;
 
@@ -45,7 +51,8 @@ struct sslc_program {
   open_data data;
 
   thread_pool *pool;
-  compiled init, step, *evals; /* evals: one per eval block */
+  compiled init, *phases, *evals; /* phases: of the step; evals: one per eval block */
+  compiled *step;                 /* the phase that has an instance: that of the next step */
   uint32_t n_evals;
   feed_list feed, *eval_feeds; /* which fields of the data each of them reads */
 
@@ -79,6 +86,9 @@ const char *session_read_text(void *context, const char *path, size_t *length, a
 
 /* The answer to the front end's questions; `context` of the catalog is an open_data. */
 bool open_data_describe(void *context, const data_request *what, data_description *out, const char **error, arena *a);
+bool open_data_read(void *context, const data_request *what, tensor_type *type, const void **elements, const char **error, arena *a);
+bool open_data_weights(void *context, const char *path, weights_description *out, const char **error, arena *a);
+const safetensors *open_data_file(const open_data *d, const char *path);
 dataset *open_data_find(const open_data *d, const data_request *what);
 void open_data_release(open_data *d);
 /* Number of the field of that name; of kind DATASET_LABEL when name is NULL. -1 when there is none. */
@@ -91,6 +101,8 @@ feed_list data_feeds(const dataset *d, const experiment_input *inputs, uint32_t 
 /* Makes the instance if there is none yet. */
 sslc_status session_open(sslc_program *p, compiled *c);
 void compiled_close(compiled *c);
+/* Makes the phase of the next step ready, with its states; inputs that were set are gone when it is another one than before. */
+sslc_status session_enter(sslc_program *p);
 /* Everything that a step needs: the instance, with states in it. */
 sslc_status session_ready(sslc_program *p);
 /* The number among all evals of the i-th one that makes features; n_evals when there are fewer. */

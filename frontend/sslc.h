@@ -121,6 +121,18 @@ typedef struct {
 
 SSLC_API sslc_status sslc_get_facts(sslc_program *p, sslc_facts *out);
 
+/* Where a model has its first weights from: load("run/checkpoint.safetensors").f. */
+typedef struct {
+  const char *model, *file;
+  const char *part;  /* what the model is called in the file */
+  unsigned taken;    /* weights that were in the file */
+  unsigned missing;  /* that were not, and begin as without a file; a warning names them */
+  unsigned unused;   /* of that part of the file, that the model does not have */
+} sslc_origin;
+
+/* The i-th of them; 0 past the last. Valid as long as the handle. */
+SSLC_API int sslc_get_origin(const sslc_program *p, size_t i, sslc_origin *out);
+
 typedef enum {
   SSLC_INPUT,   /* of a training step, its batch in front: "img" u8[256,3,32,32] */
   SSLC_STATE,   /* "f/conv_1/w" f32[64,3,3,3]; of an optimiser "adam.m/f/conv_1/w" */

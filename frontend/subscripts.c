@@ -222,6 +222,8 @@ static object unknown_field(elaborator *e, const object *of, const ast_expr *x, 
 }
 
 static object transposed(elaborator *e, object x, span where) {
+  x = to_tensor(e, x, DTYPE_COUNT, ".T", where);
+  if (is_poison(&x)) return x;
   tensor_type type = logical_type(&x);
   if (type.rank < 2) {
     diagnostic *d = complain(e, DIAG_AXIS_RANGE, where, ".T swaps the last two axes, and %s has fewer", object_text(&x, e->arena));
@@ -251,6 +253,7 @@ object evaluate_field(elaborator *e, scope *s, const ast_expr *x) {
     case OBJECT_POISON: return from;
     case OBJECT_TENSOR: return tensor_field(e, from, x);
     case OBJECT_DATA: return data_field_of(e, &from, x->text, x->where);
+    case OBJECT_FILE: return file_part(e, &from, x->text, x->where);
     case OBJECT_RECORD:
       for (uint32_t i = 0; i < from.list.n; i++)
         if (!strcmp(from.list.names[i], x->text)) return from.list.items[i];

@@ -183,7 +183,7 @@ static token choose_next(token_stream *s) {
   /* `minimize e wrt f`, `model f = vit() from "x"`: words between a value and a name or a string. */
   if (t.kind == NAME && s->lines == 0 && ends_value(s->last.kind)) {
     if (!strcmp(t.text, "wrt") && s->ahead.kind == NAME) t.kind = WRT;
-    if (!strcmp(t.text, "from") && s->ahead.kind == STRING) t.kind = FROM;
+    if (!strcmp(t.text, "from") && (s->ahead.kind == STRING || s->ahead.kind == NAME)) t.kind = FROM;
   }
   track_brackets(s, &t);
   s->statement_start = t.kind == '{' || (t.kind == ',' && in_block(s) && s->depth);

@@ -27,7 +27,7 @@ const weight_values *want_weights(elaborator *e, const object *o, const char *wh
   w->model = o->model;
   for (uint32_t i = 0; i < e->n_cells; i++) {
     cell *c = e->cells[i];
-    if (c->model == o->model && (c->kind == STATE_WEIGHT || c->kind == STATE_TARGET)) *ARENA_PUSH(e->arena, w->cells, w->n, cells_capacity) = c;
+    if (c->model == o->model && (c->kind == STATE_WEIGHT || c->kind == STATE_TARGET || c->kind == STATE_FROZEN)) *ARENA_PUSH(e->arena, w->cells, w->n, cells_capacity) = c;
   }
   w->items = ARENA_ARRAY(e->arena, object, w->n + 1);
   for (uint32_t i = 0; i < w->n; i++) w->items[i] = read_cell(e, w->cells[i], where);

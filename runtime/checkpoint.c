@@ -13,11 +13,12 @@ bool checkpoint_write(const char *path, const states *s, const checkpoint_positi
   snprintf(step, sizeof step, "%" PRId64, at->step);
   snprintf(epoch, sizeof epoch, "%" PRId64, at->epoch);
   snprintf(seed, sizeof seed, "%" PRIu64, at->seed);
-  const stored_text metadata[] = {{"format", "sslc"}, {"program", at->program}, {"step", step}, {"epoch", epoch}, {"seed", seed}};
+  const stored_text metadata[] = {{"format", "sslc"}, {"program", at->program}, {"step", step}, {"epoch", epoch}, {"seed", seed}, {"definitions", at->definitions}};
+  uint32_t n_metadata = sizeof metadata / sizeof *metadata - !at->definitions;
   stored_tensor *tensors = malloc((s->n + 1) * sizeof *tensors);
   if (!tensors) return failure(error, "cannot write %s: no memory", path);
   for (uint32_t i = 0; i < s->n; i++) tensors[i] = (stored_tensor){s->items[i].name, s->items[i].type, s->items[i].data};
-  bool good = safetensors_write(path, tensors, s->n, metadata, sizeof metadata / sizeof *metadata, error);
+  bool good = safetensors_write(path, tensors, s->n, metadata, n_metadata, error);
   free(tensors);
   return good;
 }

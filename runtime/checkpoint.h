@@ -10,6 +10,7 @@ typedef struct {
   uint64_t seed;
   int64_t step; /* done */
   int64_t epoch; /* that the next step belongs to */
+  const char *definitions; /* of its models, for programs that read the file; written only, may be NULL */
 } checkpoint_position;
 
 /* One safetensors file, whole or not at all. False and *error (malloc'ed) when it cannot be written; the old one stands. */
