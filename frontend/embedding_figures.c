@@ -20,16 +20,16 @@ static bool depends_on_data(const graph *g, value v, arena *scratch) {
 }
 
 /* Two rows at least, of two features at least. */
-static bool gives_rows(const dataflow *f, const model_call *c) {
-  const tensor_type *t = c->n_outputs == 1 ? graph_type(f->graph, c->outputs[0]) : NULL;
-  if (!t || t->rank < 2 || t->rank > 4 || !dtype_is_real(t->dtype) || f->batch < 2 || t->dim[0] % f->batch) return false;
+static bool gives_rows(const model_call *c, int64_t batch) {
+  const tensor_type *t = c->n_outputs == 1 ? graph_type(c->graph, c->outputs[0]) : NULL;
+  if (!t || t->rank < 2 || t->rank > 4 || !dtype_is_real(t->dtype) || batch < 2 || t->dim[0] % batch) return false;
   return t->dim[t->rank == 4 ? 1 : t->rank - 1] > 1;
 }
 
-static const model_call *first_call(const elaborator *e, const dataflow *f, const model *m) {
+static const model_call *first_call(const elaborator *e, const graph *g, const model *m, arena *scratch) {
   for (uint32_t i = 0; i < e->n_calls; i++) {
     const model_call *c = &e->calls[i];
-    if (c->model == m && c->graph == f->graph && gives_rows(f, c) && depends_on_data(f->graph, c->outputs[0], f->scratch)) return c;
+    if (c->model == m && c->graph == g && gives_rows(c, e->experiment->batch) && depends_on_data(g, c->outputs[0], scratch)) return c;
   }
   return NULL;
 }
@@ -64,22 +64,27 @@ static void add_figure(elaborator *e, const char *measure, const char *name, con
   binding *b = scope_find(e->library, measure);
   object rows = tensor_object(e, c->outputs[0], false, c->where), f = binding_value(e, b, c->where);
   object o = call_with(e, f, &rows, 1, c->where);
-  if (!is_poison(&o)) graph_add_result(e->step, "metric", arena_printf(e->arena, "%s/%s", name, c->model->name), o.tensor.value, c->where);
+  if (!is_poison(&o)) graph_add_result(e->graph, "metric", arena_printf(e->arena, "%s/%s", name, c->model->name), o.tensor.value, c->where);
 }
 
-void add_embedding_figures(elaborator *e, const dataflow *f) {
-  bool *chosen = ARENA_ARRAY(f->scratch, bool, e->n_models + 1);
-  const model_call **calls = ARENA_ARRAY(f->scratch, const model_call *, e->n_models + 1);
-  for (uint32_t i = 0; i < e->experiment->n_evals; i++)
-    if (e->experiment->evals[i].kind == EVAL_FEATURES) mark_judged(e, e->experiment->evals[i].graph, chosen, f->scratch);
-  for (uint32_t i = 0; i < f->n; i++)
-    for (uint32_t k = 0; !f->terms[i].reads_data && !f->terms[i].reads_draws && k < f->terms[i].n_leaves; k++) mark(e, chosen, f->terms[i].leaves[k].call->model);
-  for (uint32_t i = 0; i < e->n_models; i++) calls[i] = chosen[i] ? first_call(e, f, e->models[i]) : NULL;
-  e->graph = e->step;
+static void add_figures(elaborator *e, graph *g, const bool *chosen, arena *scratch) {
+  const model_call **calls = ARENA_ARRAY(scratch, const model_call *, e->n_models + 1);
+  for (uint32_t i = 0; i < e->n_models; i++) calls[i] = chosen[i] ? first_call(e, g, e->models[i], scratch) : NULL;
+  e->graph = g;
   for (uint32_t i = 0; i < e->n_models; i++) {
     if (!calls[i] || !enter_frame(e, "figures", calls[i]->where)) continue;
     add_figure(e, "embedding_std", "std", calls[i]);
     add_figure(e, "effective_rank", "rank", calls[i]);
     leave_frame(e);
   }
+}
+
+void add_embedding_figures(elaborator *e, const dataflow *f) {
+  const experiment *x = e->experiment;
+  bool *chosen = ARENA_ARRAY(f->scratch, bool, e->n_models + 1);
+  for (uint32_t i = 0; i < x->n_evals; i++)
+    if (x->evals[i].kind == EVAL_FEATURES) mark_judged(e, x->evals[i].graph, chosen, f->scratch);
+  for (uint32_t i = 0; i < f->n; i++)
+    for (uint32_t k = 0; !f->terms[i].reads_data && !f->terms[i].reads_draws && k < f->terms[i].n_leaves; k++) mark(e, chosen, f->terms[i].leaves[k].call->model);
+  for (uint32_t i = 0; i < x->n_phases; i++) add_figures(e, x->phases[i].graph, chosen, f->scratch);
 }

@@ -5,8 +5,8 @@
 
 #include "frontend/session.h"
 #include "frontend/scores.h"
-#include "runtime/failure.h"
 #include "runtime/collapse.h"
+#include "runtime/failure.h"
 #include "runtime/trainer.h"
 
 /* -- own data -------------------------------------------------------------------------------------------------- */

@@ -31,6 +31,7 @@ bool collapse_watch_step(collapse_watch *w, collapse_finding *out) {
   for (uint32_t i = 0; i < w->n; i++) {
     struct watched *x = &w->items[i];
     double now = w->metrics[x->std].value;
+    if (isnan(now)) continue; /* this step does not measure it */
     if (now > x->largest) x->largest = now;
     x->low = now < low && now < fallen * x->largest ? x->low + 1 : 0;
     if (w->told || x->low < SUSTAINED) continue;
