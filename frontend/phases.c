@@ -88,7 +88,7 @@ bool decide_by_clock(elaborator *e, const object *condition, bool *holds) {
   phase_path *p = &e->path;
   uint32_t capacity = 0;
   clock_condition c = {.graph = e->graph};
-  if (!p->open || condition->tensor.graph != e->graph || logical_type(condition).dtype != DTYPE_BOOL || !collect_scalars(e->graph, condition->tensor.value, &c, &capacity, e->arena)) return false;
+  if (!p->open || condition->tensor.graph != e->graph || !collect_scalars(e->graph, condition->tensor.value, &c, &capacity, e->arena)) return false;
   for (uint32_t i = 0; i < p->at; i++) /* asked before */
     if (p->decided[i].n == c.n && same_scalar(&p->decided[i], c.n - 1, &c, c.n - 1)) return *holds = p->decided[i].holds, true;
   bool occurs[2] = {false, false};
