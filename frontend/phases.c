@@ -89,7 +89,7 @@ bool decide_by_clock(elaborator *e, const object *condition, bool *holds) {
   uint32_t capacity = 0;
   clock_condition c = {.graph = e->graph};
   if (!p->open || condition->tensor.graph != e->graph || !collect_scalars(e->graph, condition->tensor.value, &c, &capacity, e->arena)) return false;
-  for (uint32_t i = 0; i < p->at; i++) /* asked before */
+  for (uint32_t i = 0; i < p->at; i++) /* asked before: no need to look through all steps */
     if (p->decided[i].n == c.n && same_scalar(&p->decided[i], c.n - 1, &c, c.n - 1)) return *holds = p->decided[i].holds, true;
   bool occurs[2] = {false, false};
   if (p->at < p->n) { /* on a path that was walked before, as far as here */
