@@ -558,6 +558,9 @@ def draws():
         # Variance of a normal distribution cut at two deviations: 1 - 4 phi(2) / (2 Phi(2) - 1).
         "truncated": 0.01 * 0.7737413, "truncated_max": 0.2, "orthogonal": 0.0, "orthogonal_tall": 0.0, "rows": 0.0,
         "crop_left": 2.0, "crop_left_std": math.sqrt(2), "crop_top": 2.0, "crop_top_std": math.sqrt(2),
+        "beta": 0.5, "beta_std": math.sqrt(1 / (4 * 2.6)),
+        # The mean of 3 of 0..9, each once.
+        "subset": 4.5, "subset_std": math.sqrt(8.25 / 3 * 7 / 9),
         "dropped": 1.0, "dropped_share": 0.3, "thinned": 1.0, "thinned_share": 0.3, "thinned_apart": 0.0,
     }
     return [{"steps": 1, "tolerance": 0.04, "metrics": {name: [value] for name, value in found.items()}, "states": {}}]

@@ -79,7 +79,7 @@ static const char growing[] =
     "  report rows = all.dim(0)\n"
     "}\n"
     "train grow { data: toys, batch: 16, epochs: 2, optimizer: slow(lr: cosine(0.1)) }\n"
-    "eval f(img) { knn(k: 1, data: toys) }\n";
+    "eval grow { loss(data: toys, count: 1) }\n";
 
 static double *states_of(sslc_program *p, size_t *n) {
   double *all = NULL;
@@ -110,6 +110,11 @@ static void phases_share_states_and_resume(void **state) {
   MUST(sslc_save(p, path));
   MUST(sslc_run(p, 5));
   assert_true(sslc_metric(p, "rows") == 24 && isnan(sslc_metric(p, "early")));
+  const sslc_score *scores; /* of the pretext as it ends */
+  size_t n_scores, rows = 0;
+  MUST(sslc_evaluate(p, NULL, &scores, &n_scores));
+  while (rows < n_scores && strcmp(scores[rows].measure, "rows")) rows++;
+  assert_true(rows < n_scores && scores[rows].value == 24);
   double *straight = states_of(p, &n);
   sslc_free(p);
   p = compile(growing);
