@@ -1,4 +1,5 @@
 /* `sslc run`: trains a program and judges it, before and after. */
+#include <math.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -118,7 +119,9 @@ static int finish_run(sslc_program *p, sslc_status status, const char *directory
   }
   if (status) return command_fail("%s", sslc_message(p));
   if (d->quiet) return EXIT_GOOD;
-  if (d->any_step) printf("done after step %s, loss %.6g\n", figure_grouped(f.step).text, sslc_metric(p, "loss"));
+  double loss = sslc_metric(p, "loss");
+  if (d->any_step && isnan(loss)) printf("done after step %s\n", figure_grouped(f.step).text); /* a program without objective */
+  else if (d->any_step) printf("done after step %s, loss %.6g\n", figure_grouped(f.step).text, loss);
   else printf("the run is complete, step %s was its last\n", figure_grouped(f.step).text);
   return EXIT_GOOD;
 }

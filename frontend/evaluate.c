@@ -124,7 +124,7 @@ bool static_condition(elaborator *e, const object *o, span where, bool *known) {
     *known = o->truth;
     return true;
   }
-  if (o->kind == OBJECT_TENSOR) {
+  if (o->kind == OBJECT_TENSOR && logical_type(o).dtype == DTYPE_BOOL) {
     if (decide_by_clock(e, o, known)) return true;
     diagnostic *d = complain(e, DIAG_TENSOR_CONDITION, where, "this condition is %s, which is not known before the program runs", object_text(o, e->arena));
     note_object(e, d, o);

@@ -88,8 +88,10 @@ bool decide_by_clock(elaborator *e, const object *condition, bool *holds) {
   phase_path *p = &e->path;
   uint32_t capacity = 0;
   clock_condition c = {.graph = e->graph};
-  if (!p->open || condition->tensor.graph != e->graph || logical_type(condition).dtype != DTYPE_BOOL || !collect_scalars(e->graph, condition->tensor.value, &c, &capacity, e->arena)) return false;
-  for (uint32_t i = 0; i < p->at; i++) /* asked before */
+  bool judged = e->training && e->training->judged; /* asked as in the last step */
+  if ((!p->open && !judged) || condition->tensor.graph != e->graph || !collect_scalars(e->graph, condition->tensor.value, &c, &capacity, e->arena)) return false;
+  if (judged) return *holds = holds_at(&c, e->experiment->steps - 1, e->experiment->steps_per_epoch), true;
+  for (uint32_t i = 0; i < p->at; i++) /* asked before: no need to look through all steps */
     if (p->decided[i].n == c.n && same_scalar(&p->decided[i], c.n - 1, &c, c.n - 1)) return *holds = p->decided[i].holds, true;
   bool occurs[2] = {false, false};
   if (p->at < p->n) { /* on a path that was walked before, as far as here */

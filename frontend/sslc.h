@@ -170,7 +170,8 @@ SSLC_API sslc_status sslc_load(sslc_program *p, const char *path);
 
 /* -- training ----------------------------------------------------------------------------------------------- */
 
-/* One step on the inputs that sslc_set was given; inputs keep their values until they are set again. */
+/* One step on the inputs that sslc_set was given; inputs keep their values until they are set again, or until
+ * the step becomes another one, in a program that asks the clock with `if`. */
 SSLC_API sslc_status sslc_step(sslc_program *p);
 /* `steps` steps on the program's own data, going on in its shuffled order from the step that was reached. */
 SSLC_API sslc_status sslc_run(sslc_program *p, int64_t steps);

@@ -17,7 +17,7 @@ static void describe(const progress *p, char parts[PART_COUNT][PART_BYTES]) {
   snprintf(parts[PART_EPOCH], PART_BYTES, "epoch %" PRId64 "/%" PRId64, p->epoch + 1, p->epochs);
   snprintf(parts[PART_STEPS], PART_BYTES, "%" PRId64 "/%" PRId64, p->step, p->steps);
   bool usual = p->loss == 0 || (fabs(p->loss) >= 0.001 && fabs(p->loss) < 100000) || !isfinite(p->loss);
-  snprintf(parts[PART_LOSS], PART_BYTES, usual ? "loss %.4f" : "loss %.3e", p->loss);
+  if (!isnan(p->loss)) snprintf(parts[PART_LOSS], PART_BYTES, usual ? "loss %.4f" : "loss %.3e", p->loss);
   if (p->images_per_second > 0 && p->images_per_second < 1e15) {
     bool slow = p->images_per_second < 10;
     char few[32];

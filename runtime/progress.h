@@ -9,7 +9,7 @@
 typedef struct {
   int64_t epoch, epochs; /* the epoch counted from 0 */
   int64_t step, steps;   /* steps done within this epoch, of so many */
-  double loss;
+  double loss; /* NAN: none */
   double images_per_second; /* 0 or less: not known yet */
   const char *unit;         /* what is counted per second; NULL: "img" */
   double seconds_left;      /* of the whole run; negative: not known yet */

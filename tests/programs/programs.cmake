@@ -27,11 +27,11 @@ program(barlow 2 ${small})
 program(mae 2 ${small} ${tokens} dec_dim=32 dec_depth=1)
 program(ijepa 2 ${small} ${tokens} pred_dim=24 pred_depth=1)
 program(rotation 2 ${small})
-program(jigsaw 2 samples=16 width=4 batch=2 tile=16)
-program(relative_patch 2 samples=16 width=4 batch=4)
+program(jigsaw 2 samples=8 width=4 batch=2 tile=16)
+program(relative_patch 2 samples=8 width=4 batch=4)
 program(vae 2 batch=8 hidden=32)
-program(dcgan 2 samples=16 batch=4 width=4)
-program(wgan_gp 5 batch=4 width=4) # the fifth trains the generator
+program(dcgan 2 samples=8 batch=4 width=4)
+program(wgan_gp 5 samples=8 batch=4 width=4) # the fifth trains the generator
 program(bert 4 batch=4 layers=1 dim=24 len=12 vocab=40) # the fourth updates
 program(gpt 2 batch=4 layers=1 dim=24 T=16 length=8)
 program(clip 2 batch=4 width=4 size=32 layers=1 dim=16 len=8 vocab=20 end=19)

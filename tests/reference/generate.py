@@ -152,6 +152,25 @@ def functions():
         "masked_mean": check(lambda v: v[y > 0.3].mean(), x),
         "accuracy": (x.argmax(-1) == label).double().mean().item(),
     }
+    tied, mask = torch.floor(3.0 * x), wave([3, 5], 2.0) > -0.3
+    up, down = tied.argsort(dim=-1, stable=True), tied.argsort(dim=-1, stable=True, descending=True)
+    held = [row.nonzero().flatten().tolist() for row in mask]
+    assert max(len(row) for row in held) > 3 > min(len(row) for row in held)
+    found |= {
+        "ranks": digest(up.argsort(-1)).item(), "argsort": digest(up).item(), "argsort_down": digest(down).item(),
+        "sort": check(lambda v: v.sort(-1)[0], x), "sort_line": digest(y[0].sort(descending=True)[0]).item(),
+        "top_k": check(lambda v: v.topk(2)[0], x), "top_k_at": digest(x.topk(2)[1]).item(),
+        "cumsum": check(lambda v: v.cumsum(-1), x), "cumsum_mask": digest(mask.cumsum(-1)).item(),
+        "indices": digest(torch.tensor([(row + [0, 0, 0])[:3] for row in held])).item(),
+        "held": digest(torch.tensor([[i < len(row) for i in range(3)] for row in held])).item(), "any": 1.0,
+        "overflow": float(sum(max(len(row) - 3, 0) for row in held)),
+        "any_axis": digest((x > 0.9).any(1)).item(), "any_list": digest((x > 0.9) | (y > 0.9) | (x < -0.9)).item(),
+        "segment_sum": check(lambda v: torch.zeros(4, 5).index_add(0, torch.tensor([2, 0, 2]), v), x),
+        "mask_diagonal": check(lambda v: torch.where(torch.eye(4) > 0, 2.0, v), square),
+        "smooth": check(lambda v: 0.9 * v.softmax(-1) + 0.1 / 5, x),
+        "each": check(lambda v: F.cross_entropy(v, label, reduction="none"), x),
+        "smooth_l1_each": check(lambda v: F.smooth_l1_loss(v, y, beta=0.5, reduction="none"), x),
+    }
     return [{"steps": 1, "metrics": {name: [value] for name, value in found.items()}, "states": {}}]
 
 
@@ -214,6 +233,15 @@ def augmentations():
         "blur3": digest(T.gaussian_blur(x, [3, 3], [0.8, 0.8])).item(), "blur5": digest(T.gaussian_blur(x, [5, 5], [1.7, 1.7])).item(),
         "pad_image": digest(F.pad(x, (2, 2, 2, 2))).item(),
         "per_channel": digest(T.normalize(x, [0.1, 0.2, 0.3], [0.5, 0.6, 0.7])).item(),
+    }
+    stored = (255 * x).round().to(torch.uint8)
+    flat = torch.stack([stored[0], torch.full_like(stored[1], 153), stored[2]])
+    moved = lambda angle=0.0, shift=(0, 0), shear=0.0: digest(T.affine(x, angle, shift, 1.0, [shear, 0.0])).item()
+    found |= {
+        "sharper": digest(T.adjust_sharpness(x, 1.7)).item(), "softer": digest(T.adjust_sharpness(x, 0.2)).item(),
+        "posterized": digest(T.posterize(stored, 3) / 255.0).item(), "equalized": digest(T.equalize(flat) / 255.0).item(),
+        "stretched": digest(T.autocontrast(0.1 + 0.5 * flat / 255.0)).item(), "rotated": moved(angle=math.degrees(0.5)),
+        "sheared": moved(shear=math.degrees(math.atan(0.37))), "shifted": moved(shift=(2, -1)),
     }
     return [{"steps": 1, "metrics": {name: [value] for name, value in found.items()}, "states": {}}]
 
@@ -543,6 +571,9 @@ def draws():
         # Variance of a normal distribution cut at two deviations: 1 - 4 phi(2) / (2 Phi(2) - 1).
         "truncated": 0.01 * 0.7737413, "truncated_max": 0.2, "orthogonal": 0.0, "orthogonal_tall": 0.0, "rows": 0.0,
         "crop_left": 2.0, "crop_left_std": math.sqrt(2), "crop_top": 2.0, "crop_top_std": math.sqrt(2),
+        "beta": 0.5, "beta_std": math.sqrt(1 / (4 * 2.6)),
+        # The mean of 3 of 0..9, each once.
+        "subset": 4.5, "subset_std": math.sqrt(8.25 / 3 * 7 / 9),
         "dropped": 1.0, "dropped_share": 0.3, "thinned": 1.0, "thinned_share": 0.3, "thinned_apart": 0.0,
     }
     return [{"steps": 1, "tolerance": 0.04, "metrics": {name: [value] for name, value in found.items()}, "states": {}}]
