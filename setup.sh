@@ -43,9 +43,9 @@ case "${1:-}" in
   test)
     install_missing
     build release
-    ctest --preset release
+    ctest --preset release -j "$(nproc)"
     build sanitize
-    ctest --preset sanitize
+    ctest --preset sanitize -j "$(nproc)"
     ;;
   *)
     sed -n '2,5s/^# \{0,1\}//p' "$0" >&2
