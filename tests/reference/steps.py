@@ -441,8 +441,7 @@ def gpt():
         norm = torch.nn.utils.clip_grad_norm_(states.values(), 1.0)
         adamw.step()
         kept = moments(adamw, states, {"adamw.m": "exp_avg", "adamw.v": "exp_avg_sq"})
-        top1 = (logits.argmax(-1) == after).double().mean()
-        return {"loss": loss, "grad_norm": norm, "bits_per_byte": loss / math.log(2), "top1": top1}, kept | counts(["lm"], i + 1)
+        return {"loss": loss, "grad_norm": norm, "top1": (logits.argmax(-1) == after).double().mean()}, kept | counts(["lm"], i + 1)
 
     train("gpt", {"t": [8]}, 3, states, step, 2, samples=7, example="gpt", options=options)
 
