@@ -26,14 +26,22 @@ static const graph *plain_graph(const graph *g, diagnostics *d, arena *a) {
   return g;
 }
 
-static bool too_large(const graph *g, arena *a) {
-  double work = 0, bytes = 0;
+typedef struct {
+  double work, bytes;
+} effort;
+
+static effort effort_of(const graph *g, arena *a) {
+  effort all = {0};
   for (uint32_t i = 0; i < g->n_nodes; i++) {
     const node *n = &g->nodes[i];
     const tensor_type *t = graph_type(g, n->first_result);
     double points = (double)type_elements(t);
     const char *error;
-    if (n->op == OP_CONTRACT) {
+    if (n->op == OP_REPEAT) { /* an iteration leaves no bytes behind */
+      const effort inside = effort_of(n->region, a);
+      points = inside.work * (double)node_integer(n, ATTR_TIMES);
+      all.bytes += inside.bytes;
+    } else if (n->op == OP_CONTRACT) {
       int64_t extent[MAX_CONTRACTION_AXES];
       tensor_type types[2] = {*graph_type(g, n->operands[0]), *graph_type(g, n->operands[1])};
       if (!contraction_extents(n->contraction, types, t, extent, a, &error)) continue;
@@ -42,10 +50,15 @@ static bool too_large(const graph *g, arena *a) {
     } else if (n->n_operands && !op_table[n->op].elementwise) {
       points += (double)type_elements(graph_type(g, n->operands[0]));
     }
-    work += points;
-    bytes += (double)type_bytes(t);
+    all.work += points;
+    for (uint32_t k = 0; k < n->n_results; k++) all.bytes += (double)type_bytes(graph_type(g, n->first_result + k));
   }
-  return work > most_work || bytes > most_bytes;
+  return all;
+}
+
+static bool too_large(const graph *g, arena *a) {
+  const effort e = effort_of(g, a);
+  return e.work > most_work || e.bytes > most_bytes;
 }
 
 /* Everything that the step read is still in its instance: states too, since a step that is not finite keeps them. */
@@ -104,16 +117,45 @@ static const char *describe_element(const replay *r, const node *n, int64_t e) {
   return arena_printf(r->arena, "%s(%s) is %s at element %lld", op_table[n->op].name, list, not_finite_text(made.real), (long long)e);
 }
 
-static const char *find_culprit(const replay *r, const sources *s) {
+/* What is looked for in the iterations of a loop. */
+typedef struct {
+  const sources *sources;
+  arena *arena;
+  const char *direction, *found;
+} search_in_loop;
+
+static bool look_into_iteration(void *context, const graph *region, const graph_run *run, int64_t index);
+
+/* The first operation that made a value that is not finite of finite ones. `direction`: that of the loop around, or NULL. */
+static const char *find_operation(const replay *r, const sources *s, const char *direction) {
   const graph *g = r->graph;
   for (uint32_t i = 0; i < g->n_nodes; i++) {
     const node *n = &g->nodes[i];
-    int64_t e = n->op == OP_PARAMETER || n->op == OP_CONSTANT ? -1 : first_bad(r, n->first_result);
+    int64_t e = -1;
+    for (uint32_t k = 0; n->op != OP_PARAMETER && n->op != OP_CONSTANT && k < n->n_results && e < 0; k++) e = first_bad(r, n->first_result + k);
     if (e < 0 || !operands_finite(r, n)) continue;
+    const char *way = direction ? direction : is_forward(r, i) ? "forward" : "backward", *error;
+    search_in_loop inside = {s, r->arena, way, NULL};
+    if (n->op == OP_REPEAT) graph_interpret_repeat(g, n, r->run->data, look_into_iteration, &inside, &error);
+    if (inside.found) return inside.found;
     const char *place = span_text(s, n->where, r->arena);
-    return arena_printf(r->arena, "%s%s%s, %s, %s", op_table[n->op].name, *place ? " at " : "", place, is_forward(r, i) ? "forward" : "backward",
-                        describe_element(r, n, e));
+    return arena_printf(r->arena, "%s%s%s, %s, %s", op_table[n->op].name, *place ? " at " : "", place, way, describe_element(r, n, e));
   }
+  return NULL;
+}
+
+static bool look_into_iteration(void *context, const graph *region, const graph_run *run, int64_t index) {
+  search_in_loop *search = context;
+  const replay r = {region, run, search->arena};
+  const char *found = find_operation(&r, search->sources, search->direction);
+  if (found) search->found = arena_printf(search->arena, "%s, in iteration %lld of a loop", found, (long long)index);
+  return !found;
+}
+
+static const char *find_culprit(const replay *r, const sources *s) {
+  const graph *g = r->graph;
+  const char *found = find_operation(r, s, NULL);
+  if (found) return found;
   for (uint32_t i = 0; i < g->n_nodes; i++) /* nothing but inputs can have brought it in */
     if (g->nodes[i].op == OP_PARAMETER && first_bad(r, g->nodes[i].first_result) >= 0)
       return arena_printf(r->arena, "%s \"%s\" was given so", node_attribute(&g->nodes[i], ATTR_ROLE)->as.text, node_attribute(&g->nodes[i], ATTR_NAME)->as.text);
@@ -151,7 +193,7 @@ static bool look_behind_launch(void *context, const instance *at, uint32_t launc
 /* The step keeps its states, so running it again changes nothing. */
 static const char *search_memory(const sslc_program *p, arena *a) {
   watch w = {0};
-  instance_run_watched(p->step.instance, look_behind_launch, &w);
+  instance_run_watched(p->step->instance, look_behind_launch, &w);
   const char *infinite = span_text(p->sources, w.infinite, a), *nan = span_text(p->sources, w.nan, a);
   if (!w.infinite.file && !w.nan.file) return "none in memory";
   return arena_printf(a, "%s%s%s%s%s", w.infinite.file ? "an infinity at " : "", infinite, w.infinite.file && w.nan.file ? ", then " : "",
@@ -162,10 +204,10 @@ static const char *search(const sslc_program *p, arena *a) {
   const char *error = NULL;
   uint32_t n;
   diagnostics *d = diagnostics_new(a, p->sources);
-  const graph *g = plain_graph(p->step.graph, d, a);
+  const graph *g = plain_graph(p->step->graph, d, a);
   if (!g) return "unknown";
   if (too_large(g, a)) return search_memory(p, a);
-  graph_binding *bindings = bind_inputs(g, p->step.instance, a, &n);
+  graph_binding *bindings = bind_inputs(g, p->step->instance, a, &n);
   replay r = {g, graph_interpret(g, bindings, n, a, &error), a};
   return r.run ? find_culprit(&r, p->sources) : error;
 }

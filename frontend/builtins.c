@@ -242,7 +242,15 @@ object builtin_randint(elaborator *e, const function *self, object *arguments, s
 /* -- models, gradients, queues ---------------------------------------------------------------------------------------- */
 
 object builtin_ema(elaborator *e, const function *self, object *arguments, span where) {
-  (void)self;
+  if (arguments[0].kind == OBJECT_LIST || arguments[0].kind == OBJECT_TUPLE) {
+    object *each = ARENA_ARRAY(e->arena, object, arguments[0].list.n + 1);
+    for (uint32_t i = 0; i < arguments[0].list.n; i++) {
+      object pair[2] = {arguments[0].list.items[i], arguments[1]};
+      each[i] = builtin_ema(e, self, pair, where);
+      if (is_poison(&each[i])) return each[i];
+    }
+    return object_list(OBJECT_LIST, each, arguments[0].list.n, where);
+  }
   if (arguments[0].kind != OBJECT_MODEL) return wrong_kind(e, where, "ema", "a model", &arguments[0]);
   if (arguments[0].model->target) return refuse(e, DIAG_BAD_TARGET, where, "%s is a target itself; follow the model %s", arguments[0].model->name, arguments[0].model->follows->name);
   if (arguments[1].kind != OBJECT_NUMBER && arguments[1].kind != OBJECT_TENSOR) return wrong_kind(e, where, "ema", "a decay, as 0.99", &arguments[1]);
@@ -259,7 +267,7 @@ object builtin_push(elaborator *e, const function *self, object *arguments, span
 static bool gradients(elaborator *e, const object *loss, object *items, uint32_t n, span where) {
   value *at = ARENA_ARRAY(e->arena, value, n + 1);
   for (uint32_t i = 0; i < n; i++) {
-    if (items[i].kind != OBJECT_TENSOR || items[i].tensor.graph != e->graph || !dtype_is_real(logical_type(&items[i]).dtype)) {
+    if (items[i].kind != OBJECT_TENSOR || !bring_here(e, &items[i], where) || !dtype_is_real(logical_type(&items[i]).dtype)) {
       wrong_kind(e, where, "grad", "a tensor of reals that the loss was computed from, a model, or its weights", &items[i]);
       return false;
     }

@@ -3,7 +3,7 @@
  * the init graph. */
 #include "frontend/builtins.h"
 
-value graph_input(elaborator *e, const char *role, const char *name, tensor_type type, span where) {
+static value root_input(elaborator *e, const char *role, const char *name, tensor_type type, span where) {
   for (uint32_t i = 0; i < e->n_inputs; i++)
     if (e->inputs[i].graph == e->graph && !strcmp(e->inputs[i].name, name)) return e->inputs[i].value;
   value v = graph_parameter(e->graph, role, name, type, where);
@@ -12,6 +12,13 @@ value graph_input(elaborator *e, const char *role, const char *name, tensor_type
   e->inputs[e->n_inputs - 1].name = name;
   e->inputs[e->n_inputs - 1].value = v;
   return v;
+}
+
+value graph_input(elaborator *e, const char *role, const char *name, tensor_type type, span where) {
+  place_in_graphs before = leave_regions(e);
+  value v = root_input(e, role, name, type, where);
+  return_to(e, before);
+  return value_of_root(e, v, where);
 }
 
 cell *find_cell(const elaborator *e, const char *name) {
@@ -35,7 +42,24 @@ cell *add_cell(elaborator *e, const char *name, tensor_type type, state_kind kin
   return c;
 }
 
+/* In a loop, weights and first values stay the same, and other state is carried. */
+static bool is_carried(const elaborator *e, const cell *c) {
+  return e->region && root_graph(e) != e->init && c->kind != STATE_WEIGHT && c->kind != STATE_TARGET && c->kind != STATE_FROZEN && c->kind != STATE_CONSTANT;
+}
+
+void set_cell_now(elaborator *e, cell *c, value now) {
+  if (is_carried(e, c)) *carried_cell(e, c) = now;
+  else c->now = now;
+}
+
 value cell_now(elaborator *e, cell *c) {
+  if (is_carried(e, c)) return *carried_cell(e, c);
+  if (e->region) {
+    place_in_graphs before = leave_regions(e);
+    value v = cell_now(e, c);
+    return_to(e, before);
+    return value_of_root(e, v, c->where);
+  }
   if (e->graph == e->init) return c->initial;
   if (c->graph != e->graph) {
     c->graph = e->graph;
@@ -111,7 +135,7 @@ void write_cell(elaborator *e, cell *c, object v, span where) {
   value to = written_value(e, c, v, where);
   if (!to) return;
   if (!e->frame || !e->frame->pretext) {
-    c->now = to;
+    set_cell_now(e, c, to);
     return;
   }
   if (c->next) {
@@ -125,14 +149,8 @@ void write_cell(elaborator *e, cell *c, object v, span where) {
 
 /* -- first values -------------------------------------------------------------------------------------------- */
 
-/* Runs in the init graph, with draws that depend on `site` alone. */
-typedef struct {
-  graph *graph;
-  frame *frame;
-} elsewhere;
-
-static elsewhere enter_init(elaborator *e, const char *site) {
-  elsewhere before = {e->graph, e->frame};
+elsewhere enter_init(elaborator *e, const char *site) {
+  elsewhere before = {leave_regions(e), e->frame};
   frame *f = ARENA_NEW(e->arena, frame);
   f->caller = e->frame;
   f->name = e->frame ? e->frame->name : "";
@@ -143,8 +161,8 @@ static elsewhere enter_init(elaborator *e, const char *site) {
   return before;
 }
 
-static void leave_init(elaborator *e, elsewhere before) {
-  e->graph = before.graph;
+void leave_init(elaborator *e, elsewhere before) {
+  return_to(e, before.place);
   e->frame = before.frame;
 }
 

@@ -135,7 +135,7 @@ static experiment *lower(const command *c, uint32_t file, const program_argument
   option_override *overrides = ARENA_ARRAY(c->arena, option_override, a->set.n + 1);
   if (!program_overrides(c, a, given)) return command_fail("--set wants name=value"), NULL;
   for (uint32_t i = 0; i < a->set.n; i++) overrides[i] = (option_override){given[i].name, given[i].text};
-  data_catalog catalog = {data, open_data_describe, open_data_weights};
+  data_catalog catalog = {data, open_data_describe, open_data_read, open_data_weights};
   lower_options o = {a->precision && !strcmp(a->precision, "f64") ? DTYPE_F64 : DTYPE_F32, overrides, a->set.n, &catalog, session_read_text, NULL};
   return lower_program(file, &o, c->diagnostics, c->arena);
 }
@@ -144,7 +144,7 @@ static int emit_program(const command *c, uint32_t file, const program_arguments
   open_data data = {.root = a->data_root ? a->data_root : "", .arena = c->arena};
   experiment *x = lower(c, file, a, &data);
   if (x && !strcmp(which, "init")) show(c, text, x->init);
-  if (x && !strcmp(which, "step")) show(c, text, x->step);
+  for (uint32_t i = 0; x && i < x->n_phases && !strcmp(which, "step"); i++) show(c, text, x->phases[i].graph);
   for (uint32_t i = 0; x && i < x->n_evals && !strcmp(which, "eval"); i++) show(c, text, x->evals[i].graph);
   open_data_release(&data);
   int status = command_finish(c);

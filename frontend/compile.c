@@ -68,7 +68,11 @@ static bool compile_graph(sslc_program *p, const graph *g, compiled *out, const 
 static bool compile_graphs(sslc_program *p, const char **error) {
   experiment *x = p->experiment;
   p->evals = ARENA_ARRAY(p->arena, compiled, x->n_evals + 1);
-  if (!compile_graph(p, x->init, &p->init, error) || !compile_graph(p, x->step, &p->step, error)) return false;
+  p->phases = ARENA_ARRAY(p->arena, compiled, x->n_phases);
+  p->step = p->phases;
+  if (!compile_graph(p, x->init, &p->init, error)) return false;
+  for (uint32_t i = 0; i < x->n_phases; i++)
+    if (!compile_graph(p, x->phases[i].graph, &p->phases[i], error)) return false;
   for (; p->n_evals < x->n_evals; p->n_evals++)
     if (!compile_graph(p, x->evals[p->n_evals].graph, &p->evals[p->n_evals], error)) return false;
   return true;
@@ -83,17 +87,25 @@ static void name_states(sslc_program *p) {
   for (uint32_t i = 0; i < x->n_states; i++) p->states.items[i] = (state_tensor){.name = x->states[i].name, .type = x->states[i].type};
 }
 
-static void name_metrics(sslc_program *p) {
-  const graph *g = p->experiment->step;
+static void name_metric(sslc_program *p, const graph_result *r) {
   stepper *s = &p->stepper;
-  s->metrics = ARENA_ARRAY(p->arena, metric, g->n_results + 1);
-  for (uint32_t i = 0; i < g->n_results; i++)
-    if (!strcmp(g->results[i].role, "metric") && strcmp(g->results[i].name, "finite")) s->metrics[s->n_metrics++] = (metric){g->results[i].name, NAN};
+  bool known = strcmp(r->role, "metric") || !strcmp(r->name, "finite") || !strcmp(r->name, "stop");
+  for (uint32_t i = 0; i < s->n_metrics; i++) known |= !strcmp(s->metrics[i].name, r->name);
+  if (!known) s->metrics[s->n_metrics++] = (metric){r->name, NAN};
+}
+
+static void name_metrics(sslc_program *p) {
+  const experiment *x = p->experiment;
+  uint32_t most = 1;
+  for (uint32_t i = 0; i < x->n_phases; i++) most += x->phases[i].graph->n_results;
+  p->stepper.metrics = ARENA_ARRAY(p->arena, metric, most);
+  for (uint32_t i = 0; i < x->n_phases; i++)
+    for (uint32_t r = 0; r < x->phases[i].graph->n_results; r++) name_metric(p, &x->phases[i].graph->results[r]);
 }
 
 static void name_fields(sslc_program *p) {
   const experiment *x = p->experiment;
-  p->feed = data_feeds(open_data_find(&p->data, &x->data[x->train_data]), x->inputs, x->n_inputs, p->arena);
+  if (x->train_data != NO_DATA) p->feed = data_feeds(open_data_find(&p->data, &x->data[x->train_data]), x->inputs, x->n_inputs, p->arena);
   p->eval_feeds = ARENA_ARRAY(p->arena, feed_list, x->n_evals + 1);
   for (uint32_t i = 0; i < x->n_evals; i++) {
     const experiment_eval *eval = &x->evals[i];
@@ -117,13 +129,13 @@ static const char *data_text(const data_request *r, arena *a) {
 /* What a checkpoint must agree on to be continued: the meaning of the program, not its spelling. */
 static void identify(sslc_program *p) {
   const experiment *x = p->experiment;
-  const graph *graphs[] = {x->init, x->step};
   content_hash h = content_hash_start();
-  for (int i = 0; i < 2; i++) {
-    const char *text = graph_print(graphs[i], NULL, p->arena);
+  for (uint32_t i = 0; i <= x->n_phases; i++) {
+    const char *text = graph_print(i ? x->phases[i - 1].graph : x->init, NULL, p->arena);
     content_hash_add(&h, text, strlen(text));
   }
-  const char *feed = arena_printf(p->arena, "%s %lld %lld", data_text(&x->data[x->train_data], p->arena), (long long)x->batch, (long long)x->steps_per_epoch);
+  const char *feed = arena_printf(p->arena, "%s %lld %lld", x->train_data == NO_DATA ? "" : data_text(&x->data[x->train_data], p->arena), (long long)x->batch,
+                                  (long long)x->steps_per_epoch);
   content_hash_add(&h, feed, strlen(feed));
   content_hash_text(h, p->identity);
 }
@@ -142,7 +154,7 @@ static sslc_status refuse_program(sslc_program *p) {
 static sslc_status compile_file(sslc_program *p, uint32_t file, const sslc_options *o) {
   double start = now();
   const char *error = NULL;
-  data_catalog catalog = {&p->data, open_data_describe, open_data_weights};
+  data_catalog catalog = {&p->data, open_data_describe, open_data_read, open_data_weights};
   option_override *overrides = ARENA_ARRAY(p->arena, option_override, o->n_overrides + 1);
   for (size_t i = 0; i < o->n_overrides; i++)
     overrides[i] = (option_override){arena_string(p->arena, o->overrides[i].name), arena_string(p->arena, o->overrides[i].text)};
@@ -160,7 +172,6 @@ static sslc_status compile_file(sslc_program *p, uint32_t file, const sslc_optio
   identify(p);
   if (!o->seed) p->seed = p->experiment->seed;
   p->was_set = ARENA_ARRAY(p->arena, uint8_t, p->experiment->n_inputs + 1);
-  p->stepper.executable = p->step.executable;
   p->stepper.states = &p->states;
   p->stepper.seed = p->seed;
   p->stepper.steps_per_epoch = p->experiment->steps_per_epoch;

@@ -133,6 +133,23 @@ static value seen(elaborator *e, const data_field *field, value v, tensor_type t
   return field->kind == FIELD_TOKENS ? graph_cast(g, v, DTYPE_I32, where) : v;
 }
 
+static object read_field_at_root(elaborator *e, const char *name, span where) {
+  data_feed *feed = e->feed;
+  if (!feed) return refuse(e, DIAG_OUT_OF_PLACE, where, "%s is a field of the data, which is there in a pretext and in eval only", name);
+  for (uint32_t i = 0; i < feed->n_inputs; i++)
+    if (!strcmp(feed->inputs[i].name, name)) return tensor_object(e, feed->values[i], false, where);
+  const data_field *field = find_data_field(feed->source, name);
+  span user = user_place(e, where);
+  int64_t dim[MAX_RANK] = {feed->batch};
+  for (uint32_t i = 0; i < field->type.rank; i++) dim[i + 1] = field->type.dim[i];
+  tensor_type type = make_type(field->type.dtype, field->type.rank + 1, dim);
+  uint32_t n = feed->n_inputs;
+  value v = seen(e, field, graph_input(e, "data", name, type, user), type, user);
+  *ARENA_PUSH(e->arena, feed->values, n, feed->values_capacity) = v;
+  *ARENA_PUSH(e->arena, feed->inputs, feed->n_inputs, feed->capacity) = (experiment_input){name, feed->use, name, type};
+  return tensor_object(e, v, false, where);
+}
+
 static object read_record(elaborator *e, span where) {
   const data_description *d = &e->feed->source->description;
   object o = object_list(OBJECT_RECORD, ARENA_ARRAY(e->arena, object, d->n_fields), d->n_fields, where);
@@ -147,19 +164,9 @@ static object read_record(elaborator *e, span where) {
 }
 
 object read_field(elaborator *e, const char *name, span where) {
-  data_feed *feed = e->feed;
-  if (feed && !name) return read_record(e, where);
-  if (!feed) return refuse(e, DIAG_OUT_OF_PLACE, where, "%s is a field of the data, which is there in a pretext and in eval only", name);
-  for (uint32_t i = 0; i < feed->n_inputs; i++)
-    if (!strcmp(feed->inputs[i].name, name)) return tensor_object(e, feed->values[i], false, where);
-  const data_field *field = find_data_field(feed->source, name);
-  span user = user_place(e, where);
-  int64_t dim[MAX_RANK] = {feed->batch};
-  for (uint32_t i = 0; i < field->type.rank; i++) dim[i + 1] = field->type.dim[i];
-  tensor_type type = make_type(field->type.dtype, field->type.rank + 1, dim);
-  uint32_t n = feed->n_inputs;
-  value v = seen(e, field, graph_input(e, "data", name, type, user), type, user);
-  *ARENA_PUSH(e->arena, feed->values, n, feed->values_capacity) = v;
-  *ARENA_PUSH(e->arena, feed->inputs, feed->n_inputs, feed->capacity) = (experiment_input){name, feed->use, name, type};
-  return tensor_object(e, v, false, where);
+  if (e->feed && !name) return read_record(e, where);
+  place_in_graphs before = leave_regions(e);
+  object o = read_field_at_root(e, name, where);
+  return_to(e, before);
+  return o;
 }

@@ -64,7 +64,10 @@ typedef struct {
   value squares;           /* sum of the squares of all gradients: finite while they are */
   object optimizer;        /* a configured one */
   const ast_declaration *train;
+  value overflow;          /* how many things bounds have cut off; 0: nothing counts them */
   object clip_norm;        /* number, tensor, or none */
+  int64_t accumulate;      /* batches whose gradients make one update */
+  bool updates;            /* this step ends with one */
   struct tune *tunes;
   uint32_t n_tunes, tunes_capacity;
   struct metric *metrics;
@@ -84,7 +87,7 @@ typedef struct {
   uint32_t first_node, end_node;  /* the nodes that the call made */
 } model_call;
 
-/* An objective that was minimized, of any round. */
+/* An objective that was minimized, of any round of the phase at hand. */
 typedef struct {
   value loss;
   span where;
@@ -107,17 +110,57 @@ struct data_source {
   data_description description;
 };
 
+/* What the clock was asked on the way through the pretext, and what it answered. */
+typedef struct {
+  clock_condition *decided;
+  uint32_t n, at, decided_capacity; /* at: how many were asked so far, this time */
+  bool *has_other; /* per decision: the other answer is still to be followed */
+  uint32_t n_has_other, has_other_capacity;
+  bool open; /* the clock may be asked here */
+} phase_path;
+
+/* State that the body of a loop reads or writes: a carry. */
+typedef struct {
+  cell *cell;
+  value first, now; /* in the graph around; in the region */
+} region_cell;
+
+/* A loop whose body is being elaborated. */
+typedef struct loop_region {
+  struct loop_region *around; /* NULL: none */
+  graph *graph, *outer;       /* of the body; of what is around */
+  int64_t times;
+  bool reverse;
+  uint32_t n_carries, n_slices; /* of the program; those of cells come behind */
+  struct {
+    value outside, inside;
+  } *captures; /* in the order of the invariants */
+  uint32_t n_captures, captures_capacity;
+  region_cell *cells;
+  uint32_t n_cells, cells_capacity;
+  value index; /* 0: nobody asked */
+} loop_region;
+
+/* Which graph is being built. */
+typedef struct {
+  graph *graph;
+  loop_region *region;
+} place_in_graphs;
+
 struct elaborator {
   arena *arena;
   diagnostics *diagnostics;
   const lower_options *options;
   experiment *experiment;
   dtype real;
-  graph *graph; /* the one that is being built: `init`, `step` or that of an eval */
-  graph *init, *step;
+  graph *graph; /* the one that is being built: `init`, `step`, that of an eval, or the body of a loop in one of these */
+  loop_region *region; /* of that loop, or NULL */
+  graph *init, *step; /* step: of the phase at hand */
+  phase_path path;
+  uint32_t phases_capacity, phase_inputs_capacity;
   frame *frame;
   scope *library, *program;
-  uint32_t first_library_file, last_library_file;
+  uint32_t main_file, first_library_file, last_library_file;
   struct {
     const graph *graph;
     const char *name;
@@ -139,7 +182,7 @@ struct elaborator {
   object train_data;  /* what `train` names; or none */
   model_call *calls;
   uint32_t n_calls, calls_capacity;
-  trained_loss *losses;
+  trained_loss *losses; /* in the end, with `step`: of the phase that has most of them, which warnings look at */
   uint32_t n_losses, losses_capacity;
   training *training; /* while a pretext runs */
   data_feed *feed;
@@ -276,20 +319,33 @@ cell *add_cell(elaborator *e, const char *name, tensor_type type, state_kind kin
 object read_cell(elaborator *e, cell *c, span where);
 /* The value of a cell in the graph at hand, by now. */
 value cell_now(elaborator *e, cell *c);
+void set_cell_now(elaborator *e, cell *c, value now);
 /* What `<-` means here: at once in encoders and optimizers, put aside in a pretext. */
 void write_cell(elaborator *e, cell *c, object v, span where);
 /* A value of the init graph: `init` is a number, or a function of the shape; draws depend on `site` alone. */
 value initial_value(elaborator *e, object init, const tensor_type *type, const char *site, span where);
 /* The same of an expression, evaluated in the init graph. `type`: NULL when the expression decides. */
 value initial_of_expression(elaborator *e, scope *s, const ast_expr *x, const char *site, const tensor_type *type, span where);
+/* Between the two, the init graph is the one at hand, and draws depend on `site` alone. */
+typedef struct {
+  place_in_graphs place;
+  frame *frame;
+} elsewhere;
+elsewhere enter_init(elaborator *e, const char *site);
+void leave_init(elaborator *e, elsewhere before);
 /* `state a = e` in an encoder or an optimizer. */
 void run_state_statement(elaborator *e, scope *s, const ast_statement *x);
+
+/* -- constants.c ------------------------------------------------------------------------------------------------------------ */
+
+object declare_constant(elaborator *e, scope *s, const ast_declaration *d);
 
 /* -- models.c ---------------------------------------------------------------------------------------------------------------- */
 
 /* `model` and `frozen`; `s`: what the expression behind `from` sees. */
 object declare_model(elaborator *e, scope *s, const ast_declaration *d, object made);
-object declare_target(elaborator *e, const ast_declaration *d, object made);
+/* `before`: what it was in another graph, NULL the first time; the decay may be a value of the graph at hand. */
+object declare_target(elaborator *e, const ast_declaration *d, object made, const object *before);
 /* `substitute`: called with these in place of its weights, or NULL. */
 object call_model(elaborator *e, model *m, const weight_values *substitute, const call_arguments *given, span where);
 void move_targets(elaborator *e);
@@ -300,12 +356,35 @@ void move_targets(elaborator *e);
 object file_part(elaborator *e, const object *file, const char *name, span where);
 /* Which file a model has its weights from, none for none; a `made` that is a file turns into the encoder that the file says. False after
  * an error. */
-bool model_source(elaborator *e, scope *s, const ast_declaration *d, object *made, object *file);
+bool model_source(elaborator *e, scope *s, const ast_declaration *d, const char *name, object *made, object *file);
 /* In the graph of first values: what the file of the model has for the state of that path; 0 when it has none. `type`: NULL when the
  * file decides. False after an error. */
 bool stored_value(elaborator *e, model *m, const char *path, const tensor_type *type, span where, value *out);
 /* What was taken and what was not, as origins of the experiment, warnings and errors. */
 void finish_loading(elaborator *e);
+
+/* -- regions.c ----------------------------------------------------------------------------------------------------------------- */
+
+enum { DEEPEST_LOOP = 8 };
+
+/* The graph that the loops at hand are in. */
+graph *root_graph(const elaborator *e);
+/* Builds in the outermost graph until return_to. */
+place_in_graphs leave_regions(elaborator *e);
+void return_to(elaborator *e, place_in_graphs before);
+/* A tensor of a graph around becomes an invariant of the loop; false when it comes from elsewhere. */
+bool bring_here(elaborator *e, object *tensor, span where);
+/* The same of a value of the outermost graph. */
+value value_of_root(elaborator *e, value v, span where);
+/* Where the value of a state stands while the body of a loop runs. */
+value *carried_cell(elaborator *e, cell *c);
+/* i32[]: counts the iterations of the loops around, all together, of which there are `times`; 0 outside of loops. */
+value iteration_number(elaborator *e, int64_t *times, span where);
+/* The caller adds parameters of its carries and slices, and results of its carries and outputs. False after an error. */
+bool enter_region(elaborator *e, int64_t times, bool reverse, uint32_t n_carries, uint32_t n_slices, loop_region *r, span where);
+void leave_failed_region(elaborator *e, const loop_region *r);
+/* Back in the graph around: the loop, as the first of its results; 0 after an error. */
+value finish_region(elaborator *e, loop_region *r, const value *carries, const value *slices, span where);
 
 /* -- weights.c ----------------------------------------------------------------------------------------------------------------- */
 
@@ -353,7 +432,15 @@ void add_report(elaborator *e, scope *s, const ast_statement *x);
 void update_weight(elaborator *e, cell *weight, value gradient);
 void collect_tunes(elaborator *e, scope *s, const ast_block *settings);
 /* That each rule selects something, and sets something that the optimizer has. */
-void check_tunes(elaborator *e, const function *optimizer);
+void check_tunes(elaborator *e);
+
+/* -- phases.c ------------------------------------------------------------------------------------------------------------------------------ */
+
+/* The answer of a condition over the clock alone in this phase; false when it is none, or stands where the clock may not be asked. */
+bool decide_by_clock(elaborator *e, const object *condition, bool *holds);
+void begin_phase(elaborator *e);
+/* Takes the step as it is now for a phase; true when there is another one, to begin with begin_phase. */
+bool next_phase(elaborator *e, span where);
 
 /* -- warnings: unused.c, untrained.c, dataflow.c, same_inputs.c ----------------------------------------------------------------------------- */
 
@@ -369,7 +456,7 @@ enum { EVAL_BATCH = 256 };
 typedef struct {
   scope *names; /* the program's, and the fields of the data */
   data_feed feed, *feed_before;
-  graph *graph_before;
+  place_in_graphs place_before;
   training *training_before;
   cell *cells; /* as they were */
   uint32_t n_cells;

@@ -30,7 +30,8 @@ object read_object(elaborator *e, object o, span where) {
   if (o.kind == OBJECT_FIELD) return read_field(e, o.field, where);
   if (o.kind == OBJECT_CLOCK) {
     bool counts = !strcmp(o.text, "step") || !strcmp(o.text, "epoch"); /* the others are numbers once train is read */
-    bool trained = e->graph == e->step || (e->training && e->graph != e->init);
+    const graph *g = root_graph(e);
+    bool trained = g == e->step || (e->training && g != e->init);
     if (!trained || !counts) return refuse(e, DIAG_CLOCK_OUTSIDE, where, "%s counts training; here there is none", o.text);
     return tensor_object(e, graph_input(e, "clock", o.text, scalar_type(DTYPE_I32), user_place(e, where)), false, where);
   }
@@ -145,6 +146,7 @@ bool static_condition(elaborator *e, const object *o, span where, bool *known) {
     return true;
   }
   if (o->kind == OBJECT_TENSOR) {
+    if (decide_by_clock(e, o, known)) return true;
     diagnostic *d = complain(e, DIAG_TENSOR_CONDITION, where, "this condition is %s, which is not known before the program runs", object_text(o, e->arena));
     note_object(e, d, o);
     diagnostic_set_help(e->diagnostics, d, "write where(condition, a, b), which computes both and chooses for each element");

@@ -56,13 +56,15 @@ typedef struct {
   /* Opens a data set; false and *error (static or in the arena) when it cannot be. The result lives as
    * long as the catalog. Called once per data declaration, with split "". */
   bool (*describe)(void *context, const data_request *what, data_description *out, const char **error, arena *a);
+  /* All samples of a source's first field as one array, in the arena. */
+  bool (*read)(void *context, const data_request *what, tensor_type *type, const void **elements, const char **error, arena *a);
   /* Opens a file of weights in the same way; NULL: there are none. */
   bool (*weights)(void *context, const char *path, weights_description *out, const char **error, arena *a);
 } data_catalog;
 
 /* -- what it makes --------------------------------------------------------------------------------------- */
 
-typedef enum { STATE_WEIGHT, STATE_BUFFER /* running statistics */, STATE_TARGET, STATE_QUEUE, STATE_OPTIMIZER, STATE_FROZEN, STATE_OTHER } state_kind;
+typedef enum { STATE_WEIGHT, STATE_BUFFER /* running statistics */, STATE_TARGET, STATE_QUEUE, STATE_OPTIMIZER, STATE_FROZEN, STATE_CONSTANT, STATE_OTHER } state_kind;
 
 typedef struct {
   const char *name; /* "f/conv_1/w"; of an optimiser: "adam.m/f/conv_1/w"; unique */
@@ -114,6 +116,24 @@ typedef struct {
   span where;
 } experiment_eval;
 
+/* A truth that the clock alone decides, by scalars of a step's graph. */
+typedef struct {
+  const graph *graph;
+  value *values; /* in the order in which they are computed; the last one is the truth */
+  uint32_t n;
+  bool holds; /* what it is in this phase */
+} clock_condition;
+
+/* A step of the program. It has several where `if` asks the clock. */
+typedef struct {
+  /* Parameters: state; data (`inputs` of the experiment); clock "step" i32[], "epoch" i32[]; seed. Results: state;
+   * metrics, "loss" among them (sum of all objectives), "finite" bool[] (false: states were kept) and "stop" bool[]
+   * (true: training ends here). */
+  graph *graph;
+  const clock_condition *when; /* all of them have to be as they say */
+  uint32_t n_when;
+} experiment_phase;
+
 /* A state whose first value is in a file: the graph of first values has it as a parameter, role "data", with the state's name. */
 typedef struct {
   const char *state, *file, *weight;
@@ -131,12 +151,12 @@ typedef struct experiment {
   experiment_state *states;
   uint32_t n_states;
   graph *init; /* parameters: seed (role seed, "seed": u32[2]), data (what is known of states before); results: role state, one per state */
-  /* Parameters: state; data (inputs below); clock "step" i32[], "epoch" i32[]; seed. Results: state;
-   * metrics, "loss" among them (sum of all objectives) and "finite" bool[] (false: states were kept). */
-  graph *step;
-  experiment_input *inputs;
+  experiment_phase *phases;
+  uint32_t n_phases;
+  graph *step; /* the first of them, and of most programs the only one */
+  experiment_input *inputs; /* of all of them */
   uint32_t n_inputs;
-  uint32_t train_data; /* index into data */
+  uint32_t train_data; /* index into data, or NO_DATA */
   const char *pretext; /* its name */
   int64_t batch, epochs, steps, steps_per_epoch; /* steps: in all */
   uint64_t seed;
@@ -149,6 +169,9 @@ typedef struct experiment {
   uint32_t n_origins;
   const char *definitions; /* what the program declares but for training and evaluation, with the values that options have */
 } experiment;
+
+/* Which of the phases that step is; behind the last step, that of the last one. */
+uint32_t experiment_phase_at(const experiment *x, int64_t step);
 
 typedef struct {
   const char *name, *text; /* --set name=text */

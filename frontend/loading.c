@@ -90,7 +90,7 @@ static object stored_encoder(elaborator *e, weights_file *f, const char *part, s
 
 /* -- what a model gets ------------------------------------------------------------------------------------------------ */
 
-bool model_source(elaborator *e, scope *s, const ast_declaration *d, object *made, object *file) {
+bool model_source(elaborator *e, scope *s, const ast_declaration *d, const char *name, object *made, object *file) {
   *file = object_make(OBJECT_NONE, d->where);
   if (made->kind == OBJECT_FILE) *file = *made;
   span where = d->from ? d->from->where : d->value->where;
@@ -100,7 +100,7 @@ bool model_source(elaborator *e, scope *s, const ast_declaration *d, object *mad
   }
   if (is_poison(file) || file->kind == OBJECT_NONE) return !is_poison(file);
   if (file->kind != OBJECT_FILE) return wrong_kind(e, where, "from", "a file, as \"run.safetensors\" or load(\"run.safetensors\").f", file), false;
-  if (!file->file.part) file->file.part = d->name;
+  if (!file->file.part) file->file.part = name;
   weights_file *f = file->file.of;
   if (!has_part(f, file->file.part)) {
     diagnostic *error = complain(e, DIAG_WEIGHTS_FILE, where, "%s has no weights of a model %s; it has %s", f->path, file->file.part, parts_of(e, f));

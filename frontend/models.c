@@ -7,18 +7,32 @@ static object model_object(model *m) {
   return o;
 }
 
-static model *add_model(elaborator *e, const ast_declaration *d, function *f) {
+static model *add_model(elaborator *e, const ast_declaration *d, const char *name, function *f) {
   model *m = ARENA_NEW(e->arena, model);
   *ARENA_PUSH(e->arena, e->models, e->n_models, e->models_capacity) = m;
-  m->name = d->name;
+  m->name = name;
   m->where = d->name_where;
   m->function = f;
   return m;
 }
 
-object declare_model(elaborator *e, scope *s, const ast_declaration *d, object made) {
+/* What a declaration makes of each element of a list, under the list's name and the index. */
+typedef object declare_one(elaborator *e, scope *s, const ast_declaration *d, const char *name, object made, const object *before);
+
+static object declare_each(elaborator *e, scope *s, const ast_declaration *d, const char *name, object made, const object *before, declare_one *one) {
+  if (made.kind != OBJECT_LIST && made.kind != OBJECT_TUPLE) return one(e, s, d, name, made, before);
+  object *items = ARENA_ARRAY(e->arena, object, made.list.n + 1);
+  for (uint32_t i = 0; i < made.list.n; i++) {
+    items[i] = declare_each(e, s, d, arena_printf(e->arena, "%s[%u]", name, i), made.list.items[i], before ? &before->list.items[i] : NULL, one);
+    if (is_poison(&items[i])) return items[i];
+  }
+  return object_list(OBJECT_LIST, items, made.list.n, d->name_where);
+}
+
+static object declare_one_model(elaborator *e, scope *s, const ast_declaration *d, const char *name, object made, const object *before) {
+  (void)before;
   object file;
-  if (is_poison(&made) || !model_source(e, s, d, &made, &file)) return object_poison();
+  if (is_poison(&made) || !model_source(e, s, d, name, &made, &file)) return object_poison();
   if (made.kind == OBJECT_FUNCTION && made.function->outer && !made.function->configured) {
     call_arguments none = {0};
     made = call_object(e, made, &none, d->value->where);
@@ -26,7 +40,7 @@ object declare_model(elaborator *e, scope *s, const ast_declaration *d, object m
   }
   if (made.kind != OBJECT_FUNCTION || made.function->kind != FUNCTION_ENCODER)
     return wrong_kind(e, d->value->where, "a model", "an encoder or net, such as small_cnn(128)", &made);
-  model *m = add_model(e, d, made.function);
+  model *m = add_model(e, d, name, made.function);
   m->frozen = d->kind == DECLARE_FROZEN;
   if (file.kind == OBJECT_FILE) {
     m->file = file.file.of;
@@ -38,7 +52,10 @@ object declare_model(elaborator *e, scope *s, const ast_declaration *d, object m
   return model_object(m);
 }
 
-object declare_target(elaborator *e, const ast_declaration *d, object made) {
+object declare_model(elaborator *e, scope *s, const ast_declaration *d, object made) { return declare_each(e, s, d, d->name, made, NULL, declare_one_model); }
+
+static object declare_one_target(elaborator *e, scope *s, const ast_declaration *d, const char *name, object made, const object *before) {
+  (void)s;
   if (is_poison(&made)) return made;
   if (made.kind != OBJECT_AVERAGE) {
     diagnostic *error = complain(e, DIAG_BAD_TARGET, d->value->where, "a target follows a model, and this is %s", object_text(&made, e->arena));
@@ -46,11 +63,15 @@ object declare_target(elaborator *e, const ast_declaration *d, object made) {
     return object_poison();
   }
   model *follows = made.list.items[0].model;
-  model *m = add_model(e, d, follows->function);
+  model *m = before ? before->model : add_model(e, d, name, follows->function);
   m->target = true;
   m->follows = follows;
   m->decay = made.list.items[1];
   return model_object(m);
+}
+
+object declare_target(elaborator *e, const ast_declaration *d, object made, const object *before) {
+  return declare_each(e, NULL, d, d->name, made, before && !is_poison(before) ? before : NULL, declare_one_target);
 }
 
 /* Adds the tensors of a value, those of lists and tuples in order. */
@@ -59,9 +80,16 @@ static void add_tensors(elaborator *e, const object *o, value **all, uint32_t *n
   for (uint32_t i = 0; (o->kind == OBJECT_TUPLE || o->kind == OBJECT_LIST) && i < o->list.n; i++) add_tensors(e, &o->list.items[i], all, n, capacity);
 }
 
+/* Of one in a loop, nothing but that it was. */
 static void note_call(elaborator *e, model *m, const call_arguments *given, const object *result, uint32_t first_node, span where) {
-  model_call call = {.model = m, .graph = e->graph, .where = user_place(e, where), .first_node = first_node, .end_node = e->graph->n_nodes};
+  model_call call = {.model = m, .graph = root_graph(e), .where = user_place(e, where)};
   uint32_t inputs_capacity = 0, outputs_capacity = 0;
+  if (e->region) {
+    *ARENA_PUSH(e->arena, e->calls, e->n_calls, e->calls_capacity) = call;
+    return;
+  }
+  call.first_node = first_node;
+  call.end_node = e->graph->n_nodes;
   for (uint32_t i = 0; i < given->n; i++) add_tensors(e, &given->values[i], &call.inputs, &call.n_inputs, &inputs_capacity);
   add_tensors(e, result, &call.outputs, &call.n_outputs, &outputs_capacity);
   if (given->n) call.input_where = given->values[0].where;
@@ -74,7 +102,7 @@ object call_model(elaborator *e, model *m, const weight_values *substitute, cons
   if (!s) return object_poison();
   frame *f = enter_frame(e, m->name, where);
   if (!f) return object_poison();
-  bool trains = e->training != NULL && e->graph != e->init;
+  bool trains = e->training != NULL && root_graph(e) != e->init;
   f->model = m;
   f->weights = m->name;
   f->substitute = substitute;

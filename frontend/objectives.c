@@ -2,6 +2,22 @@
  * objectives take their gradients at the weights of its start. */
 #include "frontend/elaborate.h"
 
+static bool is_trainable(const object *v) {
+  if (v->kind == OBJECT_LIST || v->kind == OBJECT_TUPLE) {
+    bool all = v->list.n > 0;
+    for (uint32_t i = 0; i < v->list.n; i++) all &= is_trainable(&v->list.items[i]);
+    return all;
+  }
+  return (v->kind == OBJECT_MODEL && !v->model->target && !v->model->frozen) || (v->kind == OBJECT_CELL && v->cell->kind == STATE_WEIGHT);
+}
+
+static void add_trainable(elaborator *e, objective *o, const object *v) {
+  if (v->kind == OBJECT_MODEL) *ARENA_PUSH(e->arena, o->models, o->n_models, o->models_capacity) = v->model;
+  else if (v->kind == OBJECT_CELL) *ARENA_PUSH(e->arena, o->weights, o->n_weights, o->weights_capacity) = v->cell;
+  else
+    for (uint32_t i = 0; i < v->list.n; i++) add_trainable(e, o, &v->list.items[i]);
+}
+
 static bool add_wrt(elaborator *e, scope *s, objective *o, const char *name, span where) {
   binding *b = scope_find(s, name);
   if (!b) {
@@ -11,12 +27,8 @@ static bool add_wrt(elaborator *e, scope *s, objective *o, const char *name, spa
   }
   object v = binding_value(e, b, where);
   if (is_poison(&v)) return false;
-  if (v.kind == OBJECT_MODEL && !v.model->target && !v.model->frozen) {
-    *ARENA_PUSH(e->arena, o->models, o->n_models, o->models_capacity) = v.model;
-    return true;
-  }
-  if (v.kind == OBJECT_CELL && v.cell->kind == STATE_WEIGHT) {
-    *ARENA_PUSH(e->arena, o->weights, o->n_weights, o->weights_capacity) = v.cell;
+  if (is_trainable(&v)) {
+    add_trainable(e, o, &v);
     return true;
   }
   diagnostic *d = complain(e, DIAG_BAD_WRT, where, "wrt names models or weights; %s is %s", name, object_text(&v, e->arena));
@@ -159,6 +171,23 @@ static value clip_factor(elaborator *e, value sum, span where) {
   return is_poison(&factor) ? 0 : factor.tensor.value;
 }
 
+/* accumulate: adds the round's gradients to those of the batches before; where the step ends with an update, their means take
+ * the place of the gradients. */
+static void accumulate(elaborator *e, const trained *all, uint32_t n, span where) {
+  const training *t = e->training;
+  if (t->accumulate < 2) return;
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t k = 0; k < all[i].n; k++) {
+      const char *name = arena_printf(e->arena, "accumulated/%s", all[i].cells[k]->name);
+      tensor_type type = all[i].cells[k]->type;
+      cell *c = find_cell(e, name);
+      if (!c) c = add_cell(e, name, type, STATE_OPTIMIZER, graph_number(e->init, type, 0, where), where);
+      value sum = graph_binary(e->graph, OP_ADD, cell_now(e, c), all[i].gradients[k], where);
+      c->now = t->updates ? graph_number(e->graph, type, 0, where) : sum;
+      if (t->updates) all[i].gradients[k] = graph_binary(e->graph, OP_MUL, sum, graph_number(e->graph, type, 1.0 / (double)t->accumulate, where), where);
+    }
+}
+
 static void finish_objectives(elaborator *e, const objective *o, uint32_t n, span where) {
   trained *all = ARENA_ARRAY(e->arena, trained, n);
   training *t = e->training;
@@ -177,8 +206,10 @@ static void finish_objectives(elaborator *e, const objective *o, uint32_t n, spa
         (trained_loss){o[i].loss.tensor.value, user, o[i].n_models + o[i].n_weights > 0, all[i].cells, all[i].at, all[i].n};
     t->total = add_values(e, t->total, graph_cast(e->graph, o[i].loss.tensor.value, e->real, user), user);
   }
+  accumulate(e, all, n, where);
   value sum = squares(e, all, n, where), factor = clip_factor(e, sum, where);
   t->squares = add_values(e, t->squares, sum, where);
+  if (!t->updates) return;
   for (uint32_t i = 0; i < n; i++)
     for (uint32_t k = 0; k < all[i].n; k++) {
       value g = all[i].gradients[k];

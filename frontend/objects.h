@@ -188,7 +188,7 @@ typedef struct {
   const ast_declaration *declaration; /* what it is evaluated from when first asked for */
   scope *home;                        /* the scope that it is declared in */
   enum { BINDING_READY, BINDING_WAITING, BINDING_RUNNING } progress;
-  const graph *graph; /* of a const: the graph that its tensors belong to */
+  const graph *graph; /* the one that it was evaluated for */
 } binding;
 
 struct scope {

@@ -44,6 +44,23 @@ bool open_data_describe(void *context, const data_request *what, data_descriptio
   return true;
 }
 
+bool open_data_read(void *context, const data_request *what, tensor_type *type, const void **elements, const char **error, arena *a) {
+  open_data *d = context;
+  dataset *data = open_request(d, what, error, a);
+  uint32_t n_fields;
+  if (!data) return false;
+  const dataset_field *field = dataset_fields(data, &n_fields);
+  int64_t count = dataset_count(data, dataset_split(data, 0)), dim[MAX_RANK] = {count}, *index = ARENA_ARRAY(a, int64_t, count + 1);
+  for (uint32_t i = 0; i < field->type.rank; i++) dim[i + 1] = field->type.dim[i];
+  *type = make_type(field->type.dtype, field->type.rank + 1, dim);
+  void *all = arena_alloc(a, (size_t)type_bytes(type) + 1);
+  for (int64_t i = 0; i < count; i++) index[i] = i;
+  dataset_read(data, dataset_split(data, 0), 0, index, count, all);
+  dataset_release(data);
+  *elements = all;
+  return true;
+}
+
 /* -- files of weights ---------------------------------------------------------------------------------------------- */
 
 bool open_data_weights(void *context, const char *path, weights_description *out, const char **error, arena *a) {

@@ -70,14 +70,14 @@ static object evaluate_in_place(elaborator *e, binding *b) {
   switch (d->kind) {
     case DECLARE_OPTION: return s == e->program ? option_value(e, d, evaluate(e, s, d->value)) : evaluate(e, s, d->value);
     case DECLARE_DATA: return declare_data(e, s, d);
-    case DECLARE_CONST: return evaluate(e, s, d->value);
+    case DECLARE_CONST: return declare_constant(e, s, d);
     case DECLARE_AUGMENT: return d->value && !d->inner.n ? named_augment(e, s, d) : function_object(e, d, FUNCTION_AUGMENT, s);
     case DECLARE_ENCODER: return function_object(e, d, FUNCTION_ENCODER, s);
     case DECLARE_FN: return function_object(e, d, FUNCTION_PLAIN, s);
     case DECLARE_OPTIMIZER: return function_object(e, d, FUNCTION_OPTIMIZER, s);
     case DECLARE_MODEL:
     case DECLARE_FROZEN: return declare_model(e, s, d, evaluate(e, s, d->value));
-    case DECLARE_TARGET: return declare_target(e, d, evaluate(e, s, d->value));
+    case DECLARE_TARGET: return declare_target(e, d, evaluate(e, s, d->value), b->graph ? &b->value : NULL);
     case DECLARE_QUEUE: return declare_queue(e, s, d);
     case DECLARE_STATE: return declare_cell(e, s, d, STATE_OTHER);
     case DECLARE_WEIGHT: return declare_cell(e, s, d, STATE_WEIGHT);
@@ -95,17 +95,26 @@ object evaluate_declaration(elaborator *e, binding *b) {
   return o;
 }
 
+/* Whether what was declared for one graph has to be declared anew for the one at hand. A target's decay is asked for where it
+ * moves, in steps. */
+static bool is_stale(const elaborator *e, const binding *b) {
+  if (!b->declaration || b->graph == root_graph(e) || is_poison(&b->value)) return false;
+  ast_declaration_kind kind = b->declaration->kind;
+  return kind == DECLARE_CONST || kind == DECLARE_AUGMENT || (kind == DECLARE_TARGET && root_graph(e) == e->step);
+}
+
 object binding_value(elaborator *e, binding *b, span where) {
-  bool stale = b->declaration && b->declaration->kind == DECLARE_CONST && b->graph != e->graph;
   if (b->progress == BINDING_RUNNING) {
     diagnostic *d = complain(e, DIAG_CYCLE, where, "%s is needed to compute itself", b->name);
     diagnostic_add_note(e->diagnostics, d, b->where, "it is declared here");
     return object_poison();
   }
-  if (b->progress == BINDING_READY && !stale) return b->value;
+  if (b->progress == BINDING_READY && !is_stale(e, b)) return b->value;
   b->progress = BINDING_RUNNING;
+  place_in_graphs before = leave_regions(e);
   b->value = evaluate_declaration(e, b);
   b->graph = e->graph;
+  return_to(e, before);
   b->progress = BINDING_READY;
   return b->value;
 }
@@ -249,11 +258,10 @@ static void add_states(elaborator *e) {
 
 experiment *lower_program(uint32_t file, const lower_options *o, diagnostics *d, arena *a) {
   experiment *x = ARENA_NEW(a, experiment);
-  elaborator e = {.arena = a, .diagnostics = d, .options = o, .experiment = x, .real = o->real, .train_data = object_make(OBJECT_NONE, (span){0})};
+  elaborator e = {.main_file = file, .arena = a, .diagnostics = d, .options = o, .experiment = x, .real = o->real, .train_data = object_make(OBJECT_NONE, (span){0})};
   program_texts texts = {.e = &e};
   const ast_declaration *train, *pretext;
   x->init = e.init = graph_new(a, "init");
-  x->step = e.step = graph_new(a, "step");
   e.graph = e.init;
   add_library(&e);
   e.program = scope_new(e.library, false, a);

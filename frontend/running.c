@@ -3,6 +3,7 @@
 
 #include "frontend/session.h"
 #include "frontend/scores.h"
+#include "runtime/failure.h"
 #include "runtime/trainer.h"
 
 /* -- own data -------------------------------------------------------------------------------------------------- */
@@ -18,7 +19,7 @@ sslc_status sslc_step(sslc_program *p) {
   for (uint32_t i = 0; i < p->experiment->n_inputs; i++)
     if (!p->was_set[i]) return session_fail(p, SSLC_BAD_CALL, "input %s was not set", p->experiment->inputs[i].name);
   if (!stepper_run(&p->stepper)) return session_take(p, SSLC_NOT_FINITE, blame_step(p));
-  const char *violation = executable_violation(p->step.executable);
+  const char *violation = executable_violation(p->step->executable);
   return violation ? session_fail(p, SSLC_BAD_PROGRAM, "a bug of the compiler: %s", violation) : SSLC_OK;
 }
 
@@ -64,9 +65,15 @@ static bool evaluate(void *context, int64_t epoch, bool all, trainer_scores *out
   return true;
 }
 
+static bool enter(void *context, char **error) {
+  sslc_program *p = ((const conversation *)context)->program;
+  return session_enter(p) == SSLC_OK || failure(error, "%s", sslc_message(p));
+}
+
 /* A loader whose next batch is for the next step: the one there is, or a new one. */
 static bool open_loader(sslc_program *p, char **error) {
   const experiment *x = p->experiment;
+  if (x->train_data == NO_DATA) return true;
   const data_request *data = &x->data[x->train_data];
   if (p->loader && p->loader_step == p->stepper.done) return true;
   drop_loader(p);
@@ -80,7 +87,7 @@ static sslc_status run_training(sslc_program *p, const sslc_training *asked, int
   char *error = NULL;
   conversation c = {p, asked, steps};
   if (!open_loader(p, &error)) return session_take(p, SSLC_BAD_FILE, error);
-  training t = {.stepper = &p->stepper, .loader = p->loader, .feed = p->feed, .batch = x->batch, .steps = steps, .evaluate = evaluates ? evaluate : NULL,
+  training t = {.stepper = &p->stepper, .loader = p->loader, .enter = enter, .feed = p->feed, .batch = x->batch, .steps = steps, .evaluate = evaluates ? evaluate : NULL,
                 .report = report, .context = &c, .directory = asked ? asked->directory : NULL, .program = p->identity, .definitions = x->definitions,
                 .checkpoint_seconds = asked && asked->checkpoint_minutes ? 60 * asked->checkpoint_minutes : 600};
   training_outcome outcome = train(&t, &error);

@@ -79,7 +79,7 @@ void sslc_free(sslc_program *p) {
   if (!p) return;
   loader_free(p->loader);
   compiled_free(&p->init);
-  compiled_free(&p->step);
+  for (uint32_t i = 0; p->experiment && i < p->experiment->n_phases; i++) compiled_free(&p->phases[i]);
   for (uint32_t i = 0; i < p->n_evals; i++) compiled_free(&p->evals[i]);
   states_release(&p->states);
   open_data_release(&p->data);
@@ -103,9 +103,13 @@ static int64_t plan_bytes(const plan *p) {
   return bytes;
 }
 
-/* The step's tensors stay; those of first values and of evaluations come and go beside them. */
+/* The step's tensors stay, of one phase at a time; those of first values and of evaluations come and go beside them. */
 static int64_t peak_bytes(const sslc_program *p) {
-  int64_t beside = plan_bytes(p->init.plan), bytes = plan_bytes(p->step.plan);
+  int64_t beside = plan_bytes(p->init.plan), bytes = 0;
+  for (uint32_t i = 0; i < p->experiment->n_phases; i++) {
+    int64_t phase = plan_bytes(p->phases[i].plan);
+    if (phase > bytes) bytes = phase;
+  }
   for (uint32_t i = 0; i < p->experiment->n_evals; i++) {
     int64_t eval = plan_bytes(p->evals[i].plan);
     if (eval > beside) beside = eval;
@@ -207,23 +211,38 @@ static sslc_status make_states(sslc_program *p) {
 
 sslc_status sslc_initialise(sslc_program *p) {
   sslc_status status = session_check(p);
-  if (status || (status = session_open(p, &p->init)) || (status = session_open(p, &p->step))) return status;
+  if (status || (status = session_open(p, &p->init))) return status;
   bool allocated = p->states.n && p->states.items[0].data;
   if (!allocated && !states_allocate(&p->states)) {
     states_release(&p->states);
     return session_fail(p, SSLC_NO_RESOURCE, "no memory for the states");
   }
-  p->stepper.instance = p->step.instance;
   p->stepper.done = 0;
+  p->stepper.ahead = false;
   if ((status = make_states(p))) return status;
-  stepper_load(&p->stepper);
   p->has_states = true;
-  return SSLC_OK;
+  status = session_enter(p);
+  if (status == SSLC_OK) stepper_load(&p->stepper);
+  return status;
+}
+
+sslc_status session_enter(sslc_program *p) {
+  compiled *next = &p->phases[experiment_phase_at(p->experiment, p->stepper.done)];
+  if (next == p->step && next->instance) return SSLC_OK;
+  stepper_store(&p->stepper);
+  compiled_close(p->step);
+  p->step = next;
+  sslc_status status = session_open(p, next);
+  p->stepper.instance = next->instance;
+  p->stepper.executable = next->executable;
+  memset(p->was_set, 0, p->experiment->n_inputs);
+  if (status == SSLC_OK) stepper_load(&p->stepper);
+  return status;
 }
 
 sslc_status session_ready(sslc_program *p) {
   sslc_status status = session_check(p);
-  return status || p->has_states ? status : sslc_initialise(p);
+  return status ? status : p->has_states ? session_enter(p) : sslc_initialise(p);
 }
 
 static sslc_status wrong_size(sslc_program *p, const char *name, const tensor_type *t, size_t bytes) {
@@ -235,7 +254,7 @@ static sslc_status set_input(sslc_program *p, const char *name, const void *data
   for (uint32_t i = 0; i < x->n_inputs; i++) {
     if (strcmp(x->inputs[i].name, name)) continue;
     if (bytes != (size_t)type_bytes(&x->inputs[i].type)) return wrong_size(p, name, &x->inputs[i].type, bytes);
-    instance_set(p->step.instance, "data", name, data);
+    instance_set(p->step->instance, "data", name, data); /* false in a phase that does not look at it */
     p->was_set[i] = 1;
     return SSLC_OK;
   }
@@ -259,7 +278,7 @@ sslc_status sslc_set(sslc_program *p, sslc_kind kind, const char *name, const vo
   state_tensor *s = find_state(p, name, bytes, &status);
   if (!s) return status;
   memcpy(s->data, data, bytes);
-  instance_set(p->step.instance, "state", name, data);
+  instance_set(p->step->instance, "state", name, data);
   return SSLC_OK;
 }
 

@@ -51,7 +51,8 @@ struct sslc_program {
   open_data data;
 
   thread_pool *pool;
-  compiled init, step, *evals; /* evals: one per eval block */
+  compiled init, *phases, *evals; /* phases: of the step; evals: one per eval block */
+  compiled *step;                 /* the phase that has an instance: that of the next step */
   uint32_t n_evals;
   feed_list feed, *eval_feeds; /* which fields of the data each of them reads */
 
@@ -85,6 +86,7 @@ const char *session_read_text(void *context, const char *path, size_t *length, a
 
 /* The answer to the front end's questions; `context` of the catalog is an open_data. */
 bool open_data_describe(void *context, const data_request *what, data_description *out, const char **error, arena *a);
+bool open_data_read(void *context, const data_request *what, tensor_type *type, const void **elements, const char **error, arena *a);
 bool open_data_weights(void *context, const char *path, weights_description *out, const char **error, arena *a);
 const safetensors *open_data_file(const open_data *d, const char *path);
 dataset *open_data_find(const open_data *d, const data_request *what);
@@ -99,6 +101,8 @@ feed_list data_feeds(const dataset *d, const experiment_input *inputs, uint32_t 
 /* Makes the instance if there is none yet. */
 sslc_status session_open(sslc_program *p, compiled *c);
 void compiled_close(compiled *c);
+/* Makes the phase of the next step ready, with its states; inputs that were set are gone when it is another one than before. */
+sslc_status session_enter(sslc_program *p);
 /* Everything that a step needs: the instance, with states in it. */
 sslc_status session_ready(sslc_program *p);
 /* The number among all evals of the i-th one that makes features; n_evals when there are fewer. */

@@ -2,8 +2,8 @@
 #include "frontend/builtins.h"
 
 bool enter_side_graph(elaborator *e, const char *name, const object *data, int64_t batch, side_graph *out) {
-  *out = (side_graph){.feed_before = e->feed, .graph_before = e->graph, .training_before = e->training};
-  if (!enter_frame(e, name, (span){0})) return false;
+  *out = (side_graph){.feed_before = e->feed, .place_before = leave_regions(e), .training_before = e->training};
+  if (!enter_frame(e, name, (span){0})) return return_to(e, out->place_before), false;
   e->frame->site = name; /* draws do not depend on what is around */
   out->cells = ARENA_ARRAY(e->arena, cell, e->n_cells + 1);
   out->n_cells = e->n_cells;
@@ -22,7 +22,7 @@ bool enter_side_graph(elaborator *e, const char *name, const object *data, int64
 void leave_side_graph(elaborator *e, const side_graph *g) {
   for (uint32_t i = 0; i < g->n_cells; i++) *e->cells[i] = g->cells[i];
   e->feed = g->feed_before;
-  e->graph = g->graph_before;
+  return_to(e, g->place_before);
   e->training = g->training_before;
   leave_frame(e);
 }

@@ -36,7 +36,7 @@ bool loop_items(elaborator *e, object over, span where, object **items, uint32_t
     *n = over.list.n;
     return true;
   }
-  if (over.kind == OBJECT_TENSOR && over.tensor.graph == e->graph && logical_type(&over).rank) {
+  if (over.kind == OBJECT_TENSOR && bring_here(e, &over, where) && logical_type(&over).rank) {
     *n = (uint32_t)logical_type(&over).dim[0];
     *items = ARENA_ARRAY(e->arena, object, *n + 1);
     for (uint32_t i = 0; i < *n; i++) (*items)[i] = tensor_part(e, over, i, where);

@@ -220,6 +220,8 @@ static object unknown_field(elaborator *e, const object *of, const ast_expr *x, 
 }
 
 static object transposed(elaborator *e, object x, span where) {
+  x = to_tensor(e, x, DTYPE_COUNT, ".T", where);
+  if (is_poison(&x)) return x;
   tensor_type type = logical_type(&x);
   if (type.rank < 2) {
     diagnostic *d = complain(e, DIAG_AXIS_RANGE, where, ".T swaps the last two axes, and %s has fewer", object_text(&x, e->arena));

@@ -92,8 +92,9 @@ object stack_tensors(elaborator *e, object *items, uint32_t n, const char *what,
 object to_tensor(elaborator *e, object o, dtype literal, const char *what, span where) {
   switch (o.kind) {
     case OBJECT_TENSOR:
-      if (o.tensor.graph == e->graph) return o;
-      return refuse(e, DIAG_OUT_OF_PLACE, where, "%s uses a value that is computed elsewhere: in training, in evaluation, or as a first value", what);
+      if (bring_here(e, &o, where)) return o;
+      note_object(e, complain(e, DIAG_OUT_OF_PLACE, where, "%s uses a value that is computed elsewhere: in training, in evaluation, in the body of a loop, or as a first value", what), &o);
+      return object_poison();
     case OBJECT_NUMBER: {
       dtype type = literal == DTYPE_COUNT ? o.is_real ? e->real : DTYPE_I32 : literal;
       return scalar_tensor(e, number_value(&o), type, o.where.file ? o.where : where);

@@ -1,9 +1,9 @@
 /* `train` and its pretext: the settings, the step graph, and what a step gives back. */
-#include "frontend/elaborate.h"
+#include "frontend/builtins.h"
 
 /* -- settings ------------------------------------------------------------------------------------------------- */
 
-static const char *const setting_names[] = {"data", "batch", "epochs", "steps", "optimizer", "clip_norm", NULL};
+static const char *const setting_names[] = {"data", "batch", "epochs", "steps", "optimizer", "clip_norm", "accumulate", "stop", NULL};
 
 static const ast_statement *find_setting(const ast_declaration *train, const char *name) {
   for (uint32_t i = 0; i < train->block->n; i++) {
@@ -20,7 +20,7 @@ static void check_settings(elaborator *e, const ast_declaration *train) {
     const char *const *name = setting_names;
     while (*name && strcmp(*name, x->name)) name++;
     if (!*name) {
-      diagnostic *d = complain(e, DIAG_UNKNOWN_SETTING, x->name_where, "train has no setting %s; it has data, batch, epochs or steps, optimizer, clip_norm and tune blocks",
+      diagnostic *d = complain(e, DIAG_UNKNOWN_SETTING, x->name_where, "train has no setting %s; it has data, batch, epochs or steps, optimizer, clip_norm, accumulate, stop and tune blocks",
                                x->name);
       if (!strcmp(x->name, "lr") || !strcmp(x->name, "decay") || !strcmp(x->name, "momentum"))
         diagnostic_set_help(e->diagnostics, d, "%s is an argument of the optimizer: optimizer: adamw(lr: 1e-3, decay: 0.05)", x->name);
@@ -46,6 +46,11 @@ static int64_t count_setting(elaborator *e, const ast_declaration *train, const 
   if (n > 0) return n;
   complain(e, DIAG_BAD_SETTING, x->value->where, "%s is at least 1, got %lld", name, (long long)n);
   return 0;
+}
+
+/* A pretext without parameters may do without data: its steps are all there is, and one epoch. */
+static bool needs_data(const ast_declaration *train, const ast_declaration *pretext) {
+  return pretext->inner.n || find_setting(train, "data") || find_setting(train, "batch") || find_setting(train, "epochs");
 }
 
 static bool read_feed(elaborator *e, const ast_declaration *train, data_feed *feed) {
@@ -81,6 +86,7 @@ static void read_length(elaborator *e, const ast_declaration *train) {
   if (find_setting(train, "epochs") && find_setting(train, "steps"))
     complain(e, DIAG_BAD_SETTING, find_setting(train, "steps")->where, "epochs and steps both say how long to train; keep one");
   else if (!find_setting(train, "epochs") && !find_setting(train, "steps")) miss_setting(e, train, "how long it lasts", "epochs: 10 or steps: 1000");
+  if (x->train_data == NO_DATA) x->steps_per_epoch = x->steps;
   if (!x->steps_per_epoch) return; /* reported with the data */
   if (x->epochs) x->steps = x->epochs * x->steps_per_epoch;
   else if (x->steps) x->epochs = (x->steps + x->steps_per_epoch - 1) / x->steps_per_epoch;
@@ -112,6 +118,17 @@ static object read_clip(elaborator *e, const ast_declaration *train) {
   return x ? evaluate(e, e->program, x->value) : object_make(OBJECT_NONE, train->where);
 }
 
+/* Whether this step ends with an update: every step, or each n-th with accumulate: n. */
+static bool is_updating(elaborator *e, int64_t accumulate, span where) {
+  tensor_type type = scalar_type(DTYPE_I32);
+  bool updates = true;
+  if (accumulate < 2) return true;
+  value next = graph_binary(e->graph, OP_ADD, graph_input(e, "clock", "step", type, where), graph_number(e->graph, type, 1, where), where);
+  value rest = graph_binary(e->graph, OP_MOD, next, graph_number(e->graph, type, (double)accumulate, where), where);
+  object due = tensor_object(e, graph_binary(e->graph, OP_EQ, rest, graph_number(e->graph, type, 0, where), where), false, where);
+  return decide_by_clock(e, &due, &updates) && updates;
+}
+
 /* -- the pretext ------------------------------------------------------------------------------------------------ */
 
 static object field_parameter(elaborator *e, const ast_parameter *p, const data_source *source) {
@@ -135,27 +152,43 @@ static void bind_parameters(elaborator *e, scope *s, const ast_declaration *pret
     scope_bind(s, pretext->inner.items[i].name, field_parameter(e, &pretext->inner.items[i], source), e->arena);
 }
 
-void add_report(elaborator *e, scope *s, const ast_statement *x) {
+object builtin_overflow(elaborator *e, const function *self, object *arguments, span where) {
   training *t = e->training;
+  object none = object_make(OBJECT_NONE, where), o = to_tensor(e, arguments[0], e->real, self->name, where);
+  if (is_poison(&o) || !t || e->graph != e->step) return none;
+  span user = user_place(e, where);
+  value count = graph_cast(e->graph, o.tensor.value, e->real, user);
+  t->overflow = t->overflow ? graph_binary(e->graph, OP_ADD, t->overflow, count, user) : count;
+  return none;
+}
+
+/* One number, or each of a list under its index: name[0], name[1]. */
+static void report_object(elaborator *e, const char *name, object o, const ast_item *item) {
+  static const char *const own[] = {"loss", "finite", "grad_norm", "stop", "overflow"};
+  training *t = e->training;
+  if (o.kind == OBJECT_LIST || o.kind == OBJECT_TUPLE) {
+    for (uint32_t i = 0; i < o.list.n; i++) report_object(e, arena_printf(e->arena, "%s[%u]", name, i), o.list.items[i], item);
+    return;
+  }
+  if (!is_poison(&o)) o = to_tensor(e, o, e->real, "report", item->value->where);
+  if (is_poison(&o)) return;
+  o = cast_tensor(e, o, e->real, item->value->where);
+  if (logical_type(&o).rank) {
+    diagnostic *d = complain(e, DIAG_LOSS_NOT_SCALAR, item->value->where, "report wants one number, or a list of them, got %s", object_text(&o, e->arena));
+    diagnostic_set_help(e->diagnostics, d, "mean(...) makes one number of a tensor");
+    return;
+  }
+  bool taken = false;
+  for (uint32_t k = 0; k < sizeof own / sizeof *own; k++) taken |= !strcmp(own[k], name);
+  for (uint32_t k = 0; k < t->n_metrics; k++) taken |= !strcmp(t->metrics[k].name, name);
+  if (taken) complain(e, DIAG_DUPLICATE_NAME, item->where, "a metric %s is there already", name);
+  else *ARENA_PUSH(e->arena, t->metrics, t->n_metrics, t->metrics_capacity) = (struct metric){name, o.tensor.value, user_place(e, item->where)};
+}
+
+void add_report(elaborator *e, scope *s, const ast_statement *x) {
   for (uint32_t i = 0; i < x->fields.n; i++) {
     const ast_item *item = &x->fields.items[i];
-    const char *name = item->name ? item->name : source_text(e, item->value->where);
-    object o = evaluate(e, s, item->value);
-    if (!is_poison(&o)) o = to_tensor(e, o, e->real, "report", item->value->where);
-    if (is_poison(&o)) continue;
-    o = cast_tensor(e, o, e->real, item->value->where);
-    if (logical_type(&o).rank) {
-      diagnostic *d = complain(e, DIAG_LOSS_NOT_SCALAR, item->value->where, "report wants one number, got %s", object_text(&o, e->arena));
-      diagnostic_set_help(e->diagnostics, d, "mean(...) makes one number of a tensor");
-      continue;
-    }
-    bool taken = !strcmp(name, "loss") || !strcmp(name, "finite") || !strcmp(name, "grad_norm");
-    for (uint32_t k = 0; k < t->n_metrics; k++) taken |= !strcmp(t->metrics[k].name, name);
-    if (taken) {
-      complain(e, DIAG_DUPLICATE_NAME, item->where, "a metric %s is there already", name);
-      continue;
-    }
-    *ARENA_PUSH(e->arena, t->metrics, t->n_metrics, t->metrics_capacity) = (struct metric){name, o.tensor.value, user_place(e, item->where)};
+    report_object(e, item->name ? item->name : source_text(e, item->value->where), evaluate(e, s, item->value), item);
   }
 }
 
@@ -163,7 +196,26 @@ void add_report(elaborator *e, scope *s, const ast_statement *x) {
 
 static void add_metrics(elaborator *e, const training *t, span where) {
   if (t->total) graph_add_result(e->graph, "metric", "loss", t->total, where);
+  if (t->overflow) graph_add_result(e->graph, "metric", "overflow", t->overflow, where);
   for (uint32_t i = 0; i < t->n_metrics; i++) graph_add_result(e->graph, "metric", t->metrics[i].name, t->metrics[i].value, t->metrics[i].where);
+}
+
+/* stop: a truth over what the step reports. */
+static void add_stop(elaborator *e) {
+  training *t = e->training;
+  const ast_statement *x = find_setting(t->train, "stop");
+  if (!x) return;
+  scope *s = scope_new(e->program, true, e->arena);
+  if (t->total) scope_bind(s, "loss", tensor_object(e, t->total, false, x->where), e->arena);
+  for (uint32_t i = 0; i < t->n_metrics; i++) scope_bind(s, t->metrics[i].name, tensor_object(e, t->metrics[i].value, false, t->metrics[i].where), e->arena);
+  object o = evaluate(e, s, x->value);
+  if (is_poison(&o)) return;
+  if (o.kind != OBJECT_TENSOR || logical_type(&o).rank || logical_type(&o).dtype != DTYPE_BOOL) {
+    diagnostic *d = complain(e, DIAG_WRONG_KIND, x->value->where, "stop wants a condition over what the pretext reports, got %s", object_text(&o, e->arena));
+    diagnostic_set_help(e->diagnostics, d, "write report shift = ... in the pretext, and stop: shift < 1e-5");
+    return;
+  }
+  graph_add_result(e->graph, "metric", "stop", o.tensor.value, x->where);
 }
 
 /* New states, kept as they were when something was not finite, and the metrics. */
@@ -194,7 +246,7 @@ static void run_pretext(elaborator *e, const ast_declaration *pretext, const dat
   training *t = e->training;
   scope *s = scope_new(e->program, true, e->arena);
   uint32_t errors = e->diagnostics->errors;
-  bind_parameters(e, s, pretext, feed->source);
+  if (feed->source) bind_parameters(e, s, pretext, feed->source);
   e->frame->pretext = true;
   run_block(e, s, pretext->block);
   if (e->diagnostics->errors > errors) return; /* rounds of half a pretext would only repeat it */
@@ -202,14 +254,49 @@ static void run_pretext(elaborator *e, const ast_declaration *pretext, const dat
   if (t->failed) return;
   bool writes = false;
   for (uint32_t i = 0; i < e->n_cells; i++) writes |= e->cells[i]->graph == e->graph && e->cells[i]->next;
-  if (!t->n_objectives && !writes) {
+  if (!t->n_objectives && !writes && !e->path.n) {
     diagnostic *d = complain(e, DIAG_NO_OBJECTIVE, pretext->name_where, "the pretext %s minimizes nothing and writes no state", pretext->name);
     diagnostic_set_help(e->diagnostics, d, "add minimize with a loss to its body");
     return;
   }
-  if (t->optimizer.kind == OBJECT_FUNCTION) check_tunes(e, t->optimizer.function);
-  move_targets(e);
+  if (t->updates) move_targets(e);
   add_results(e, pretext->name_where);
+  add_stop(e);
+}
+
+/* The inputs of all phases, each once. */
+static void join_inputs(elaborator *e, const data_feed *feed) {
+  experiment *x = e->experiment;
+  for (uint32_t i = 0; i < feed->n_inputs; i++) {
+    uint32_t k = 0;
+    while (k < x->n_inputs && strcmp(x->inputs[k].name, feed->inputs[i].name)) k++;
+    if (k == x->n_inputs) *ARENA_PUSH(e->arena, x->inputs, x->n_inputs, e->phase_inputs_capacity) = feed->inputs[i];
+  }
+}
+
+/* One way through the pretext, with the clock answering as it does in the phase at hand. */
+static bool lower_phase(elaborator *e, const ast_declaration *train, const ast_declaration *pretext, data_feed feed, int64_t accumulate) {
+  training t = {.train = train, .accumulate = accumulate};
+  frame *f = enter_frame(e, pretext->name, (span){0});
+  if (!f) return false;
+  f->site = pretext->name; /* draws do not depend on how many frames there were before */
+  declare_all(e);
+  e->path.open = true;
+  t.optimizer = read_optimizer(e, train);
+  t.clip_norm = read_clip(e, train);
+  t.updates = is_updating(e, accumulate, train->where);
+  e->training = &t;
+  e->feed = feed.source ? &feed : NULL;
+  collect_tunes(e, e->program, train->block);
+  run_pretext(e, pretext, &feed);
+  join_inputs(e, &feed);
+  e->path.open = false;
+  bool more = !e->diagnostics->errors && next_phase(e, pretext->name_where);
+  if (!more && !t.failed && t.optimizer.kind == OBJECT_FUNCTION) check_tunes(e); /* by now every weight is known */
+  e->training = NULL;
+  e->feed = NULL;
+  leave_frame(e);
+  return more;
 }
 
 bool lower_judged_pretext(elaborator *e, const ast_declaration *pretext) {
@@ -230,30 +317,35 @@ bool lower_judged_pretext(elaborator *e, const ast_declaration *pretext) {
 
 void lower_training(elaborator *e, const ast_declaration *train, const ast_declaration *pretext) {
   experiment *x = e->experiment;
-  data_feed feed = {0};
-  e->graph = e->step;
+  data_feed feed = {.batch = 1};
+  bool fed = needs_data(train, pretext);
+  x->train_data = NO_DATA;
+  begin_phase(e);
   check_settings(e, train);
-  bool fed = read_feed(e, train, &feed);
+  if (fed && !read_feed(e, train, &feed)) {
+    x->train_data = 0;
+    read_length(e, train);
+    return;
+  }
+  if (fed) x->train_data = feed.use;
   read_length(e, train);
-  if (!fed) return;
   set_clock(e);
-  training t = {.train = train};
-  frame *f = enter_frame(e, pretext->name, (span){0});
-  if (!f) return;
-  f->site = pretext->name; /* draws do not depend on how many frames there were before */
-  declare_all(e);
-  t.optimizer = read_optimizer(e, train);
-  t.clip_norm = read_clip(e, train);
-  e->training = &t;
-  e->feed = &feed;
-  collect_tunes(e, e->program, train->block);
-  run_pretext(e, pretext, &feed);
-  e->training = NULL;
-  e->feed = NULL;
-  leave_frame(e);
   x->pretext = pretext->name;
   x->batch = feed.batch;
-  x->train_data = feed.use;
-  x->inputs = feed.inputs;
-  x->n_inputs = feed.n_inputs;
+  int64_t accumulate = count_setting(e, train, "accumulate");
+  struct {
+    graph *step;
+    trained_loss *losses;
+    uint32_t n;
+  } fullest = {.step = NULL};
+  bool more = true;
+  while (more) {
+    more = lower_phase(e, train, pretext, feed, accumulate);
+    if (!fullest.step || e->n_losses > fullest.n) fullest.step = e->step, fullest.losses = e->losses, fullest.n = e->n_losses;
+    if (more) begin_phase(e);
+  }
+  e->step = fullest.step;
+  e->losses = fullest.losses;
+  e->n_losses = fullest.n;
+  x->step = x->n_phases ? x->phases[0].graph : e->step;
 }

@@ -16,16 +16,27 @@ typedef struct tune {
 
 /* -- reading the blocks -------------------------------------------------------------------------------------- */
 
-/* f.conv_1 -> "f/conv_1"; f.block[2] -> "f/block_3", since paths count calls from 1. NULL after an error. */
+static bool is_model_list(const object *o) {
+  bool list = (o->kind == OBJECT_LIST || o->kind == OBJECT_TUPLE) && o->list.n;
+  return list && (o->list.items[0].kind == OBJECT_MODEL || is_model_list(&o->list.items[0]));
+}
+
+static object named_object(elaborator *e, scope *s, const ast_expr *x) {
+  binding *b = x->kind == AST_NAME ? scope_find(s, x->text) : NULL;
+  return b ? binding_value(e, b, x->where) : object_poison();
+}
+
+/* f.conv_1 -> "f/conv_1"; f.block[2] -> "f/block_3", since paths count calls from 1; w[2] of a list of models -> "w[2]". NULL
+ * after an error. */
 static char *selector_path(elaborator *e, scope *s, const ast_expr *x) {
   if (x->kind == AST_NAME) {
     if (!strcmp(x->text, "norms_and_biases")) return arena_string(e->arena, "");
-    binding *b = scope_find(s, x->text);
-    object o = b ? binding_value(e, b, x->where) : object_poison();
+    object o = named_object(e, s, x);
+    if (is_model_list(&o)) return arena_string(e->arena, x->text);
     if (o.kind == OBJECT_MODEL) return arena_string(e->arena, o.model->name);
     if (o.kind == OBJECT_CELL) return arena_string(e->arena, o.cell->name);
     diagnostic *d = complain(e, DIAG_BAD_TUNE, x->where, "tune selects no weights by %s", x->text);
-    help_nearest(e, d, b ? NULL : scope_nearest(s, x->text, e->arena));
+    if (!scope_find(s, x->text)) help_nearest(e, d, scope_nearest(s, x->text, e->arena));
     return NULL;
   }
   if (x->kind == AST_FIELD) {
@@ -37,16 +48,34 @@ static char *selector_path(elaborator *e, scope *s, const ast_expr *x) {
     char *path = selector_path(e, s, x->left);
     object at = evaluate(e, s, x->items.items[0].value);
     if (!path || is_poison(&at) || !want_integer(e, &at, "tune", x->where, &index)) return NULL;
-    return arena_printf(e->arena, "%s_%lld", path, (long long)index + 1);
+    object of = named_object(e, s, x->left);
+    return is_model_list(&of) ? arena_printf(e->arena, "%s[%lld]", path, (long long)index) : arena_printf(e->arena, "%s_%lld", path, (long long)index + 1);
   }
   complain(e, DIAG_BAD_TUNE, x->where, "tune selects by a model, a path such as f.conv_1, a weight, or norms_and_biases");
   return NULL;
 }
 
+/* Behind an ordinal (_3) or the indices of a list ([0]), which a selector may leave out to mean all of them. */
+static const char *behind_numbers(const char *name) {
+  while (*name == '[') name += strcspn(name, "]") + 1;
+  size_t digits = *name == '_' ? strspn(name + 1, "0123456789") : 0;
+  bool ordinal = digits && (name[digits + 1] == '/' || !name[digits + 1]);
+  return ordinal ? name + digits + 1 : name;
+}
+
+/* Whether the weight lies on the path: part by part from its model on. */
 static bool path_matches(const char *path, const cell *weight) {
+  const char *name = weight->name;
   if (!*path) return weight->type.rank <= 1;
-  size_t n = strlen(path);
-  return !strncmp(weight->name, path, n) && (weight->name[n] == '/' || !weight->name[n]);
+  while (true) {
+    while (*path && *path != '/' && *path == *name) path++, name++;
+    if (*path && *path != '/') return false;
+    name = behind_numbers(name);
+    if (*name && *name != '/') return false;
+    if (!*path) return true;
+    if (!*name) return false;
+    path++, name++;
+  }
 }
 
 static void collect_one(elaborator *e, scope *s, const ast_statement *x) {
@@ -98,9 +127,10 @@ static bool is_argument(const function *f, const char *name) {
   return false;
 }
 
-void check_tunes(elaborator *e, const function *optimizer) {
+void check_tunes(elaborator *e) {
   static const char *const general[] = {"lr_scale", "grad_scale", "freeze", "clamp", NULL};
   training *t = e->training;
+  const function *optimizer = t->optimizer.function;
   for (uint32_t i = 0; i < t->n_tunes; i++) {
     const tune *rule = &t->tunes[i];
     for (uint32_t k = 0; k < rule->n_fields; k++) {

@@ -77,13 +77,19 @@ static void check_model(elaborator *e, const model *m, arena *scratch) {
 
 /* -- targets ------------------------------------------------------------------------------------------------------- */
 
+static bool is_step(const elaborator *e, const graph *g) {
+  for (uint32_t i = 0; i < e->experiment->n_phases; i++)
+    if (e->experiment->phases[i].graph == g) return true;
+  return false;
+}
+
 /* A target that eval alone calls is not part of a step, and does not move. */
 static void check_target(elaborator *e, const model *m) {
   if (!m->target || !m->called) return;
   const model_call *judged = NULL;
   for (uint32_t i = 0; i < e->n_calls; i++) {
     if (e->calls[i].model != m) continue;
-    if (e->calls[i].graph == e->step) return;
+    if (is_step(e, e->calls[i].graph)) return;
     judged = &e->calls[i];
   }
   if (!judged) return;

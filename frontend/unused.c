@@ -4,7 +4,8 @@
 void warn_unused(elaborator *e) {
   for (uint32_t i = 0; i < e->n_models; i++) {
     const model *m = e->models[i];
-    if (!m->called) diagnose_warning(e->diagnostics, DIAG_NEVER_CALLED, m->where, "the %s %s is never called", m->target ? "target" : "model", m->name);
+    bool shared = m->where.file != e->main_file; /* of a file that several programs use */
+    if (!m->called && !shared) diagnose_warning(e->diagnostics, DIAG_NEVER_CALLED, m->where, "the %s %s is never called", m->target ? "target" : "model", m->name);
   }
   for (uint32_t i = 0; i < e->n_cells; i++) {
     const cell *c = e->cells[i];

@@ -136,19 +136,9 @@ static interval range_of_apply(const expr *e, interval whole) {
   return rule(e, x, &out) && fits(out, whole) ? out : whole;
 }
 
-static interval range_of_stage(const kernel *k, const stage *s, interval whole) {
-  int64_t count = 1;
-  switch (s->monoid) {
-  case MONOID_NONE:
-  case MONOID_MAX: return s->body->range;
-  case MONOID_ARGMAX:
-    for (uint32_t i = 0; i < k->n_axes; i++)
-      if (s->reduced >> i & 1) count *= k->axes[i].extent;
-    return (interval){0, larger(count - 1, 0)};
-  case MONOID_SUM: break;
-  }
-  return whole;
-}
+/* What a reduction carries from one round of its loop to the next has the range of its type: loops that are verified later
+ * know no more of it. */
+static interval range_of_stage(const stage *s, interval whole) { return s->monoid == MONOID_NONE ? s->body->range : whole; }
 
 interval expr_range_of(const kernel *k, const expr *e) {
   interval whole = dtype_range(e->type);
@@ -156,7 +146,7 @@ interval expr_range_of(const kernel *k, const expr *e) {
   switch (e->kind) {
   case EXPR_CONSTANT: return (interval){e->constant.integer, e->constant.integer};
   case EXPR_AXIS: return (interval){0, larger(k->axes[e->number].extent - 1, 0)};
-  case EXPR_STAGE: return range_of_stage(k, &k->stages[e->number], whole);
+  case EXPR_STAGE: return range_of_stage(&k->stages[e->number], whole);
   case EXPR_APPLY: return range_of_apply(e, whole);
   case EXPR_READ: break;
   }

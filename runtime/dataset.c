@@ -8,6 +8,7 @@
 #include "runtime/failure.h"
 
 enum { MAX_ARGUMENTS = 8 };
+#define ANY_NAME "*" /* further arguments have names that the caller chooses */
 
 static const struct {
   const char *name;
@@ -17,7 +18,7 @@ static const struct {
     {"cifar10", read_cifar10, {"folder"}},
     {"cifar100", read_cifar100, {"folder"}},
     {"idx", read_idx, {"images", "labels"}},
-    {"npy", read_npy, {"file", "labels"}},
+    {"npy", read_npy, {"file", "labels", ANY_NAME}},
     {"bytes", read_bytes, {"file", "window", "step"}},
     {"shapes", read_shapes, {"count", "size", "classes"}},
     {"subset", read_subset, {"data", "fraction", "by", "seed"}},
@@ -38,7 +39,7 @@ static bool check_arguments(const dataset_call *call, const char *const *known) 
   for (uint32_t i = 0; i < call->n_arguments; i++) {
     const char *name = call->arguments[i].name;
     uint32_t at = 0;
-    while (*name && at < most && strcmp(known[at], name)) at++;
+    while (*name && at < most && strcmp(known[at], name) && strcmp(known[at], ANY_NAME)) at++;
     if (*name ? at < most : positional++ < most || open) continue;
     if (*name) return dataset_fail(call, "%s has no argument %s: %s(%s)", call->source, name, call->source, list);
     return dataset_fail(call, "too many arguments: %s(%s)", call->source, list);

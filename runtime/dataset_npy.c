@@ -1,4 +1,5 @@
-/* NumPy's .npy (format 1 to 3, row-major, little-endian): the first axis counts samples. */
+/* NumPy's .npy (format 1 to 3, row-major, little-endian): the first axis counts samples. npy("x.npy", labels: "y.npy"), or
+ * several arrays with the names of their fields: npy(img: "a.npy", t: "b.npy"). */
 #include <stdlib.h>
 
 #include "runtime/dataset_source.h"
@@ -89,18 +90,38 @@ static bool add_label_column(dataset *d, const dataset_call *call, dataset_split
   return true;
 }
 
-bool read_npy(dataset *d, const dataset_call *call) {
-  const dataset_argument *file = dataset_find_argument(call, "file", 0), *labels = dataset_find_argument(call, "labels", 1);
-  if (!file || !file->text || (labels && !labels->text))
-    return dataset_fail(call, "npy wants a file, and labels if there are any: npy(\"x.npy\", labels: \"y.npy\")");
+/* An array with one element a sample; its kind is what it looks like. */
+static bool add_array(dataset *d, const dataset_call *call, const char *name, const char *file) {
   npy_array array;
-  if (!load_npy(d, call, file->text, &array)) return false;
-  bool image = array.type.dtype == DTYPE_U8 && array.type.rank == 4;
+  if (!load_npy(d, call, file, &array)) return false;
+  bool image = array.type.dtype == DTYPE_U8 && array.type.rank == 4, tokens = array.type.rank == 2 && dtype_is_integer(array.type.dtype);
+  int64_t count = array.type.dim[0];
   tensor_type sample = make_type(array.type.dtype, array.type.rank - 1, array.type.dim + 1);
-  d->fields[0] = (dataset_field){image ? "img" : "x", image ? DATASET_IMAGE : DATASET_NUMBERS, sample, 0};
-  d->n_fields = 1;
-  dataset_split_data *s = dataset_add_split(d, "train", array.type.dim[0]);
-  s->column[0].first = array.elements;
-  s->column[0].stride = (size_t)type_bytes(&sample);
-  return !labels || add_label_column(d, call, s, labels->text);
+  dataset_split_data *s = d->n_splits ? &d->splits[0] : dataset_add_split(d, "train", count);
+  if (s->count != count) return dataset_fail(call, "%s has %lld samples, the array before it %lld", file, (long long)count, (long long)s->count);
+  if (d->n_fields == MAX_FIELDS) return dataset_fail(call, "npy makes at most %d fields", MAX_FIELDS);
+  d->fields[d->n_fields] = (dataset_field){name ? name : image ? "img" : "x", image ? DATASET_IMAGE : tokens && name ? DATASET_TOKENS : DATASET_NUMBERS, sample, 0};
+  s->column[d->n_fields].first = array.elements;
+  s->column[d->n_fields++].stride = (size_t)type_bytes(&sample);
+  return true;
+}
+
+/* The name lives as long as the data set. */
+static const char *own_name(dataset *d, const dataset_call *call, const char *name) {
+  char *copy = dataset_own(d, call, strlen(name) + 1);
+  return copy ? strcpy(copy, name) : NULL;
+}
+
+bool read_npy(dataset *d, const dataset_call *call) {
+  const dataset_argument *labels = dataset_find_argument(call, "labels", 1);
+  for (uint32_t i = 0; i < call->n_arguments; i++) {
+    const dataset_argument *a = &call->arguments[i];
+    if (!a->text) return dataset_fail(call, "npy wants names of files, got %g", a->number);
+    if (a == labels) continue;
+    bool named = *a->name && strcmp(a->name, "file");
+    const char *name = named ? own_name(d, call, a->name) : NULL;
+    if ((named && !name) || !add_array(d, call, name, a->text)) return false;
+  }
+  if (!d->n_fields) return dataset_fail(call, "npy wants a file, and labels if there are any: npy(\"x.npy\", labels: \"y.npy\"), or files by the names of fields");
+  return !labels || add_label_column(d, call, &d->splits[0], labels->text);
 }

@@ -15,6 +15,7 @@ bool stepper_run(stepper *s) {
   instance_run(s->instance);
   for (uint32_t i = 0; i < s->n_metrics; i++) s->metrics[i].value = instance_number(s->instance, "metric", s->metrics[i].name);
   if (instance_number(s->instance, "metric", "finite") == 0) return false; /* a program without objective has no such metric */
+  s->finished = instance_number(s->instance, "metric", "stop") == 1;
   s->done++;
   s->ahead = true;
   return true;

@@ -14,6 +14,7 @@ typedef struct {
   uint64_t seed;
   int64_t steps_per_epoch;
   int64_t done;           /* steps; the next one has this number */
+  bool finished;          /* the latest step said that training ends (stop:) */
   bool ahead;             /* the instance holds newer states than `states` */
 } stepper;
 

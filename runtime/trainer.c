@@ -170,9 +170,10 @@ static training_outcome one_step(training_run *r) {
   const training *t = r->training;
   stepper *s = r->stepper;
   double start = now();
-  const loader_batch *batch = loader_next(t->loader);
-  if (!batch) return failure(r->error, "the data ended at step %lld", (long long)s->done), TRAINING_FAILED;
-  feed(s->instance, &t->feed, batch->fields);
+  if (!t->enter(t->context, r->error)) return TRAINING_FAILED;
+  const loader_batch *batch = t->loader ? loader_next(t->loader) : NULL;
+  if (t->loader && !batch) return failure(r->error, "the data ended at step %lld", (long long)s->done), TRAINING_FAILED;
+  if (batch) feed(s->instance, &t->feed, batch->fields);
   if (!stepper_run(s)) return TRAINING_DIVERGED;
   const char *violation = executable_violation(s->executable);
   if (violation) return failure(r->error, "a bug of the compiler at step %lld: %s", (long long)s->done - 1, violation), TRAINING_FAILED;
@@ -190,11 +191,12 @@ static training_outcome run_steps(training_run *r) {
   while (s->done < t->steps) {
     training_outcome outcome = one_step(r);
     if (outcome != TRAINING_DONE) return outcome;
-    bool stop = tell(r, TRAINER_STEPPED), last = s->done == t->steps, epoch_ends = s->done % s->steps_per_epoch == 0;
+    bool stop = tell(r, TRAINER_STEPPED), last = s->done == t->steps || s->finished, epoch_ends = s->done % s->steps_per_epoch == 0;
     bool due = t->checkpoint_seconds > 0 && now() - r->saved_at >= t->checkpoint_seconds;
     if ((last || epoch_ends) && !evaluate(r, last)) return TRAINING_FAILED; /* first, so that a checkpoint never lacks it */
     if ((last || epoch_ends || due || stop) && !save(r)) return TRAINING_FAILED;
     if (stop && !last) return TRAINING_STOPPED;
+    if (s->finished) break;
   }
   return TRAINING_DONE;
 }

@@ -27,10 +27,12 @@ typedef bool trainer_report(void *context, const trainer_news *news);
 
 typedef struct {
   stepper *stepper;
-  loader *loader;   /* its next batch is for step stepper->done */
+  loader *loader;   /* its next batch is for step stepper->done; NULL when the program reads no data */
   feed_list feed;
   int64_t batch;
   int64_t steps;    /* go on until so many are done in all */
+  /* Before each step: makes the stepper's instance the one that does it. False and *error. */
+  bool (*enter)(void *context, char **error);
   trainer_evaluate *evaluate; /* or NULL */
   trainer_report *report;     /* or NULL */
   void *context;

@@ -290,6 +290,28 @@ def layers():
     return [trained({name: (lambda m=module, x=x: m(x)) for name, (module, x) in inputs.items()}, states)]
 
 
+# -- recurrent cells --------------------------------------------------------------------------------------
+
+
+def states_of_cell(module, path, suffix=""):
+    names = {"w_ih": "weight_ih_l0", "w_hh": "weight_hh_l0", "b_ih": "bias_ih_l0", "b_hh": "bias_hh_l0"}
+    return {f"{path}/gates_1/{ours}": getattr(module, theirs + suffix) for ours, theirs in names.items()}
+
+
+def recurrent():
+    plain_gru, back_gru, plain_lstm = (nn.GRU(3, 5, batch_first=True), nn.GRU(3, 3, batch_first=True), nn.LSTM(6, 5, batch_first=True))
+    deep_gru, both_lstm = [nn.GRU(3, 4, batch_first=True), nn.GRU(4, 4, batch_first=True)], nn.LSTM(3, 2, batch_first=True, bidirectional=True)
+    x, short = wave([2, 7, 3]), wave([1, 1, 6], 1.0)
+    states = states_of_cell(plain_gru, "plain_gru") | states_of_cell(back_gru, "back_gru") | states_of_cell(plain_lstm, "plain_lstm")
+    for i, cell in enumerate(deep_gru):
+        states |= states_of_cell(cell, f"deep_gru/gru_{i + 1}")
+    states |= states_of_cell(both_lstm, "both_lstm/lstm_1") | states_of_cell(both_lstm, "both_lstm/lstm_2", "_reverse")
+    runs = {"plain_gru": lambda: plain_gru(x)[0], "back_gru": lambda: back_gru(x.flip(1))[0].flip(1),
+            "deep_gru": lambda: deep_gru[1](deep_gru[0](x)[0])[0], "plain_lstm": lambda: plain_lstm(short)[0],
+            "both_lstm": lambda: both_lstm(x)[0]}
+    return [trained(runs, states)]
+
+
 # -- transformers -----------------------------------------------------------------------------------------
 
 
@@ -514,5 +536,5 @@ def draws():
 
 
 if __name__ == "__main__":
-    for program in [functions, augmentations, layers, transformers, optimizers, schedules, draws]:
+    for program in [functions, augmentations, layers, recurrent, transformers, optimizers, schedules, draws]:
         (HERE / f"{program.__name__}.json").write_text(json.dumps(program(), indent=1) + "\n")

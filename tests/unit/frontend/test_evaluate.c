@@ -130,13 +130,23 @@ static void expressions_have_their_values(void **state) {
       {"{ let (a, b) = (1, 2)\n a - b }", -1}, {"shadow(1)", 12}, {"d.classes + d.train.count + d.test.count", 25}, {"sum(per_sample(x))", 276 + 4},
       {"sum([sum(row) * i for (i, row) in [(0, x[0]), (2, x[1])]])", 2 * (6 + 7 + 8 + 9 + 10 + 11)}, {"sum([sum(r) for r in x[0]])", 15},
       {"map(r => sum(r))(x)[3]", 18 + 19 + 20 + 21 + 22 + 23},
+      /* loops: x[0] is [0 1 2; 3 4 5] */
+      {"scan(x[0], carry: 0.0, body: (s, r) => s + sum(r))[1]", 15}, {"scan(x[0], axis: 1, carry: zeros([2]), body: (s, r) => s + r)[1, 2]", 12},
+      {"scan(x[0], axis: -1, carry: zeros([2]), body: (s, r) => s + r).rank", 2}, {"scan(x[0], carry: 0.0, reverse: true, body: (s, r) => s + sum(r))[0]", 15},
+      {"scan(x[0], carry: 0.0, reverse: true, body: (s, r) => s + sum(r))[1]", 12}, {"scan(x[0], carry: 1.0, body: (s, r) => (2.0 * s, s * r))[1, 2]", 10},
+      {"scan(x[0], carry: (1.0, 0), body: (c, r) => { let (a, n) = c\n ((2.0 * a, n + 1), a + n) })[1]", 3},
+      {"scan((x[0], range(2)), body: t => sum(t[0]) * t[1])[1]", 12}, {"scan(x, body: r => (sum(r), max(r)))[1][3]", 23}, {"scan(x[0], body: r => { let k = sum(x[1])\n r * k })[1, 0]", 3 * 51},
+      {"sum(scan(x, body: r => scan(r, carry: 0.0, body: (s, q) => s + sum(q * x[0, 0]))))", 420},
+      {"sum(running(x))", 84}, {"sum(sum_by_two(x[0, 0]))", 0 + 2 + 4},
   };
   static const char declarations[] = "fn twice(a, b = 2) = a * b\n"
                                      "fn counted(n) { let s = 0\n for i in 0..n + 1 { s = s + i }\n s }\n"
                                      "fn fact(n) = if n == 0 { 1 } else { n * fact(n - 1) }\n"
                                      "fn outer(n) { let inner(m) = m + n\n inner(5) }\n"
                                      "fn shadow(a) { let b = { let a = 10\n a + 1 }\n a + b }\n"
-                                     "augment per_sample(v) = sum(v) + 1.0\n";
+                                     "augment per_sample(v) = sum(v) + 1.0\n"
+                                     "augment running(v) = scan(v, carry: 0.0, body: (s, r) => s + r[0])[1]\n"
+                                     "fn sum_by_two(v) { let out = map(e => { let s = 0.0\n for i in 0..2 { s = s + e }\n s })(v)\n out }\n";
   for (uint32_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     char statement[400];
     snprintf(statement, sizeof statement, "report r = %s", rows[i].expression);
@@ -159,6 +169,14 @@ static void draws_are_functions_of_seed_step_and_site(void **state) {
   assert_true(metric(noise, "report r = max(noise(x)) - min(noise(x))", 0, 1) > 0);
   assert_true(metric(noise, "report r = sum([once() - once() for i in 0..3])", 0, 1) != 0);
   assert_true(metric(noise, "let u = once()\nreport r = max(u * ones([9])) - min(u * ones([9]))", 0, 1) == 0);
+  /* iterations of loops draw differently, also of loops within loops and over samples; the same in every run */
+  static const char each[] = "let u = scan(range(3), body: i => scan(range(2), body: j => uniform(shape: [2])))\nlet v = reshape(u, [12, 1])\n"
+                             "report r = sum(abs(v - v.T) < 1.0e-9)";
+  assert_true(metric("", each, 0, 1) == 12);
+  static const char summed[] = "report r = sum(scan(x, body: v => noise(v)))";
+  first = metric(noise, summed, 0, 1);
+  assert_true(metric(noise, summed, 0, 1) == first && metric(noise, summed, 1, 1) != first);
+  assert_true(metric(noise, "let u = reshape(scan(x, body: v => noise(v)), [8, 1])\nreport r = sum(abs(u - u.T) < 1.0e-9)", 0, 1) == 8);
 }
 
 static void draws_have_their_distributions(void **state) {

@@ -35,7 +35,7 @@ static void check_block(const char *page, const char *part, bool body) {
   diagnostics *d = diagnostics_new(a, sources_new(a));
   const char *text = whole_program(part, body, a);
   open_data data = {.root = SOURCE_DIR, .arena = a};
-  data_catalog catalog = {&data, open_data_describe, open_data_weights};
+  data_catalog catalog = {&data, open_data_describe, open_data_read, open_data_weights};
   lower_options o = {.real = DTYPE_F32, .catalog = &catalog};
   experiment *x = lower_program(sources_add(d->sources, page, text, strlen(text)), &o, d, a);
   open_data_release(&data);

@@ -186,6 +186,7 @@ static void check_program(const char *name) {
 static void functions_and_losses(void **state) { (void)state; check_program("functions"); }
 static void image_operations(void **state) { (void)state; check_program("augmentations"); }
 static void layers_and_encoders(void **state) { (void)state; check_program("layers"); }
+static void recurrent_cells(void **state) { (void)state; check_program("recurrent"); }
 static void transformers_and_tokens(void **state) { (void)state; check_program("transformers"); }
 static void optimizer_steps(void **state) { (void)state; check_program("optimizers"); }
 static void clock_schedules(void **state) { (void)state; check_program("schedules"); }
@@ -194,7 +195,7 @@ static void distributions(void **state) { (void)state; check_program("draws"); }
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(functions_and_losses), cmocka_unit_test(image_operations), cmocka_unit_test(layers_and_encoders),
-      cmocka_unit_test(transformers_and_tokens), cmocka_unit_test(optimizer_steps),      cmocka_unit_test(clock_schedules), cmocka_unit_test(distributions),
+      cmocka_unit_test(transformers_and_tokens), cmocka_unit_test(recurrent_cells), cmocka_unit_test(optimizer_steps),      cmocka_unit_test(clock_schedules), cmocka_unit_test(distributions),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
