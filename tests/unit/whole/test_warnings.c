@@ -21,25 +21,20 @@ static const struct {
 } kinds[] = {
     {"cifar10", "img", FIELD_IMAGE, 3, {3, 32, 32}, 10}, {"cifar100", "img", FIELD_IMAGE, 3, {3, 32, 32}, 100}, {"idx", "img", FIELD_IMAGE, 3, {1, 28, 28}, 10},
     {"bytes", "t", FIELD_TOKENS, 1, {129}, 0},           {"shapes", "img", FIELD_IMAGE, 3, {3, 8, 8}, 4},
+    {"few_shot", "xs", FIELD_IMAGE, 3, {1, 28, 28}, 5}, /* of `idx`: five classes, an image and 15 questions of each */
 };
-
-/* Tasks as few_shot makes them: five classes of one image, 15 questions about each. */
-static void describe_tasks(data_description *out, arena *a) {
-  data_field *fields = ARENA_ARRAY(a, data_field, 4);
-  const int64_t given = 5, asked = 75;
-  fields[0] = (data_field){"xs", FIELD_IMAGE, make_type(DTYPE_U8, 4, (int64_t[]){given, 1, 28, 28}), 0};
-  fields[1] = (data_field){"ys", FIELD_NUMBERS, make_type(DTYPE_I32, 1, &given), 5};
-  fields[2] = (data_field){"xq", FIELD_IMAGE, make_type(DTYPE_U8, 4, (int64_t[]){asked, 1, 28, 28}), 0};
-  fields[3] = (data_field){"yq", FIELD_NUMBERS, make_type(DTYPE_I32, 1, &asked), 5};
-  *out = (data_description){.fields = fields, .n_fields = 4, .split = {{"train", 4096}, {"test", 512}}};
-}
 
 static bool describe(void *context, const data_request *what, data_description *out, const char **error, arena *a) {
   (void)context;
-  if (!strcmp(what->source, "few_shot")) return describe_tasks(out, a), true;
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (strcmp(kinds[i].source, what->source)) continue;
-    data_field *fields = ARENA_ARRAY(a, data_field, 2);
+    data_field *fields = ARENA_ARRAY(a, data_field, 4);
+    for (int64_t asked = 0, n = 5; asked < 2 && !strcmp(what->source, "few_shot"); asked++, n = 75) {
+      fields[2 * asked] = (data_field){asked ? "xq" : "xs", FIELD_IMAGE, make_type(DTYPE_U8, 4, (int64_t[]){n, 1, 28, 28}), 0};
+      fields[2 * asked + 1] = (data_field){asked ? "yq" : "ys", FIELD_NUMBERS, make_type(DTYPE_I32, 1, &n), 5};
+      *out = (data_description){.fields = fields, .n_fields = 4, .split = {{"train", 4096}, {"test", 512}}};
+      if (asked) return true;
+    }
     fields[0] = (data_field){kinds[i].field, kinds[i].kind, make_type(DTYPE_U8, kinds[i].rank, kinds[i].dim), 0};
     fields[1] = (data_field){"label", FIELD_LABEL, scalar_type(DTYPE_I32), kinds[i].classes};
     *out = (data_description){.fields = fields, .n_fields = kinds[i].classes ? 2 : 1, .split = {{"train", 4096}, {"test", 512}}};
