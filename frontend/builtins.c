@@ -125,8 +125,10 @@ object builtin_kind_test(elaborator *e, const function *self, object *arguments,
 
 object builtin_length(elaborator *e, const function *self, object *arguments, span where) {
   (void)self;
-  if (arguments[0].kind != OBJECT_LIST && arguments[0].kind != OBJECT_TUPLE) return wrong_kind(e, where, "len", "a list", &arguments[0]);
-  return object_integer(arguments[0].list.n, where);
+  const object *of = &arguments[0];
+  if (of->kind == OBJECT_LIST || of->kind == OBJECT_TUPLE) return object_integer(of->list.n, where);
+  tensor_type type = of->kind == OBJECT_TENSOR ? logical_type(of) : scalar_type(DTYPE_F32);
+  return type.rank ? object_integer(type.dim[0], where) : wrong_kind(e, where, "len", "a list, or a tensor with an axis", of);
 }
 
 object builtin_require(elaborator *e, const function *self, object *arguments, span where) {

@@ -110,6 +110,17 @@ static bool bind_dimensions(elaborator *e, scope *s, const ast_parameter *p, con
   return false;
 }
 
+/* What is a truth by default takes no number: linear(64, 10) would otherwise say something about its bias. */
+static bool is_truth_where_wanted(elaborator *e, const char *name, const ast_parameters *p, uint32_t i, const object *v, span where) {
+  const ast_expr *otherwise = p->items[i].otherwise;
+  bool wants_truth = otherwise && (otherwise->kind == AST_TRUE || otherwise->kind == AST_FALSE);
+  if (!wants_truth || v->kind != OBJECT_NUMBER) return true;
+  diagnostic *d = complain(e, DIAG_WRONG_KIND, where, "%s wants true or false for %s, got %s", name, p->items[i].name, object_text(v, e->arena));
+  diagnostic_add_note(e->diagnostics, d, p->items[i].where, "the parameter is declared here");
+  diagnostic_set_help(e->diagnostics, d, "it is called as %s(%s); sizes of inputs are seen, not given", name, parameter_list(e, p));
+  return false;
+}
+
 scope *bind_arguments(elaborator *e, const char *name, const ast_parameters *p, scope *around, const call_arguments *given, span where) {
   int64_t *chosen = ARENA_ARRAY(e->arena, int64_t, p->n + 1);
   scope *s = scope_new(around, true, e->arena);
@@ -127,7 +138,7 @@ scope *bind_arguments(elaborator *e, const char *name, const ast_parameters *p, 
     }
     good &= !is_poison(&v);
     scope_bind(s, p->items[i].name, v, e->arena);
-    if (good) good = bind_dimensions(e, s, &p->items[i], &v, name);
+    if (good) good = bind_dimensions(e, s, &p->items[i], &v, name) && is_truth_where_wanted(e, name, p, i, &v, chosen[i] >= 0 ? given->where[chosen[i]] : where);
   }
   return good ? s : NULL;
 }

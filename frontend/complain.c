@@ -50,6 +50,8 @@ void note_object(elaborator *e, diagnostic *to, const object *o) {
   bool same = o->where.file == to->where.file && o->where.start == to->where.start && o->where.end == to->where.end;
   if (o->where.file && !same && !in_library(e, o->where))
     diagnostic_add_note(e->diagnostics, to, o->where, "%s was made here", object_text(o, e->arena));
+  if (o->kind == OBJECT_FUNCTION && o->function->configured && !to->help)
+    diagnostic_set_help(e->diagnostics, to, "what it is applied to stands in a second list: %s(...)(x), or x |> %s(...)", o->function->name, o->function->name);
 }
 
 void help_nearest(elaborator *e, diagnostic *to, const char *nearest) {

@@ -205,6 +205,9 @@ object refuse(elaborator *e, diagnostic_code code, span where, const char *forma
     __attribute__((format(printf, 4, 5)));
 void note_object(elaborator *e, diagnostic *to, const object *o);
 void help_nearest(elaborator *e, diagnostic *to, const char *nearest);
+/* What an unknown name, or an unknown method of a tensor, is here; NULL when nothing is known of it. */
+const char *word_help(const char *name);
+const char *method_help(elaborator *e, const char *name);
 /* "`what` wants `wanted`, got ...", with a note on where it was made. */
 object wrong_kind(elaborator *e, span where, const char *what, const char *wanted, const object *got);
 const char *source_text(elaborator *e, span where);

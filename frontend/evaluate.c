@@ -38,27 +38,6 @@ object read_object(elaborator *e, object o, span where) {
   return o;
 }
 
-/* What words mean that people write out of habit, or on a line of their own. */
-static const char *word_help(const char *name) {
-  static const struct {
-    const char *name, *help;
-  } words[] = {
-      {"minimize", "minimize wants its value on the same line"},
-      {"report", "report wants its value on the same line"},
-      {"True", "it is written true"},
-      {"False", "it is written false"},
-      {"None", "it is written none"},
-      {"float", "real(x) makes reals of integers"},
-      {"print", "report name = value shows a number of each step"},
-      {"torch", "functions stand without a module: exp(x), mean(x)"},
-      {"np", "functions stand without a module: exp(x), mean(x)"},
-      {"nn", "layers stand without a module: conv(64, 3), linear(10)"},
-  };
-  for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-    if (!strcmp(words[i].name, name)) return words[i].help;
-  return NULL;
-}
-
 static object evaluate_name(elaborator *e, scope *s, const ast_expr *x) {
   binding *b = scope_find(s, x->text);
   if (!b) {

@@ -34,7 +34,7 @@ const char *object_text(const object *o, arena *a) {
     }
     case OBJECT_TUPLE:
     case OBJECT_LIST: return arena_printf(a, "%s of %u", object_kind_text(o->kind), o->list.n);
-    case OBJECT_FUNCTION: return arena_printf(a, "the function %s", o->function->name);
+    case OBJECT_FUNCTION: return arena_printf(a, o->function->configured ? "%s without its second list" : "the function %s", o->function->name);
     case OBJECT_MODEL: return arena_printf(a, "the %s %s", o->model->target ? "target" : "model", o->model->name);
     case OBJECT_WEIGHTS: return arena_printf(a, "weights of the model %s", o->weights->model->name);
     case OBJECT_CELL: return arena_printf(a, "the state %s, %s", o->cell->name, type_text(&o->cell->type, a));

@@ -210,7 +210,8 @@ binding *scope_bind(scope *s, const char *name, object v, arena *a);
 const char *scope_nearest(const scope *s, const char *name, arena *a);
 /* How many edits (letters added, dropped, changed, or two swapped) lead from x to y. */
 uint32_t edit_distance(const char *x, const char *y);
-/* The candidate (NULL past the last) most like `name`, or NULL. */
+/* The candidate (NULL past the last) that other programs call `name`, or that is most like it, or NULL. */
 const char *nearest_text(const char *name, const char *const *candidates);
+const char *habitual_name(const char *name, const char *const *candidates);
 
 #endif

@@ -76,7 +76,8 @@ static bool is_nearer(const char *name, const char *candidate, uint32_t *best) {
 }
 
 const char *nearest_text(const char *name, const char *const *candidates) {
-  const char *nearest = NULL;
+  const char *nearest = habitual_name(name, candidates);
+  if (nearest) return nearest;
   uint32_t best = LONGEST_NAME;
   for (; *candidates; candidates++)
     if (is_nearer(name, *candidates, &best)) nearest = *candidates;

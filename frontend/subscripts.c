@@ -214,7 +214,9 @@ object evaluate_subscript(elaborator *e, scope *s, const ast_expr *x) {
 
 static object unknown_field(elaborator *e, const object *of, const ast_expr *x, const char *const *known) {
   diagnostic *d = complain(e, DIAG_UNKNOWN_FIELD, x->where, "%s has nothing called %s", object_text(of, e->arena), x->text);
-  help_nearest(e, d, nearest_text(x->text, known));
+  const char *help = of->kind == OBJECT_TENSOR ? method_help(e, x->text) : NULL;
+  if (help) diagnostic_set_help(e->diagnostics, d, "%s", help);
+  else help_nearest(e, d, nearest_text(x->text, known));
   note_object(e, d, of);
   return object_poison();
 }

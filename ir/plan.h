@@ -83,7 +83,7 @@ const char *plan_verify(const plan *p, arena *scratch);
 /* Prints and parses back to the same bytes; kernels follow the buffers, then the launches. */
 char *plan_print(const plan *p, arena *into);
 plan *plan_parse(arena *a, uint32_t file, diagnostics *d);
-/* Runs the kernels' definitions in order; bindings for every STATE and DATA buffer (row-major).
+/* Runs the kernels' definitions in order, or their loops where they are lowered; bindings for every STATE and DATA buffer (row-major).
  * Returns per buffer a row-major array in `into`; NULL and *error when a binding is missing. */
 void **plan_interpret(const plan *p, const graph_binding *bindings, uint32_t n, arena *into, const char **error);
 

@@ -18,6 +18,20 @@ static void fill(const plan_buffer *b, void *data, const void *binding) {
   for (int64_t i = 0; b->is_splat && i < n; i++) element_store(b->type.dtype, data, i, b->splat);
 }
 
+/* A lowered launch runs its loops, on buffers that lie as they say. */
+static void run_loops(const plan_launch *l, void *const *buffers, arena *scratch) {
+  const kernel *k = l->kernel;
+  void **laid = ARENA_ARRAY(scratch, void *, k->n_buffers);
+  for (uint32_t i = 0; i < k->n_buffers; i++) {
+    const kernel_buffer *b = &k->buffers[i];
+    laid[i] = arena_alloc(scratch, (size_t)layout_elements(&b->layout, &b->type) * dtype_bytes(b->type.dtype));
+    if (b->access == ACCESS_IN) layout_scatter(&b->layout, &b->type, buffers[i], laid[i]);
+  }
+  loops_interpret(l->loops, laid, scratch);
+  for (uint32_t i = 0; i < k->n_buffers; i++)
+    if (k->buffers[i].access == ACCESS_OUT) layout_gather(&k->buffers[i].layout, &k->buffers[i].type, laid[i], buffers[i]);
+}
+
 /* -- loops -------------------------------------------------------------------------------------------------- */
 
 static void *part_of(const plan_buffer *b, void *whole, int64_t index) { return (char *)whole + (size_t)index * (size_t)type_bytes(&b->type); }
@@ -95,7 +109,8 @@ void **plan_interpret(const plan *p, const graph_binding *bindings, uint32_t n, 
     }
     void **buffers = ARENA_ARRAY(scratch, void *, l->kernel->n_buffers);
     for (uint32_t b = 0; b < l->kernel->n_buffers; b++) buffers[b] = data[l->buffers[b]];
-    kernel_interpret(l->kernel, buffers, scratch);
+    if (l->loops) run_loops(l, buffers, scratch);
+    else kernel_interpret(l->kernel, buffers, scratch);
     arena_free(scratch);
   }
   return data;

@@ -275,6 +275,8 @@ static void add_tiles(scheduler *s, const contraction_form *c, const register_ti
   if (n == batches && cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
   if (t->row >= 0 && extent(s, (uint32_t)t->row) > t->rows) outer[n++] = (schedule_loop){.axis = (uint32_t)t->row, .step = t->rows};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
+  for (uint32_t a = 0; a < k->n_axes; a++) /* what other stages do not have */
+    if ((c->batch | t->free) & ~s->shared & AXIS(a)) add_loop(s, a, 1, LOOP_SERIAL);
 }
 
 /* A sum over so much that the panel of vectors leaves the first cache within a tile (weight gradients, which sum
@@ -324,7 +326,7 @@ static void add_streams(scheduler *s, const contraction_form *c, const register_
   /* The rows' values are read again by what follows: the other free axes, taps of a window. */
   if (stream->piece > t->rows && extent(s, (uint32_t)t->row) > t->rows) add_loop(s, (uint32_t)t->row, t->rows, LOOP_SERIAL);
   for (uint32_t a = 0; a < k->n_axes; a++)
-    if (t->free & AXIS(a) && a != t->vector && (int32_t)a != t->row) add_loop(s, a, 1, LOOP_SERIAL);
+    if ((t->free | (c->batch & ~s->shared)) & AXIS(a) && a != t->vector && (int32_t)a != t->row) add_loop(s, a, 1, LOOP_SERIAL);
 }
 
 /* The reduced axes, the one with neighbours in memory innermost. Taps that meet the edge of a tile are spelled

@@ -332,12 +332,12 @@ static value looped(maker *m) {
 
 /* -- whole graphs --------------------------------------------------------------------------------------------------- */
 
-/* Everything that was made last ends in one scalar, through tanh so that no term drowns the others. */
-static value one_scalar(maker *m) {
+/* Up to 5 reals from value `last` down end in one scalar, through tanh so that no term drowns the others. */
+static value one_scalar(maker *m, value last) {
   static const int64_t axes[MAX_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
   value total = 0;
   uint32_t n = 0;
-  for (value v = m->graph->n_values - 1; v > 0 && n < 5; v--) {
+  for (value v = last; v > 0 && n < 5; v--) {
     tensor_type type = *graph_type(m->graph, v);
     if (type.dtype != m->real) continue;
     value sum = graph_reduce(m->graph, OP_REDUCE_SUM, graph_unary(m->graph, OP_TANH, v, nowhere), axes, type.rank, nowhere);
@@ -359,18 +359,43 @@ static void add_nodes(maker *m, uint32_t n_nodes) {
   }
 }
 
-graph *random_graph(random_source *r, uint32_t n_nodes, dtype real, bool differentiable, arena *a) {
+static maker random_nodes(random_source *r, uint32_t n_nodes, dtype real, bool differentiable, arena *a) {
   maker m = {r, graph_new(a, "random"), real, differentiable, 0};
   graph_parameter(m.graph, "data", "p0", random_type(&m, real), nowhere);
   add_nodes(&m, n_nodes);
+  return m;
+}
+
+graph *random_graph(random_source *r, uint32_t n_nodes, dtype real, bool differentiable, arena *a) {
+  maker m = random_nodes(r, n_nodes, real, differentiable, a);
   if (differentiable) {
-    graph_add_result(m.graph, "output", "o0", one_scalar(&m), nowhere);
+    graph_add_result(m.graph, "output", "o0", one_scalar(&m, m.graph->n_values - 1), nowhere);
     return m.graph;
   }
   uint32_t n_outputs = 0;
   for (value v = m.graph->n_values - 1; v > 0 && n_outputs < 4; v--)
     if (type_elements(graph_type(m.graph, v)) > 0 && graph_node(m.graph, v)->op != OP_PARAMETER)
       graph_add_result(m.graph, "output", arena_printf(a, "o%u", n_outputs++), v, nowhere);
+  return m.graph;
+}
+
+graph *random_training_graph(random_source *r, uint32_t n_nodes, dtype real, arena *a) {
+  enum { MOST_PARAMETERS = 3 };
+  maker m = random_nodes(r, n_nodes, real, true, a);
+  value by[MOST_PARAMETERS], made = m.graph->n_values;
+  uint32_t n = 0;
+  for (value v = 1; v < made && n < MOST_PARAMETERS; v++)
+    if (graph_node(m.graph, v)->op == OP_PARAMETER && graph_type(m.graph, v)->dtype == real) by[n++] = v;
+  value first = one_scalar(&m, made - 1), second = one_scalar(&m, made - 1 - below(&m, (made - 1) / 2 + 1));
+  value slopes = graph_grad(m.graph, first, by, n, nowhere);
+  value bent = graph_binary(m.graph, OP_ADD, one_scalar(&m, slopes + n - 1), second, nowhere);
+  value again = graph_grad(m.graph, bent, by, n, nowhere);
+  graph_add_result(m.graph, "metric", "first", first, nowhere);
+  graph_add_result(m.graph, "metric", "second", second, nowhere);
+  for (uint32_t i = 0; i < n; i++) {
+    graph_add_result(m.graph, "output", arena_printf(a, "slope%u", i), slopes + i, nowhere);
+    graph_add_result(m.graph, "output", arena_printf(a, "again%u", i), again + i, nowhere);
+  }
   return m.graph;
 }
 

@@ -396,8 +396,8 @@ def mae():
 
     def step(i, data):
         n = len(data["img"])
-        for group in adamw.param_groups:  # two steps an epoch: a linear start over the first, half a cosine over the second
-            group["lr"] = 1e-3 * (i + 1) / 2 if i < 2 else half_cosine(1e-3, 0, (i - 2) / 2)
+        for group in adamw.param_groups:  # two steps an epoch: all are in the linear start
+            group["lr"] = 1e-3 * (i + 1) / 10
         images = random_resized_crop(data["img"], 28, (0.5, 1.0), i, "mae/crop_1/random_resized_crop_1")
         p = patchify(plain_images(random_hflip(images, i, "mae/crop_1/random_hflip_1")), 7)
         order = uniform(i, "mae/random_split_1/draw_1", n, 16).argsort(1)
@@ -441,7 +441,8 @@ def gpt():
         norm = torch.nn.utils.clip_grad_norm_(states.values(), 1.0)
         adamw.step()
         kept = moments(adamw, states, {"adamw.m": "exp_avg", "adamw.v": "exp_avg_sq"})
-        return {"loss": loss, "grad_norm": norm, "top1": (logits.argmax(-1) == after).double().mean()}, kept | counts(["lm"], i + 1)
+        reports = {"bits_per_byte": loss / math.log(2), "top1": (logits.argmax(-1) == after).double().mean()}
+        return {"loss": loss, "grad_norm": norm} | reports, kept | counts(["lm"], i + 1)
 
     train("gpt", {"t": [8]}, 3, states, step, 2, samples=7, example="gpt", options=options)
 

@@ -58,6 +58,8 @@ static void check_text(const char *text) {
     target t;
     host_target(&t);
     if (variant & 1) schedule_kernel(k, &t);
+    const char *wrong = kernel_verify(k, a);
+    if (wrong) fail_msg("%s", wrong);
     check_compiled(k, variant & 2, a);
     arena_free(a);
   }
@@ -85,6 +87,14 @@ static void product_with_remainders(void **state) {
              t, t, t, t);
     check_text(text);
   }
+}
+
+/* Stages meet in i alone. */
+static void product_with_an_axis_of_its_own(void **state) {
+  (void)state;
+  check_text("kernel own {\n  in x : f64[19,3]\n  in m : f64[19,7,3]\n  in p : f64[3]\n  out s : f64[19]\n  out y : f64[19,7]\n"
+             "  axes i:19 k:7 r:3\n  a[i] : f64 = sum r of x[i, r] -> s[i]\n"
+             "  c[i,k] : f64 = sum r of (m[i, k, r] + a) * p[r] -> y[i, k]\n}\n");
 }
 
 static void softmax_rows(void **state) {
@@ -127,6 +137,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(convolution_with_epilogue),
       cmocka_unit_test(product_with_remainders),
+      cmocka_unit_test(product_with_an_axis_of_its_own),
       cmocka_unit_test(softmax_rows),
       cmocka_unit_test(transcendental_maps),
       cmocka_unit_test(random_bits_and_gathers),

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "tests/random_schedule.h"
 #include "tests/unit/passes/lower_testing.h"
 
 static void maps_run_in_lanes_with_remainders(void **state) {
@@ -161,57 +162,6 @@ static void schedules_carry_out_definitions(void **state) {
   }
 }
 
-/* A legal schedule of any kernel: every axis is cut at random and the loops are shuffled, each axis
- * keeping its own in order. */
-static void schedule_at_random(kernel *k, arena *a, uint64_t *seed) {
-  axis_set used = 0, reduced = 0, free_everywhere = ~(axis_set)0;
-  for (uint32_t i = 0; i < k->n_stages; i++) {
-    used |= k->stages[i].free | k->stages[i].reduced;
-    reduced |= k->stages[i].reduced;
-    if (k->stages[i].output >= 0) free_everywhere &= k->stages[i].free;
-  }
-  schedule_loop *chosen = ARENA_ARRAY(a, schedule_loop, 4 * k->n_axes + 1), *queue[MAX_AXES];
-  uint32_t left[MAX_AXES] = {0}, n = 0, total = 0;
-  bool has_vector = false;
-  schedule_loop vector = {0};
-  for (uint32_t axis = 0; axis < k->n_axes; axis++) {
-    queue[axis] = ARENA_ARRAY(a, schedule_loop, 4);
-    if (!(used >> axis & 1)) continue;
-    int64_t step = k->axes[axis].extent;
-    for (int depth = 0; depth < 2 && step > 1 && next_random(seed) % 3; depth++) {
-      step = 1 + (int64_t)(next_random(seed) % (uint64_t)(step - 1));
-      if (step == 1) break;
-      queue[axis][left[axis]++] = (schedule_loop){axis, step, next_random(seed) % 4 ? LOOP_SERIAL : LOOP_UNROLL, false};
-    }
-    schedule_loop last = {axis, 1, next_random(seed) % 2 ? LOOP_SERIAL : LOOP_UNROLL, false};
-    if (!has_vector && left[axis] && next_random(seed) % 2) {
-      has_vector = true;
-      vector = last;
-      vector.kind = LOOP_VECTOR;
-    } else {
-      queue[axis][left[axis]++] = last;
-    }
-    for (uint32_t i = 0; i < left[axis]; i++)
-      queue[axis][i].peel = queue[axis][i].kind == LOOP_SERIAL && next_random(seed) % 4 == 0;
-    if ((free_everywhere & ~reduced) >> axis & 1 && next_random(seed) % 2) {
-      queue[axis][0].kind = LOOP_PARALLEL;
-      chosen[n++] = queue[axis][0];
-      queue[axis]++;
-      left[axis]--;
-    }
-    total += left[axis];
-  }
-  while (total) {
-    uint32_t axis = (uint32_t)(next_random(seed) % k->n_axes);
-    if (!left[axis]) continue;
-    chosen[n++] = *queue[axis]++;
-    left[axis]--;
-    total--;
-  }
-  if (has_vector) chosen[n++] = vector;
-  k->schedule = (schedule){chosen, n, 0};
-}
-
 static void random_schedules_carry_out_definitions(void **state) {
   (void)state;
   const char *asked = getenv("SCHEDULES");
@@ -221,8 +171,8 @@ static void random_schedules_carry_out_definitions(void **state) {
       arena *a = arena_new();
       kernel *k = kernel_of_text(a, kernels[i]);
       uint64_t seed = (uint64_t)round * 1000003 + (uint64_t)i * 7919 + 17;
-      next_random(&seed);
-      schedule_at_random(k, a, &seed);
+      random_source random = {seed};
+      schedule_at_random(k, &random, a);
       const char *wrong = kernel_verify(k, a);
       if (wrong) fail_msg("%s\n%s", kernel_print(k, a), wrong);
       loops *l = NULL;

@@ -5,13 +5,10 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <math.h>
 #include <stdlib.h>
 
-#include "codegen/cpu/host.h"
-#include "passes/passes.h"
-#include "runtime/instance.h"
 #include "tests/random_graph.h"
+#include "tests/unit/whole/compiled.h"
 
 static graph *parse(const char *text, arena *a, diagnostics *d) {
   graph *g = graph_parse(a, sources_add(d->sources, "t.ir", text, strlen(text)), d);
@@ -19,60 +16,19 @@ static graph *parse(const char *text, arena *a, diagnostics *d) {
   return g;
 }
 
-/* Largest difference, relative to the norm of what is expected. */
-static double distance(const tensor_type *t, const void *found, const void *expected) {
-  double difference = 0, norm = 0;
-  for (int64_t i = 0; i < type_elements(t); i++) {
-    scalar x = element_load(t->dtype, found, i), y = element_load(t->dtype, expected, i);
-    if (!dtype_is_real(t->dtype)) {
-      difference += x.integer != y.integer;
-      continue;
-    }
-    if (isnan(x.real) && isnan(y.real)) continue;
-    if (x.real == y.real) continue;
-    difference += (x.real - y.real) * (x.real - y.real);
-    norm += y.real * y.real;
-  }
-  return isnan(difference) ? INFINITY : norm > 0 ? sqrt(difference / norm) : sqrt(difference);
-}
-
-/* Compiles the graph, runs it `runs` times on each of 1 and 2 threads, and compares every result of the
- * first run with the interpreter's, and the results of both thread counts bit by bit. */
+/* Compiles the graph, runs it `runs` times on each of 1 and 2 threads, and compares every result of the first run with the
+ * interpreter's, and the results of both thread counts bit by bit. */
 static void check_for(const target *machine, const graph *g, const graph_binding *bindings, uint32_t n, double tolerance, int runs, arena *a,
                       diagnostics *d) {
-  pass_context c = {a, d, machine};
+  pass_context c = {.arena = a, .diagnostics = d, .target = machine};
   plan *p = run_passes(g, &c, NULL, NULL);
   if (!p) fail_msg("%s\n%s", diagnostics_render(d, a, false), graph_print(g, d->sources, a));
   const char *error = NULL;
-  graph *plain = pass_autodiff(g, &c);
-  graph_run *expected = graph_interpret(plain, bindings, n, a, &error);
-  if (!expected) fail_msg("%s", error);
-  compile_report report;
-  executable *e = executable_compile_cpu(p, &(compile_options){.threads = 1}, &report, &error);
-  if (!e) fail_msg("%s", error);
-  void *first[64] = {0};
-  for (unsigned threads = 1; threads <= 2; threads++) {
-    thread_pool *pool = thread_pool_new(threads);
-    instance *i = instance_new(p, e, pool);
-    assert_non_null(i);
-    for (uint32_t k = 0; k < n; k++) instance_set(i, bindings[k].role, bindings[k].name, bindings[k].data);
-    for (int r = 0; r < runs; r++) {
-      instance_run(i);
-      for (uint32_t k = 0; k < plain->n_results && k < 64; k++) {
-        const graph_result *result = &plain->results[k];
-        const tensor_type *t = graph_type(plain, result->value);
-        void *found = arena_alloc(a, (size_t)type_bytes(t) + 1);
-        assert_true(instance_get(i, result->role, result->name, found));
-        double off = r == 0 ? distance(t, found, expected->data[result->value]) : 0;
-        if (off > tolerance) fail_msg("result %s \"%s\" is off by %g\n%s\n%s", result->role, result->name, off, graph_print(g, d->sources, a), plan_print(p, a));
-        if (threads == 1 && r == runs - 1) first[k] = found;
-        if (threads == 2 && r == runs - 1) assert_memory_equal(found, first[k], (size_t)type_bytes(t));
-      }
-    }
-    instance_free(i);
-    thread_pool_free(pool);
-  }
-  executable_free(e);
+  expectation e = {.graph = pass_autodiff(g, &c), .bindings = bindings, .n_bindings = n, .tolerance = tolerance, .runs = runs};
+  e.run = graph_interpret(e.graph, bindings, n, a, &error);
+  if (!e.run) fail_msg("%s", error);
+  error = compiled_fault(p, &e, &(compile_options){.threads = 1}, a);
+  if (error) fail_msg("%s\n%s\n%s", error, graph_print(g, d->sources, a), plan_print(p, a));
 }
 
 static void check(const graph *g, const graph_binding *bindings, uint32_t n, double tolerance, int runs, arena *a, diagnostics *d) {

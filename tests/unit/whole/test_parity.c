@@ -71,7 +71,8 @@ static bool describe(void *context, const data_request *what, data_description *
   const comparison *c = context;
   const cJSON *fields = cJSON_GetObjectItem(c->reference, "fields"), *shape, *extent;
   data_field *made = ARENA_ARRAY(a, data_field, cJSON_GetArraySize(fields));
-  *out = (data_description){.fields = made, .split = {{"train", (int64_t)cJSON_GetObjectItem(c->reference, "samples")->valuedouble}}};
+  const int64_t samples = (int64_t)cJSON_GetObjectItem(c->reference, "samples")->valuedouble;
+  *out = (data_description){.fields = made, .split = {{"train", samples}, {"test", samples}}};
   cJSON_ArrayForEach(shape, fields) {
     int64_t dim[MAX_RANK];
     uint32_t rank = 0;

@@ -1,0 +1,221 @@
+/* Graphs pass through random choices of passes and schedules; what they compute, by their loops or as machine code, stays what the
+ * interpreter says. Graphs are random ones and those of every program of examples/ at a tiny size. SSLC_RANDOM_GRAPHS=N asks for
+ * N random graphs, from number SSLC_FIRST_GRAPH on, and a hundredth as many ways for every program; SSLC_PROGRAM=mae.ssl for one
+ * program alone. Asked for many, only one way in four is compiled. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "frontend/session.h"
+#include "tests/unit/whole/compiled.h"
+#include "tests/unit/whole/random_pipeline.h"
+
+static int number_in(const char *variable) {
+  const char *text = getenv(variable);
+  return text ? atoi(text) : 0;
+}
+
+static int asked_for(void) { return number_in("SSLC_RANDOM_GRAPHS"); }
+
+/* One random way of a graph, whose meaning `e` holds. `subject` and `seed` name it in a message. */
+static void check_random_way(const graph *g, const expectation *e, const char *subject, uint64_t seed, bool compiles, uint32_t *scheduled,
+                             uint32_t *refused) {
+  arena *a = arena_new();
+  diagnostics *d = diagnostics_new(a, sources_new(a));
+  target host;
+  host_target(&host);
+  random_source random = {seed};
+  if (random_below(&random, 3) == 0) host.l1_bytes = 256, host.l2_bytes = 8 << 10; /* sums over a few elements are streamed */
+  pass_context context = {.arena = a, .diagnostics = d, .target = &host, .most_start_bytes = random_below(&random, 2) ? 64 : 0};
+  pipeline way = {.context = &context, .random = &random, .arena = a};
+  plan *p = random_pipeline(&way, g);
+  if (!p) fail_msg("%s, seed %llu,%s: %s\n%s", subject, (unsigned long long)seed, way.told, way.wrong, diagnostics_render(d, a, false));
+  const char *fault = interpreted_fault(p, e, a);
+  if (!fault && compiles) fault = compiled_fault(p, e, &(compile_options){.threads = 2, .checked = random_below(&random, 2)}, a);
+  if (fault) fail_msg("%s, seed %llu,%s: %s", subject, (unsigned long long)seed, way.told, fault);
+  *scheduled += way.scheduled;
+  *refused += way.refused;
+  arena_free(a);
+}
+
+static expectation expect(const graph *g, const graph_binding *bindings, uint32_t n, double tolerance, arena *a) {
+  diagnostics *d = diagnostics_new(a, sources_new(a));
+  pass_context context = {.arena = a, .diagnostics = d};
+  const char *error = NULL;
+  expectation e = {.graph = pass_autodiff(g, &context), .bindings = bindings, .n_bindings = n, .tolerance = tolerance, .runs = 1};
+  if (!e.graph) fail_msg("%s", diagnostics_render(d, a, false));
+  e.run = graph_interpret(e.graph, bindings, n, a, &error);
+  if (!e.run) fail_msg("%s", error);
+  return e;
+}
+
+/* -- random graphs -------------------------------------------------------------------------------------------------- */
+
+static void random_graphs_in_random_ways(void **state) {
+  (void)state;
+  int first = number_in("SSLC_FIRST_GRAPH"), count = asked_for() ? asked_for() : 30;
+  uint32_t scheduled = 0, refused = 0;
+  for (int i = first; i < first + count; i++) {
+    arena *a = arena_new();
+    random_source r = {(uint64_t)i + 5000};
+    graph *g = i % 2 ? random_training_graph(&r, 10, DTYPE_F64, a) : random_graph(&r, 16, DTYPE_F64, false, a);
+    uint32_t n;
+    graph_binding *bindings = random_bindings(&r, g, a, &n);
+    expectation e = expect(g, bindings, n, 1e-9, a);
+    check_random_way(g, &e, arena_printf(a, "random graph %d", i), (uint64_t)i, !asked_for() || i % 4 == 0, &scheduled, &refused);
+    arena_free(a);
+  }
+  assert_true(scheduled > 10 * refused);
+}
+
+/* -- programs --------------------------------------------------------------------------------------------------------- */
+
+/* Settings that make a program small, where it has them. */
+static const option_override sizes[] = {{"batch", "2"},  {"epochs", "2"},  {"dim", "8"},    {"decoder", "4"},  {"depth", "1"},   {"layers", "1"},
+                                        {"heads", "2"},  {"patch", "7"},   {"window", "7"}, {"noise", "3"},    {"width", "2"},   {"classes", "6"},
+                                        {"clusters", "5"}, {"code", "3"},  {"hidden", "9"}, {"projection", "6"}};
+
+/* In place of the library's, whose products would take the interpreter minutes. */
+static const char narrow_parts[] =
+    "\nencoder small_cnn(dim = none, norm = false)(x: f32[N, C, H, W]) {\n"
+    "  let widths = [2, 3, 4]\n"
+    "  for i in 0..3 {\n"
+    "    x = x |> conv(widths[i], 3)\n"
+    "    if norm { x = x |> batch_norm() }\n"
+    "    x = x |> relu\n"
+    "    if i < 2 { x = x |> max_pool(2) }\n"
+    "  }\n"
+    "  let features = x |> global_avg_pool\n"
+    "  if dim == none { features } else { features |> linear(5) }\n"
+    "}\n"
+    "encoder mlp(hidden, out, norm = false, layers = 2, act = relu)(x) {\n"
+    "  for i in 0..layers - 1 {\n"
+    "    x = x |> linear(7, bias: !norm)\n"
+    "    if norm { x = x |> batch_norm() }\n"
+    "    x = x |> act\n"
+    "  }\n"
+    "  x |> linear(out)\n"
+    "}\n";
+
+typedef struct {
+  const char *path, *name;
+  arena *arena;
+  diagnostics *diagnostics;
+  open_data data;
+  experiment *experiment;
+  random_source random;
+  const graph_run *init;
+} tiny_program;
+
+/* What the sources give, without their files. */
+static bool describe(void *context, const data_request *what, data_description *out, const char **error, arena *a) {
+  tiny_program *t = context;
+  int64_t image[3] = {1, 28, 28};
+  if (!strcmp(what->source, "bytes")) {
+    static const int64_t window = 8;
+    data_field *text = ARENA_NEW(a, data_field);
+    *text = (data_field){"t", FIELD_TOKENS, make_type(DTYPE_U8, 1, &window), 0};
+    *out = (data_description){.fields = text, .n_fields = 1, .split = {{"train", 64}, {"test", 16}}};
+    return true;
+  }
+  if (!strncmp(what->source, "cifar", 5)) image[0] = 3, image[1] = image[2] = 32;
+  else if (strcmp(what->source, "idx")) return open_data_describe(&t->data, what, out, error, a);
+  data_field *fields = ARENA_ARRAY(a, data_field, 2);
+  fields[0] = (data_field){"img", FIELD_IMAGE, make_type(DTYPE_U8, 3, image), 0};
+  fields[1] = (data_field){"label", FIELD_LABEL, make_type(DTYPE_I32, 0, NULL), 10};
+  *out = (data_description){.fields = fields, .n_fields = 2, .split = {{"train", 64}, {"test", 16}}};
+  return true;
+}
+
+/* Those of `sizes` that the text declares. */
+static option_override *settings_of(const char *text, uint32_t *n, arena *a) {
+  option_override *found = ARENA_ARRAY(a, option_override, sizeof sizes / sizeof *sizes);
+  *n = 0;
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    if (strstr(text, arena_printf(a, "option %s ", sizes[i].name))) found[(*n)++] = sizes[i];
+  return found;
+}
+
+static void lower(tiny_program *t) {
+  size_t length;
+  const char *text = session_read_text(NULL, t->path, &length, t->arena);
+  if (!text) fail_msg("cannot read %s", t->path);
+  t->data = (open_data){.root = SOURCE_DIR "/tests/unit/whole", .arena = t->arena};
+  data_catalog catalog = {t, describe};
+  lower_options o = {.real = DTYPE_F64, .catalog = &catalog, .read_file = session_read_text};
+  o.overrides = settings_of(text, &o.n_overrides, t->arena);
+  text = arena_printf(t->arena, "%s%s", text, narrow_parts);
+  t->experiment = lower_program(sources_add(t->diagnostics->sources, t->path, text, (uint32_t)strlen(text)), &o, t->diagnostics, t->arena);
+  open_data_release(&t->data);
+  if (!t->experiment) fail_msg("%s", diagnostics_render(t->diagnostics, t->arena, false));
+}
+
+/* States are first ones, but optimizers' moments are around 1: by those that begin at 0 Adam would make much of the rounding of a
+ * gradient that is 0. Images and texts are drawn. */
+static const void *data_of(tiny_program *t, const char *role, const char *name, const tensor_type *type) {
+  const experiment *x = t->experiment;
+  bool is_state = !strcmp(role, "state"), is_moment = false;
+  for (uint32_t i = 0; is_state && i < x->n_states; i++)
+    if (!strcmp(x->states[i].name, name)) is_moment = x->states[i].kind == STATE_OPTIMIZER && dtype_is_real(type->dtype);
+  for (uint32_t i = 0; is_state && !is_moment && i < x->init->n_results; i++)
+    if (!strcmp(x->init->results[i].name, name)) return t->init->data[x->init->results[i].value];
+  void *data = arena_alloc(t->arena, (size_t)type_bytes(type) + 8);
+  for (int64_t e = 0; e < type_elements(type); e++) {
+    scalar v = {.integer = random_below(&t->random, type->dtype == DTYPE_U8 ? 256 : 5)};
+    if (dtype_is_real(type->dtype)) v.real = is_moment ? random_real(&t->random, 0.5, 1.5) : random_real(&t->random, -1, 1);
+    element_store(type->dtype, data, e, v);
+  }
+  return data;
+}
+
+static graph_binding *bindings_of(tiny_program *t, const graph *g, uint32_t *n) {
+  graph_binding *all = ARENA_ARRAY(t->arena, graph_binding, g->n_nodes + 1);
+  *n = 0;
+  for (uint32_t i = 0; i < g->n_nodes; i++) {
+    const node *at = &g->nodes[i];
+    if (at->op != OP_PARAMETER) continue;
+    const char *role = node_attribute(at, ATTR_ROLE)->as.text, *name = node_attribute(at, ATTR_NAME)->as.text;
+    all[(*n)++] = (graph_binding){role, name, data_of(t, role, name, graph_type(g, at->first_result))};
+  }
+  return all;
+}
+
+static void check_graph(tiny_program *t, const graph *g, int ways) {
+  uint32_t n, scheduled = 0, refused = 0;
+  const graph_binding *bindings = bindings_of(t, g, &n);
+  expectation e = expect(g, bindings, n, 1e-9, t->arena);
+  if (g == t->experiment->init) t->init = e.run;
+  for (int i = 0; i < ways; i++) check_random_way(g, &e, arena_printf(t->arena, "%s, graph %s", t->name, g->name), (uint64_t)i, i % 4 == 3, &scheduled, &refused);
+}
+
+static void programs_in_random_ways(void **state) {
+  (void)state;
+  const char *only = getenv("SSLC_PROGRAM");
+  int ways = asked_for() >= 100 ? asked_for() / 100 : 1;
+  glob_t found;
+  assert_int_equal(glob(SOURCE_DIR "/examples/*.ssl", 0, NULL, &found), 0);
+  for (size_t i = 0; i < found.gl_pathc; i++) {
+    tiny_program t = {.path = found.gl_pathv[i], .arena = arena_new(), .random = {i}};
+    t.name = strrchr(t.path, '/') + 1;
+    t.diagnostics = diagnostics_new(t.arena, sources_new(t.arena));
+    if (!only || !strcmp(only, t.name)) {
+      lower(&t);
+      check_graph(&t, t.experiment->init, 0);
+      check_graph(&t, t.experiment->step, ways);
+      for (uint32_t k = 0; asked_for() && k < t.experiment->n_evals; k++) /* large batches */ check_graph(&t, t.experiment->evals[k].graph, ways);
+    }
+    arena_free(t.arena);
+  }
+  globfree(&found);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(random_graphs_in_random_ways), cmocka_unit_test(programs_in_random_ways)};
+  return cmocka_run_group_tests_name("whole/metamorphic", tests, NULL, NULL);
+}
