@@ -35,11 +35,10 @@ typedef struct {
 
 /* -- terms that belong together: those that train a common weight ---------------------------------------------- */
 
-static bool share_weights(const dataflow *f, const loss_term *a, const loss_term *b) {
-  const bool *of_a = graph_differentiable_to(f->graph, a->value, f->scratch), *of_b = graph_differentiable_to(f->graph, b->value, f->scratch);
+static bool share_weights(const loss_term *a, const loss_term *b) {
   for (uint32_t i = 0; i < a->of->n; i++)
-    for (uint32_t k = 0; of_a[a->of->at[i]] && k < b->of->n; k++)
-      if (a->of->cells[i] == b->of->cells[k] && of_b[b->of->at[k]]) return true;
+    for (uint32_t k = 0; a->reached[a->of->at[i]] && k < b->of->n; k++)
+      if (a->of->cells[i] == b->of->cells[k] && b->reached[b->of->at[k]]) return true;
   return false;
 }
 
@@ -217,7 +216,7 @@ void warn_collapse(elaborator *e, const dataflow *f) {
     done[i] = true;
     for (uint32_t at = 0; at < n; at++)
       for (uint32_t k = 0; k < f->n; k++)
-        if (!done[k] && share_weights(f, together[at], &f->terms[k])) {
+        if (!done[k] && share_weights(together[at], &f->terms[k])) {
           done[k] = true;
           together[n++] = &f->terms[k];
         }

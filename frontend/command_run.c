@@ -105,10 +105,17 @@ static void show_scores(display *d, const sslc_progress *p) {
   fflush(stdout);
 }
 
+static void show_warning(display *d, const sslc_progress *p) {
+  close_line(d);
+  fprintf(stderr, "warning: %s\n", p->warning);
+  fflush(stderr);
+}
+
 static int on_progress(void *context, const sslc_progress *p) {
   display *d = context;
   if (p->event == SSLC_AT_STEP) show_step(d, p);
   if (p->event == SSLC_AT_EVALUATION) show_scores(d, p);
+  if (p->event == SSLC_AT_COLLAPSE) show_warning(d, p);
   return interrupted;
 }
 

@@ -1,6 +1,6 @@
 #include "frontend/dataflow.h"
 
-enum { MOST_TERMS = 256 };
+enum { MOST_TERMS = 64 };
 
 /* -- terms --------------------------------------------------------------------------------------------------- */
 
@@ -23,9 +23,9 @@ static void note_parameter(const elaborator *e, loss_term *t, const node *n) {
 }
 
 /* Walks the head from its result to its leaves. */
-static void explore(const elaborator *e, const dataflow *f, loss_term *t) {
+static void explore(const elaborator *e, const dataflow *f, loss_term *t, const bool *trained) {
   const graph *g = f->graph;
-  const bool *trained = graph_differentiable_from(g, t->of->at, t->of->n, f->scratch), *reached = graph_differentiable_to(g, t->value, f->scratch);
+  t->reached = graph_differentiable_to(g, t->value, f->scratch);
   bool *head = ARENA_ARRAY(f->scratch, bool, g->n_values);
   uint32_t capacity = 0;
   head[t->value] = true;
@@ -36,7 +36,7 @@ static void explore(const elaborator *e, const dataflow *f, loss_term *t) {
     if (!inside) continue;
     value v = n->first_result;
     if (f->call_of[v]) {
-      *ARENA_PUSH(f->scratch, t->leaves, t->n_leaves, capacity) = (loss_leaf){f->call_of[v], v, trained[v] && reached[v]};
+      *ARENA_PUSH(f->scratch, t->leaves, t->n_leaves, capacity) = (loss_leaf){f->call_of[v], v, trained[v] && t->reached[v]};
       continue;
     }
     t->has_grad |= n->op == OP_GRAD;
@@ -47,46 +47,52 @@ static void explore(const elaborator *e, const dataflow *f, loss_term *t) {
 }
 
 /* Takes sums, differences and known factors apart. */
-static void add_terms(elaborator *e, dataflow *f, const trained_loss *of, value v, double factor) {
+static void add_terms(elaborator *e, dataflow *f, const trained_loss *of, const bool *trained, value v, double factor) {
   const graph *g = f->graph;
   const node *n = graph_node(g, v);
   scalar number;
-  if (f->n >= MOST_TERMS) return;
+  if (f->n == MOST_TERMS) f->too_many = true;
+  if (f->too_many) return;
   switch (n->op) {
     case OP_ADD:
     case OP_SUB:
-      add_terms(e, f, of, n->operands[0], factor);
-      add_terms(e, f, of, n->operands[1], n->op == OP_SUB ? -factor : factor);
+      add_terms(e, f, of, trained, n->operands[0], factor);
+      add_terms(e, f, of, trained, n->operands[1], n->op == OP_SUB ? -factor : factor);
       return;
-    case OP_NEG: add_terms(e, f, of, n->operands[0], -factor); return;
+    case OP_NEG: add_terms(e, f, of, trained, n->operands[0], -factor); return;
     case OP_MUL:
     case OP_DIV:
       for (uint32_t k = 0; k < 2; k++)
         if ((k == 1 || n->op == OP_MUL) && graph_splat_value(g, n->operands[k], &number)) {
-          add_terms(e, f, of, n->operands[1 - k], n->op == OP_MUL ? factor * number.real : factor / number.real);
+          add_terms(e, f, of, trained, n->operands[1 - k], n->op == OP_MUL ? factor * number.real : factor / number.real);
           return;
         }
       break;
     default: break;
   }
   loss_term t = {.of = of, .value = v, .factor = factor};
-  explore(e, f, &t);
+  explore(e, f, &t, trained);
   if (t.n_leaves) *ARENA_PUSH(f->scratch, f->terms, f->n, f->capacity) = t;
 }
 
 dataflow find_dataflow(elaborator *e, arena *scratch) {
   dataflow f = {.graph = e->step, .batch = e->experiment->batch, .scratch = scratch};
   f.call_of = calls_by_value(e, e->step, scratch);
-  for (uint32_t i = 0; i < e->n_losses; i++) add_terms(e, &f, &e->losses[i], e->losses[i].loss, 1);
+  for (uint32_t i = 0; i < e->n_losses; i++) {
+    const trained_loss *loss = &e->losses[i];
+    add_terms(e, &f, loss, graph_differentiable_from(f.graph, loss->at, loss->n, scratch), loss->loss, 1);
+  }
+  if (f.too_many) f.n = 0; /* without all terms nothing can be said */
   return f;
 }
 
-void warn_objectives(elaborator *e) {
+void examine_objectives(elaborator *e) {
   arena *scratch = arena_new();
   if (!scratch) return;
   dataflow f = find_dataflow(e, scratch);
   warn_collapse(e, &f);
   warn_same_draw(e, &f);
   warn_raw_rows(e, &f);
+  add_embedding_figures(e, &f);
   arena_free(scratch);
 }

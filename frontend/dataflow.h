@@ -19,6 +19,7 @@ typedef struct {
   value value;
   double factor; /* of the term in the sum */
   const bool *head; /* per value; leaves included */
+  const bool *reached; /* per value: a derivative of the term comes to it */
   loss_leaf *leaves;
   uint32_t n_leaves;
   /* What the head reads besides leaves, bare weights and the clock, also behind a stop_grad. */
@@ -32,6 +33,7 @@ typedef struct {
   const model_call **call_of; /* per value: the call that it is an output of, or NULL */
   loss_term *terms;
   uint32_t n, capacity;
+  bool too_many;
   arena *scratch;
 } dataflow;
 
@@ -63,5 +65,9 @@ graph *one_sample(const dataflow *f, const loss_term *const *terms, uint32_t n, 
 void warn_collapse(elaborator *e, const dataflow *f);   /* collapse.c */
 void warn_same_draw(elaborator *e, const dataflow *f);  /* same_draw.c */
 void warn_raw_rows(elaborator *e, const dataflow *f);   /* raw_rows.c */
+
+/* -- and the metrics (embedding_figures.c): adds to the graph, so that what was found of it ends ------------- */
+
+void add_embedding_figures(elaborator *e, const dataflow *f);
 
 #endif

@@ -449,8 +449,9 @@ bool next_phase(elaborator *e, span where);
 
 void warn_unused(elaborator *e);
 void warn_untrained(elaborator *e);
-void warn_objectives(elaborator *e);
 void warn_inputs(elaborator *e);
+/* Warnings about losses, and figures of what they compare as metrics. */
+void examine_objectives(elaborator *e);
 
 /* -- side_graphs.c: graphs beside the step ---------------------------------------------------------------------------------------------------- */
 

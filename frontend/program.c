@@ -280,7 +280,7 @@ experiment *lower_program(uint32_t file, const lower_options *o, diagnostics *d,
   if (d->errors) return NULL;
   warn_unused(&e);
   warn_untrained(&e);
-  warn_objectives(&e);
   warn_inputs(&e);
+  examine_objectives(&e);
   return x;
 }

@@ -95,7 +95,7 @@ static double *find_degrees(const dataflow *f, const loss_term *t) {
   for (uint32_t i = 0; i <= g->values[t->value].node; i++) {
     const node *n = &g->nodes[i];
     question q = {g, n, of};
-    double d = in_model[i] ? degree_in_model(&q) : t->head[n->first_result] ? degree_of_node(&q) : 0;
+    double d = n->n_results > 1 ? unknown : in_model[i] ? degree_in_model(&q) : t->head[n->first_result] ? degree_of_node(&q) : 0;
     for (uint32_t k = 0; k < n->n_results; k++) of[n->first_result + k] = d;
   }
   return of;

@@ -1,8 +1,11 @@
 /* Steps, training and features behind sslc.h. */
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "frontend/session.h"
 #include "frontend/scores.h"
+#include "runtime/collapse.h"
 #include "runtime/failure.h"
 #include "runtime/trainer.h"
 
@@ -44,10 +47,20 @@ typedef struct {
   sslc_program *program;
   const sslc_training *asked;
   int64_t steps;
+  collapse_watch watch;
 } conversation;
 
+/* What a person should know about a run that collapsed. */
+static void describe_collapse(const sslc_program *p, const collapse_finding *found, char *out, size_t bytes) {
+  char rank[64] = "";
+  if (!isnan(found->rank)) snprintf(rank, sizeof rank, "; effective rank %.1f", found->rank);
+  snprintf(out, bytes, "%s has collapsed at step %lld: it gives nearly the same for all samples (std %.2g, it was %.2g, 1 is spread out%s). "
+           "Usually one side lacks a stop_grad, a predictor or a slow target, or the loss negatives or a variance term; a lower learning rate may also help.",
+           found->name, (long long)p->stepper.done, found->std, found->largest, rank);
+}
+
 static bool report(void *context, const trainer_news *news) {
-  const conversation *c = context;
+  conversation *c = context;
   const sslc_program *p = c->program;
   if (!c->asked || !c->asked->callback) return false;
   int64_t each = p->experiment->steps_per_epoch, latest = news->done > 0 ? news->done - 1 : 0;
@@ -55,7 +68,14 @@ static bool report(void *context, const trainer_news *news) {
                             .step = news->done, .steps = c->steps, .epoch = latest / each, .epochs = (c->steps + each - 1) / each, .steps_per_epoch = each,
                             .loss = stepper_metric(&p->stepper, "loss"), .samples_per_second = news->samples_per_second, .seconds_left = news->seconds_left,
                             .scores = p->scores, .n_scores = p->n_scores, .checkpoint = news->checkpoint};
-  return c->asked->callback(c->asked->context, &progress) != 0;
+  bool stop = c->asked->callback(c->asked->context, &progress) != 0;
+  collapse_finding found;
+  char text[512];
+  if (news->event != TRAINER_STEPPED || !collapse_watch_step(&c->watch, &found)) return stop;
+  describe_collapse(p, &found, text, sizeof text);
+  progress.event = SSLC_AT_COLLAPSE;
+  progress.warning = text;
+  return c->asked->callback(c->asked->context, &progress) != 0 || stop;
 }
 
 static bool evaluate(void *context, int64_t epoch, bool all, trainer_scores *out, char **error) {
@@ -85,7 +105,7 @@ static bool open_loader(sslc_program *p, char **error) {
 static sslc_status run_training(sslc_program *p, const sslc_training *asked, int64_t steps, bool evaluates) {
   const experiment *x = p->experiment;
   char *error = NULL;
-  conversation c = {p, asked, steps};
+  conversation c = {p, asked, steps, collapse_watch_begin(p->stepper.metrics, p->stepper.n_metrics)};
   if (!open_loader(p, &error)) return session_take(p, SSLC_BAD_FILE, error);
   training t = {.stepper = &p->stepper, .loader = p->loader, .enter = enter, .feed = p->feed, .batch = x->batch, .steps = steps, .evaluate = evaluates ? evaluate : NULL,
                 .report = report, .context = &c, .directory = asked ? asked->directory : NULL, .program = p->identity, .definitions = x->definitions,

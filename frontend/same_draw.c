@@ -17,7 +17,7 @@ static const model *followed(const model *m) { return m->target ? m->follows : m
 
 static bool draws(const graph *g, uint32_t from, uint32_t to) {
   for (uint32_t i = from; i < to; i++)
-    if (g->nodes[i].op == OP_RANDOM_BITS) return true;
+    if (g->nodes[i].op == OP_RANDOM_BITS || g->nodes[i].region) return true; /* of a loop it is not known */
   return false;
 }
 
@@ -77,7 +77,7 @@ static bool continues(const chain *a, const chain *b) {
 static bool same_value(const graph *g, value a, value b, uint32_t *budget) {
   if (a == b) return true;
   const node *x = graph_node(g, a), *y = graph_node(g, b);
-  if (*budget == 0 || x->op != y->op || x->op == OP_PARAMETER || x->n_operands != y->n_operands) return false;
+  if (*budget == 0 || x->op != y->op || x->op == OP_PARAMETER || x->region || x->n_operands != y->n_operands) return false;
   if (!type_equal(graph_type(g, a), graph_type(g, b)) || !node_same_attributes(x, y, graph_type(g, a)->dtype)) return false;
   (*budget)--;
   for (uint32_t k = 0; k < x->n_operands; k++)

@@ -210,10 +210,11 @@ sample_use *find_sample_use(const dataflow *f, const loss_term *t) {
   for (uint32_t i = 0; i <= g->values[t->value].node; i++) {
     const node *n = &g->nodes[i];
     value v = n->first_result;
-    if (!t->head[v]) continue;
     const tensor_type *type = graph_type(g, v);
+    for (uint32_t k = 0; n->n_results > 1 && k < n->n_results; k++) of[v + k] = mixed;
+    if (n->n_results > 1 || !t->head[v]) continue;
     if (f->call_of[v]) of[v] = type->rank && f->batch > 0 && type->dim[0] % f->batch == 0 && dtype_is_real(type->dtype) ? each(0) : mixed;
-    else of[v] = n->n_results == 1 ? use_of_node(&(question){g, n, of, f->batch}) : mixed;
+    else of[v] = use_of_node(&(question){g, n, of, f->batch});
   }
   return of;
 }

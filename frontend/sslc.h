@@ -195,7 +195,8 @@ SSLC_API sslc_status sslc_features(sslc_program *p, size_t i, const void *sample
 typedef enum {
   SSLC_AT_STEP,       /* a step is done */
   SSLC_AT_EVALUATION, /* `scores` are new: before the first step, as often as protocols say `every`, and at the end */
-  SSLC_AT_CHECKPOINT  /* `checkpoint` was written */
+  SSLC_AT_CHECKPOINT, /* `checkpoint` was written */
+  SSLC_AT_COLLAPSE    /* embeddings became the same for all samples, as `warning` says; at most once in a call of sslc_train */
 } sslc_event;
 
 typedef struct {
@@ -209,6 +210,7 @@ typedef struct {
   const sslc_score *scores;
   size_t n_scores;
   const char *checkpoint;
+  const char *warning; /* a sentence with the model, the figures and what usually helps */
 } sslc_progress;
 
 /* What it points to is valid during the call. Not 0: stop, after a checkpoint where there is a directory. It may read

@@ -174,7 +174,7 @@ static void print_apply(printer *p, const expr *e, bool typed) {
   type_rule rule = op_table[e->op].rule;
   if (!is_infix(e)) {
     print_call(p, e, typed);
-  } else if (is_multiple(p, e)) {
+  } else if (typed && is_multiple(p, e)) { /* else the factor would be a number without a type */
     print_multiple(p, e, e->args[1]->constant.integer);
   } else if (e->n_args == 1) {
     text_add(p->text, "%s", signs[e->op].sign);

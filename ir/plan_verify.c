@@ -72,7 +72,9 @@ static const char *check_binding(const checker *c, const plan_launch *l, const p
   }
   if (takes && !type_equal(&whole, &l->kernel->buffers[to.operand].type)) WRONG("%s \"%s\" of a region has not the type of what its loop gives", b->role, b->name);
   if (gives && !type_equal(&whole, &l->kernel->buffers[to.result].type)) WRONG("%s \"%s\" of a region has not the type of the loop's result", b->role, b->name);
-  if (!layout_is_row_major(&b->layout, &b->type) && to.kind != BOUND_INVARIANT) WRONG("%s \"%s\" of a region is not in row-major order", b->role, b->name);
+  if (to.kind == BOUND_INVARIANT && !same_layout(&b->layout, &l->kernel->buffers[to.operand].layout, &b->type))
+    WRONG("%s \"%s\" of a region has not the layout of what its loop gives", b->role, b->name);
+  if (to.kind != BOUND_INVARIANT && !layout_is_row_major(&b->layout, &b->type)) WRONG("%s \"%s\" of a region is not in row-major order", b->role, b->name);
   if (gives) bound[to.result] = true;
   return NULL;
 }

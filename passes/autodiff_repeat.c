@@ -266,9 +266,10 @@ static bool add_body(backward *b, const value *seeds, accumulation *inside) {
     if (b->operands[k] && b->r.parameters[k]) x[n++] = b->map[b->r.parameters[k]];
   *inside = (accumulation){.rebuild = b->around->rebuild, .graph = body, .cotangent = ARENA_ARRAY(body->arena, value, body->n_values)};
   inside->reached = graph_differentiable_from(body, x, n, body->arena);
+  const uint32_t last = body->n_nodes - 1; /* of the body; seeds that meet add up behind it */
   for (uint32_t k = 0; k < b->forward.n_results; k++)
     if (seeds[k]) add_cotangent(inside, b->map[b->r.results[k]], seeds[k]);
-  return pull_back(inside, 0, body->n_nodes - 1);
+  return pull_back(inside, 0, last);
 }
 
 /* What the iteration gives to operand k; 0: nothing. */

@@ -86,6 +86,16 @@ def kl_normal(mean, log_variance):
     return torch.distributions.kl_divergence(normal(mean, (0.5 * log_variance).exp()), normal(0.0, 1.0)).sum(1).mean()
 
 
+def embedding_std(z):
+    return F.normalize(z, dim=1).std(0, correction=0).mean() * math.sqrt(z.shape[1])
+
+
+def effective_rank(z):
+    """By the eigenvalues themselves."""
+    spectrum = torch.linalg.eigvalsh(torch.cov(F.normalize(z, dim=1).T, correction=0))
+    return spectrum.sum() ** 2 / spectrum.pow(2).sum()
+
+
 def functions():
     x, y, far = wave([3, 5]), wave([3, 5], 1.0), 400.0 * wave([3, 5])
     zero, square, image = torch.zeros(4), wave([4, 4]), wave([2, 3, 6, 8])
@@ -111,7 +121,10 @@ def functions():
         "logsumexp": check(lambda v: v.logsumexp(-1), x), "logsumexp_axis": check(lambda v: v.logsumexp(0, keepdim=True), far),
         "entropy": check(entropy, x), "eye": digest(torch.eye(4)).item(), "diagonal": check(torch.diagonal, square),
         "off_diagonal": check(off, square), "sq_distances": check(lambda v: (v[:, None] - wave([4, 5], 2.0)).pow(2).sum(-1), x),
-        "cosine": check(lambda v: F.cosine_similarity(v, y), x), "flatten": digest(image.flatten(1)).item(),
+        "cosine": check(lambda v: F.cosine_similarity(v, y), x), "embedding_std": check(embedding_std, x),
+        "embedding_std_tokens": check(lambda v: embedding_std(v.mean(1)), wave([4, 3, 5])),
+        "embedding_std_maps": check(lambda v: embedding_std(v.mean((2, 3))), image), "effective_rank": check(effective_rank, x),
+        "effective_rank_tall": check(effective_rank, wave([7, 4])), "effective_rank_one": 0.0, "flatten": digest(image.flatten(1)).item(),
         "flatten_two": digest(image.flatten(2)).item(), "patchify": check(lambda v: patchify(v, 2), image),
         "unpatchify": digest(wave([2, 3, 6, 6])).item(), "max_pool": check(lambda v: F.max_pool2d(v, 2), image),
         "max_pool_wide": check(lambda v: F.max_pool2d(v, 3, 2, 1), image),

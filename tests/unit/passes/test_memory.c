@@ -172,6 +172,7 @@ static void random_graphs_keep_their_values(void **state) {
     graph *g = random_graph(&random, 10 + random_below(&random, 50), DTYPE_F64, false, one.arena);
     const plan *p = planned(&one, g);
     assert_plan_equals_graph(&one, g, p, 1e-9);
+    assert_reads_back(&one, p);
     arena_free(one.arena);
   }
 }

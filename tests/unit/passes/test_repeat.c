@@ -406,6 +406,47 @@ static void long_loops_keep_few_starts(void **state) {
   assert_true(bytes_of_long_loop(b, 1000, 1 << 20) < 110 * carry); /* 31 chunks of 31, and 39 left over */
 }
 
+/* -- launches in front of loops ------------------------------------------------------------------------------------- */
+
+static const plan_launch *find_loop(const plan *p) {
+  for (uint32_t i = 0; i < p->n_launches; i++)
+    if (p->launches[i].repeat) return &p->launches[i];
+  fail_msg("no loop");
+  return NULL;
+}
+
+/* Two sums of products of what stays the same, one behind the other, and one that changes; a loop within a loop. */
+static void what_stays_the_same_runs_once(void **state) {
+  bench *b = *state;
+  const graph *g = parsed_graph(b, "  %1 = parameter {role=data, name=\"a\"} : f64[3,4,4]\n"
+                                   "  %2 = parameter {role=data, name=\"b\"} : f64[4,4]\n"
+                                   "  %3 = repeat(%1, %2) {times=3, carries=0, slices=1} : f64[3,4,4] {\n"
+                                   "    %1 = parameter {role=slice, name=\"0\"} : f64[4,4]\n"
+                                   "    %2 = parameter {role=invariant, name=\"0\"} : f64[4,4]\n"
+                                   "    %3 = repeat(%1, %2) {times=2, carries=1, slices=0} : f64[4,4] {\n"
+                                   "      %1 = parameter {role=state, name=\"0\"} : f64[4,4]\n"
+                                   "      %2 = parameter {role=invariant, name=\"0\"} : f64[4,4]\n"
+                                   "      %3 = contract(%2, %2) {spec=\"i,k; k,j -> i,j\"} : f64[4,4]\n"
+                                   "      %4 = contract(%3, %3) {spec=\"i,k; k,j -> i,j\"} : f64[4,4]\n"
+                                   "      %5 = contract(%4, %1) {spec=\"i,k; k,j -> i,j\"} : f64[4,4]\n"
+                                   "      %6 = tanh(%5) : f64[4,4]\n"
+                                   "      result state \"0\" %6\n"
+                                   "    }\n"
+                                   "    result output \"0\" %3\n"
+                                   "  }\n"
+                                   "  result output \"y\" %3\n");
+  plan *p = fused(b, g);
+  assert_int_equal(p->n_launches, 1);
+  assert_int_equal(find_loop(find_loop(p)->repeat->plan)->repeat->plan->n_launches, 3);
+  apply_pass(b, p, pass_layout, "layout");
+  apply_pass(b, p, pass_hoist, "hoist");
+  assert_int_equal(p->n_launches, 3);
+  assert_int_equal(find_loop(p)->repeat->plan->n_launches, 1);
+  assert_int_equal(find_loop(find_loop(p)->repeat->plan)->repeat->plan->n_launches, 1);
+  assert_plan_equals_graph(b, g, p, 1e-12);
+  assert_reads_back(b, p);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
 
 int main(void) {
@@ -419,6 +460,7 @@ int main(void) {
       TEST(dead_parts_of_loops_go),
       TEST(equal_loops_are_one),
       TEST(long_loops_keep_few_starts),
+      TEST(what_stays_the_same_runs_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

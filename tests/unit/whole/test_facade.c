@@ -318,6 +318,29 @@ static void training_reports_and_keeps_files(void **state) {
   sslc_free(p);
 }
 
+static int on_collapse(void *context, const sslc_progress *x) {
+  int *told = context;
+  if (x->event != SSLC_AT_COLLAPSE) return 0;
+  (*told)++;
+  assert_non_null(strstr(x->warning, "f has collapsed at step"));
+  assert_true(x->step > 30 && x->step < 120);
+  return 1;
+}
+
+static void a_collapse_is_an_event_that_may_stop_the_run(void **state) {
+  (void)state;
+  static const char *const values[] = {"0", "1"};
+  for (int healthy = 0; healthy < 2; healthy++) {
+    sslc_program *p;
+    int told = 0;
+    sslc_options o = {.cache = in_folder("cache"), .overrides = &(sslc_override){"healthy", values[healthy]}, .n_overrides = 1};
+    MUST(sslc_compile_file(SOURCE_DIR "/tests/command/collapse.ssl", &o, &p));
+    assert_int_equal(sslc_train(p, &(sslc_training){.callback = on_collapse, .context = &told}), healthy ? SSLC_OK : SSLC_STOPPED);
+    assert_int_equal(told, !healthy);
+    sslc_free(p);
+  }
+}
+
 static void a_killed_run_resumes_to_the_same_bits(void **state) {
   (void)state;
   sslc_program *p = compile();
@@ -481,6 +504,7 @@ int main(void) {
       cmocka_unit_test(a_loss_that_is_not_finite_stops_before_it_spoils_states),
       cmocka_unit_test(a_large_step_is_searched_in_memory),
       cmocka_unit_test(training_reports_and_keeps_files),
+      cmocka_unit_test(a_collapse_is_an_event_that_may_stop_the_run),
       cmocka_unit_test(a_killed_run_resumes_to_the_same_bits),
       cmocka_unit_test(a_callback_stops_after_a_checkpoint),
       cmocka_unit_test(another_program_cannot_resume),
