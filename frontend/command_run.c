@@ -66,12 +66,24 @@ static void show_step(display *d, const sslc_progress *p) {
   fflush(stderr);
 }
 
-/* A text stands below its line, set off from the others; what a terminal would obey is shown as a point. */
+/* Bytes of the character that the text begins with in UTF-8; 0 when it is none, or one that a terminal would obey. */
+static size_t shown_bytes(const char *text) {
+  const unsigned char *c = (const unsigned char *)text;
+  size_t n = *c < 32 || *c == 127 ? 0 : *c < 128 ? 1 : *c < 0xC2 ? 0 : *c < 0xE0 ? 2 : *c < 0xF0 ? 3 : *c < 0xF5 ? 4 : 0;
+  for (size_t i = 1; i < n; i++)
+    if (c[i] >> 6 != 2) return 0;
+  return n == 2 && *c == 0xC2 && c[1] < 0xA0 ? 0 : n;
+}
+
+/* A text stands below its line, set off from the others; what cannot be shown is a point. */
 static void show_text(const char *text) {
   printf("    | ");
-  for (; *text; text++) {
+  while (*text) {
+    size_t n = shown_bytes(text);
     if (*text == '\n') printf("\n    | ");
-    else putchar((unsigned char)*text < 32 || *text == 127 ? '.' : *text);
+    else if (n) fwrite(text, 1, n, stdout);
+    else putchar('.');
+    text += n ? n : 1;
   }
   putchar('\n');
 }

@@ -121,6 +121,34 @@ static void nothing_is_dropped_in_a_loss(void **state) {
   assert_true(fabs(loss[0] - loss[1]) < 1e-7);
 }
 
+/* Draws of an evaluation are those of its batches, whatever the step. */
+static void each_batch_of_a_loss_draws_anew(void **state) {
+  (void)state;
+  static const char text[] =
+      "data mine = memory(\"mine\")\n"
+      "model f = linear(2)\n"
+      "pretext learn(x) {\n"
+      "  minimize mean(f(x) ** 2)\n"
+      "  report drawn = uniform()\n"
+      "}\n"
+      "train learn { data: mine.train, batch: 4, epochs: 4, optimizer: sgd(lr: 0.3) }\n"
+      "eval learn { loss(data: mine.train, count: 1) }\n";
+  double one, two, later;
+  sslc_program *p = compile(text);
+  one = score(p, "loss", "drawn");
+  MUST(sslc_run(p, 1));
+  later = score(p, "loss", "drawn");
+  sslc_free(p);
+  char longer[sizeof text];
+  memcpy(longer, text, sizeof text);
+  strstr(longer, "count: 1")[7] = '2';
+  p = compile(longer);
+  two = score(p, "loss", "drawn");
+  sslc_free(p);
+  assert_true(one == later);
+  assert_true(fabs(one - two) > 1e-3);
+}
+
 static void accuracy_counts_the_largest_logit(void **state) {
   (void)state;
   sslc_program *p = compile(supervised);
@@ -146,10 +174,11 @@ static void features_are_of_the_first_weights(void **state) {
   static const char text[] =
       "data mine = memory(\"mine\")\n"
       "model f = linear(2)\n"
+      "const offset = mean(f(zeros([1, 3])))\n" /* of the step, before the graph beside it */
       "const X = features(f(x), data: mine, count: 5) * 2.0\n"
       "state centres = X[1:3]\n"
       "pretext learn(x) {\n"
-      "  minimize mean(f(x) ** 2)\n"
+      "  minimize mean(f(x) ** 2) + offset ** 2\n"
       "  report size = mean(X)\n"
       "  centres <- centres + 0.0 * mean(X)\n"
       "}\n"
@@ -188,7 +217,13 @@ static void text_follows_the_logits(void **state) {
   (void)state;
   static const char text[] =
       "data text = bytes(\"README.md\", window: 9)\n"
-      "model lm = gpt(layers: 1, heads: 2, dim: 16, vocab: 256)\n"
+      "net chain()(t) {\n" /* every symbol of the window counts */
+      "  let table = weight([256, 16], init: normal_of(1.0))\n"
+      "  let along = weight([t.size(1), t.size(1)], init: normal_of(1.0))\n"
+      "  let out = weight([256, 16], init: normal_of(1.0))\n"
+      "  einsum(\"nid,kd->nik\", einsum(\"ij,njd->nid\", along, table[t]), out)\n"
+      "}\n"
+      "model lm = chain()\n"
       "pretext next_byte(t) { minimize cross_entropy(lm(t[:, :-1]), t[:, 1:]) }\n"
       "train next_byte { data: text.train, batch: 16, steps: 20, optimizer: adamw(lr: 1e-2) }\n"
       "data mine = memory(\"mine\")\n"
@@ -206,7 +241,7 @@ static void text_follows_the_logits(void **state) {
     uint64_t seed = run / 2;
     sslc_program *p = NULL;
     MUST(sslc_compile_text(text, "text.ssl", &(sslc_options){.threads = 1, .data_root = SOURCE_DIR, .arrays = arrays, .n_arrays = 4, .cache = "", .seed = &seed}, &p));
-    MUST(sslc_run(p, 20));
+    MUST(sslc_run(p, 2));
     memset(window, 0, sizeof window);
     const sslc_score *scores;
     size_t n;
@@ -270,6 +305,7 @@ static void arrays_hold_the_features(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_loss_is_that_of_a_step),        cmocka_unit_test(nothing_is_dropped_in_a_loss), cmocka_unit_test(accuracy_counts_the_largest_logit),
+      cmocka_unit_test(each_batch_of_a_loss_draws_anew),
       cmocka_unit_test(features_are_of_the_first_weights), cmocka_unit_test(text_follows_the_logits),      cmocka_unit_test(arrays_hold_the_features),
   };
   return cmocka_run_group_tests_name("whole/answers", tests, make_folder, remove_folder);

@@ -21,12 +21,19 @@ static const struct {
 } kinds[] = {
     {"cifar10", "img", FIELD_IMAGE, 3, {3, 32, 32}, 10}, {"cifar100", "img", FIELD_IMAGE, 3, {3, 32, 32}, 100}, {"idx", "img", FIELD_IMAGE, 3, {1, 28, 28}, 10},
     {"bytes", "t", FIELD_TOKENS, 1, {129}, 0},           {"shapes", "img", FIELD_IMAGE, 3, {3, 8, 8}, 4},
+    {"few_shot", "xs", FIELD_IMAGE, 3, {1, 28, 28}, 5}, /* of `idx`: five classes, an image and 15 questions of each */
 };
 
 static bool describe(void *context, const data_request *what, data_description *out, const char **error, arena *a) {
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (strcmp(kinds[i].source, what->source)) continue;
-    data_field *fields = ARENA_ARRAY(a, data_field, 2);
+    data_field *fields = ARENA_ARRAY(a, data_field, 4);
+    for (int64_t asked = 0, n = 5; asked < 2 && !strcmp(what->source, "few_shot"); asked++, n = 75) {
+      fields[2 * asked] = (data_field){asked ? "xq" : "xs", FIELD_IMAGE, make_type(DTYPE_U8, 4, (int64_t[]){n, 1, 28, 28}), 0};
+      fields[2 * asked + 1] = (data_field){asked ? "yq" : "ys", FIELD_NUMBERS, make_type(DTYPE_I32, 1, &n), 5};
+      *out = (data_description){.fields = fields, .n_fields = 4, .split = {{"train", 4096}, {"test", 512}}};
+      if (asked) return true;
+    }
     fields[0] = (data_field){kinds[i].field, kinds[i].kind, make_type(DTYPE_U8, kinds[i].rank, kinds[i].dim), 0};
     fields[1] = (data_field){"label", FIELD_LABEL, scalar_type(DTYPE_I32), kinds[i].classes};
     *out = (data_description){.fields = fields, .n_fields = kinds[i].classes ? 2 : 1, .split = {{"train", 4096}, {"test", 512}}};
