@@ -152,6 +152,21 @@ def place(name, text):
     PAGE.write_text(head.rstrip("\n") + "\n\n" + "\n\n".join(sections[n].rstrip("\n") for n in ordered) + "\n")
 
 
+def train(command, run):
+    """Shows what the run prints, and keeps the last text that the model has written: lines behind a bar."""
+    written, before = [], ""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, errors="replace") as process:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            if line.lstrip().startswith("| "):
+                written = (written if before.lstrip().startswith("| ") else []) + [line.lstrip()[2:]]
+            before = line
+    if process.returncode:
+        sys.exit(process.returncode)
+    if written:
+        (run / "generated.txt").write_text("".join(written))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="of a program of examples/, without .ssl")
@@ -171,9 +186,7 @@ def main():
         shutil.rmtree(run, ignore_errors=True)
         root = ["--data-root", asked.data_root] if asked.data_root else []
         start = time.monotonic()
-        done = subprocess.run([asked.sslc, "run", program, *root, *settings, "--threads", asked.threads, "--out", str(run)], cwd=ROOT)
-        if done.returncode:
-            sys.exit(done.returncode)
+        train([asked.sslc, "run", program, *root, *settings, "--threads", asked.threads, "--out", str(run)], run)
         minutes = (time.monotonic() - start) / 60
     place(asked.name, section(asked.name, run, shlex.join(shown), minutes))
 

@@ -3,6 +3,7 @@ add_executable(program_data tests/programs/program_data.c)
 set(program_folder ${CMAKE_BINARY_DIR}/programs)
 add_test(NAME programs/data COMMAND program_data ${program_folder})
 set_tests_properties(programs/data PROPERTIES FIXTURES_SETUP program_data)
+option(SSLC_THOROUGH "also the tests that take minutes" OFF)
 # Steps, then settings. `after NAME` in front of the settings: with the weights of that program's run.
 function(program name steps)
   set(settings ${ARGN})
@@ -14,6 +15,10 @@ function(program name steps)
   add_test(NAME programs/${name} COMMAND sh ${CMAKE_SOURCE_DIR}/tests/programs/run.sh $<TARGET_FILE:sslc> ${program_folder}
                                          ${CMAKE_SOURCE_DIR}/tests/programs/${name}.ssl ${steps} ${settings})
   set_tests_properties(programs/${name} PROPERTIES FIXTURES_SETUP run_${name} FIXTURES_REQUIRED "${needs}")
+  if(SSLC_THOROUGH AND NOT "${ARGV2}" STREQUAL after) # through random passes and schedules: half a minute each, by interpreters
+    add_test(NAME metamorphic/${name} COMMAND whole_test_metamorphic ${CMAKE_SOURCE_DIR}/tests/programs/${name}.ssl ${program_folder} ${settings})
+    set_tests_properties(metamorphic/${name} PROPERTIES FIXTURES_REQUIRED program_data)
+  endif()
 endfunction()
 set(small width=4 batch=8)
 set(tokens dim=24 depth=1)

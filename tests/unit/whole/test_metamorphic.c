@@ -1,7 +1,9 @@
 /* Graphs pass through random choices of passes and schedules; what they compute, by their loops or as machine code, stays what the
  * interpreter says. Graphs are random ones and those of every program of examples/ at a tiny size. SSLC_RANDOM_GRAPHS=N asks for
  * N random graphs, from number SSLC_FIRST_GRAPH on, and a hundredth as many ways for every program; SSLC_PROGRAM=mae.ssl for one
- * program alone. Asked for many, only one way in four is compiled. */
+ * program alone. Asked for many, only one way in four is compiled.
+ *   whole_test_metamorphic PROGRAM DATA [NAME=VALUE...]
+ * does the same with one program, its data and its settings: those of tests/programs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -105,6 +107,9 @@ static const char narrow_parts[] =
 
 typedef struct {
   const char *path, *name;
+  const char *root; /* of its data; NULL: it is made up, and the program is made small */
+  option_override *settings;
+  uint32_t n_settings;
   arena *arena;
   diagnostics *diagnostics;
   open_data data;
@@ -113,10 +118,21 @@ typedef struct {
   const graph_run *init;
 } tiny_program;
 
+/* Tasks as few_shot makes them: five classes, one image each to learn from and one to ask about. */
+static void describe_tasks(data_description *out, arena *a) {
+  static const char *const names[] = {"xs", "ys", "xq", "yq"};
+  const int64_t images[] = {5, 1, 28, 28};
+  data_field *fields = ARENA_ARRAY(a, data_field, 4);
+  for (int i = 0; i < 4; i++)
+    fields[i] = i % 2 ? (data_field){names[i], FIELD_NUMBERS, make_type(DTYPE_I32, 1, images), 5} : (data_field){names[i], FIELD_IMAGE, make_type(DTYPE_U8, 4, images), 0};
+  *out = (data_description){.fields = fields, .n_fields = 4, .split = {{"train", 64}, {"test", 16}}};
+}
+
 /* What the sources give, without their files. */
 static bool describe(void *context, const data_request *what, data_description *out, const char **error, arena *a) {
   tiny_program *t = context;
   int64_t image[3] = {1, 28, 28};
+  if (!strcmp(what->source, "few_shot")) return describe_tasks(out, a), true;
   if (!strcmp(what->source, "bytes")) {
     static const int64_t window = 8;
     data_field *text = ARENA_NEW(a, data_field);
@@ -155,11 +171,13 @@ static void lower(tiny_program *t) {
   size_t length;
   const char *text = session_read_text(NULL, t->path, &length, t->arena);
   if (!text) fail_msg("cannot read %s", t->path);
-  t->data = (open_data){.root = SOURCE_DIR "/tests/unit/whole", .arena = t->arena};
-  data_catalog catalog = {t, describe};
-  lower_options o = {.real = DTYPE_F64, .catalog = &catalog, .read_file = session_read_text};
-  o.overrides = settings_of(text, &o.n_overrides, t->arena);
-  text = arena_printf(t->arena, "%s%s", text, narrow_parts);
+  t->data = (open_data){.root = t->root ? t->root : SOURCE_DIR "/examples", .arena = t->arena};
+  data_catalog invented = {t, describe}, found = {&t->data, open_data_describe};
+  if (!t->root) {
+    t->settings = settings_of(text, &t->n_settings, t->arena);
+    text = arena_printf(t->arena, "%s%s", text, narrow_parts);
+  }
+  lower_options o = {.real = DTYPE_F64, .overrides = t->settings, .n_overrides = t->n_settings, .catalog = t->root ? &found : &invented, .read_file = session_read_text};
   t->experiment = lower_program(sources_add(t->diagnostics->sources, t->path, text, (uint32_t)strlen(text)), &o, t->diagnostics, t->arena);
   open_data_release(&t->data);
   if (!t->experiment) fail_msg("%s", diagnostics_render(t->diagnostics, t->arena, false));
@@ -203,28 +221,53 @@ static void check_graph(tiny_program *t, const graph *g, int ways) {
   for (int i = 0; i < ways; i++) check_random_way(g, &e, arena_printf(t->arena, "%s, graph %s", t->name, g->name), (uint64_t)i, i % 4 == 3, &scheduled, &refused);
 }
 
-static void programs_in_random_ways(void **state) {
+static void check_program(tiny_program *t, int ways) {
+  t->name = strrchr(t->path, '/') + 1;
+  t->diagnostics = diagnostics_new(t->arena, sources_new(t->arena));
+  lower(t);
+  const experiment *x = t->experiment;
+  check_graph(t, x->init, 0);
+  for (uint32_t i = 0; i < x->n_phases; i++) check_graph(t, x->phases[i].graph, ways);
+  for (uint32_t i = 0; asked_for() && i < x->n_evals; i++) check_graph(t, x->evals[i].graph, ways); /* their batches are large */
+}
+
+static int ways_asked_for(void) { return asked_for() >= 100 ? asked_for() / 100 : 1; }
+
+static void examples_in_random_ways(void **state) {
   (void)state;
   const char *only = getenv("SSLC_PROGRAM");
-  int ways = asked_for() >= 100 ? asked_for() / 100 : 1;
   glob_t found;
   assert_int_equal(glob(SOURCE_DIR "/examples/*.ssl", 0, NULL, &found), 0);
   for (size_t i = 0; i < found.gl_pathc; i++) {
     tiny_program t = {.path = found.gl_pathv[i], .arena = arena_new(), .random = {i}};
-    t.name = strrchr(t.path, '/') + 1;
-    t.diagnostics = diagnostics_new(t.arena, sources_new(t.arena));
-    if (!only || !strcmp(only, t.name)) {
-      lower(&t);
-      check_graph(&t, t.experiment->init, 0);
-      check_graph(&t, t.experiment->step, ways);
-      for (uint32_t k = 0; asked_for() && k < t.experiment->n_evals; k++) /* large batches */ check_graph(&t, t.experiment->evals[k].graph, ways);
-    }
+    if (!only || !strcmp(only, strrchr(t.path, '/') + 1)) check_program(&t, ways_asked_for());
     arena_free(t.arena);
   }
   globfree(&found);
 }
 
-int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(random_graphs_in_random_ways), cmocka_unit_test(programs_in_random_ways)};
+/* The arguments of the command. */
+static char **given;
+static int n_given;
+
+static void given_program_in_random_ways(void **state) {
+  (void)state;
+  tiny_program t = {.path = given[1], .root = given[2], .arena = arena_new()};
+  t.settings = ARENA_ARRAY(t.arena, option_override, n_given);
+  for (int i = 3; i < n_given; i++) {
+    const char *equals = strchr(given[i], '=');
+    if (!equals) fail_msg("%s is no setting", given[i]);
+    t.settings[t.n_settings++] = (option_override){arena_substring(t.arena, given[i], (size_t)(equals - given[i])), equals + 1};
+  }
+  check_program(&t, ways_asked_for());
+  arena_free(t.arena);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(random_graphs_in_random_ways), cmocka_unit_test(examples_in_random_ways)};
+  const struct CMUnitTest one[] = {cmocka_unit_test(given_program_in_random_ways)};
+  given = argv;
+  n_given = argc;
+  if (argc > 2) return cmocka_run_group_tests_name("whole/metamorphic", one, NULL, NULL);
   return cmocka_run_group_tests_name("whole/metamorphic", tests, NULL, NULL);
 }
