@@ -140,15 +140,6 @@ static bool describe(void *context, const data_request *what, data_description *
     *out = (data_description){.fields = text, .n_fields = 1, .split = {{"train", 64}, {"test", 16}}};
     return true;
   }
-  if (!strcmp(what->source, "few_shot")) { /* of what is not there: two samples to learn from, three questions */
-    data_field *task = ARENA_ARRAY(a, data_field, 4);
-    for (int64_t asked = 0, n = 2; asked < 2; asked++, n = 3) {
-      task[2 * asked] = (data_field){asked ? "xq" : "xs", FIELD_IMAGE, make_type(DTYPE_U8, 4, (int64_t[]){n, 1, 16, 16}), 0};
-      task[2 * asked + 1] = (data_field){asked ? "yq" : "ys", FIELD_NUMBERS, make_type(DTYPE_I32, 1, &n), 5};
-    }
-    *out = (data_description){.fields = task, .n_fields = 4, .split = {{"train", 64}, {"test", 16}}};
-    return true;
-  }
   if (!strncmp(what->source, "cifar", 5)) image[0] = 3, image[1] = image[2] = 32;
   else if (strcmp(what->source, "idx")) return open_data_describe(&t->data, what, out, error, a);
   data_field *fields = ARENA_ARRAY(a, data_field, 2);
@@ -172,7 +163,7 @@ static void lower(tiny_program *t) {
   const char *text = session_read_text(NULL, t->path, &length, t->arena);
   if (!text) fail_msg("cannot read %s", t->path);
   t->data = (open_data){.root = t->root ? t->root : SOURCE_DIR "/examples", .arena = t->arena};
-  data_catalog invented = {t, describe}, found = {&t->data, open_data_describe};
+  data_catalog invented = {t, describe}, found = {&t->data, open_data_describe, open_data_read, open_data_weights};
   if (!t->root) {
     t->settings = settings_of(text, &t->n_settings, t->arena);
     text = arena_printf(t->arena, "%s%s", text, narrow_parts);
