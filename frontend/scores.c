@@ -120,10 +120,14 @@ static bool answer_loss(const answering *a, uint32_t i, const feature_maker *m) 
   return true;
 }
 
+enum { PICTURES = 64 }; /* in a grid, where the program does not say */
+
 /* Rows of a split as the type of the whole; false with *error. */
 static bool make_rows(sslc_program *p, uint32_t i, const feature_maker *m, labelled_features *rows, tensor_type *type, char **error) {
   const experiment_eval *x = &p->experiment->evals[i];
-  if (!features_of_split(m, data_of(p, x->protocols), split_of(p, x->protocols), NO_LABEL, (int64_t)argument(x->protocols, "count"), rows, error)) return false;
+  int64_t count = (int64_t)argument(x->protocols, "count");
+  if (!count && x->kind == EVAL_IMAGES) count = PICTURES;
+  if (!features_of_split(m, data_of(p, x->protocols), split_of(p, x->protocols), NO_LABEL, count, rows, error)) return false;
   *type = *graph_type(x->graph, x->graph->results[0].value);
   if (type->rank) type->dim[0] = rows->set.n;
   return true;

@@ -42,11 +42,13 @@ frozen teacher = load("whole/checkpoint.safetensors").f
 model f = load("whole/checkpoint.safetensors").f
 pretext distill(img) { minimize mse(f(img), teacher(1.0 - img)) }
 train distill { data: shapes.train, batch: 16, epochs: 1, optimizer: sgd(lr: 0.1) }
+eval f(img) { images(img, data: shapes.train) }
 END
 status 1 check below/student.ssl
 complains "below/student.ssl:2:"
 complains "whole/checkpoint.safetensors: No such file"
-status 0 run --data-root . below/student.ssl
+status 0 run --data-root . --out student below/student.ssl
+[ "$(od -An -tu1 -j19 -N1 student/images.png | tr -d ' ')" = 55 ] || fail "64 of 120 images stand in 8 columns"
 says "teacher: 4 of 4 weights from whole/checkpoint.safetensors (f)"
 head -c 300 whole/checkpoint.safetensors >below/cut
 sed 's#whole/checkpoint.safetensors#cut#' below/student.ssl >below/cut.ssl
