@@ -218,12 +218,30 @@ static bool meets(const scheduler *s, uint32_t a, uint32_t b) {
 typedef struct {
   uint32_t vector;
   int32_t row;   /* the axis of the rows; -1: the other operand has none */
-  int64_t vectors, rows;
+  int32_t group; /* a second one, of whole tiles together, where the first is short; -1: none */
+  int64_t vectors, rows, groups;
   int64_t panel; /* elements of the vector axis */
   axis_set free, inner; /* of the sum: axes it keeps, and axes it reduces */
 } register_tile;
 
 enum { MOST_VECTORS = 4, FEW_ROWS = 4, FEW_TAPS = 3, LONGEST_SPELLED = 16, EDGE_BLOCK = 8 };
+
+static void choose_group(const scheduler *s, axis_set among, register_tile *t) {
+  const int64_t most = tile_most_rows(s->target) / t->rows;
+  if (t->row < 0 || most < 2) return;
+  for (uint32_t a = 0; a < s->kernel->n_axes; a++)
+    if (among & s->shared & AXIS(a) && (int32_t)a != t->row && extent(s, a) >= 2 && (t->group < 0 || extent(s, a) > extent(s, (uint32_t)t->group))) t->group = (int32_t)a;
+  if (t->group >= 0) t->groups = extent(s, (uint32_t)t->group) < most ? extent(s, (uint32_t)t->group) : most;
+}
+
+/* What the operand that feeds the vectors takes in memory. */
+static int64_t vector_operand_bytes(const scheduler *s, const contraction_form *c, const register_tile *t) {
+  const axis_set axes = (c->left_only & AXIS(t->vector) ? c->left_only : c->right_only) | c->reduced;
+  int64_t bytes = s->target->vector_bytes / s->lanes;
+  for (uint32_t a = 0; a < s->kernel->n_axes && bytes <= s->target->l2_bytes; a++)
+    if (axes & AXIS(a)) bytes *= extent(s, a);
+  return bytes;
+}
 
 static bool choose_registers(const scheduler *s, const contraction_form *c, register_tile *out) {
   const kernel *k = s->kernel;
@@ -231,13 +249,14 @@ static bool choose_registers(const scheduler *s, const contraction_form *c, regi
   int32_t vector = best_axis(s, free & s->shared, vector_score);
   if (vector < 0 || extent(s, (uint32_t)vector) < s->lanes / 2) return false;
   axis_set other_side = c->left_only & AXIS(vector) ? c->right_only : c->left_only;
-  *out = (register_tile){.vector = (uint32_t)vector, .row = -1, .rows = 1, .free = free, .inner = s->used & ~free & ~c->batch};
+  *out = (register_tile){.vector = (uint32_t)vector, .row = -1, .group = -1, .rows = 1, .groups = 1, .free = free, .inner = s->used & ~free & ~c->batch};
   for (uint32_t a = 0; a < k->n_axes; a++) {
     if (!(other_side & s->shared & AXIS(a)) || extent(s, a) < 2) continue;
     if (out->row < 0 || extent(s, a) >= FEW_ROWS || extent(s, a) > extent(s, (uint32_t)out->row)) out->row = (int32_t)a;
   }
   if (out->row >= 0) out->rows = tile_rows(s->target, extent(s, (uint32_t)out->row));
-  int64_t vectors = (extent(s, out->vector) + s->lanes - 1) / s->lanes, most = out->rows <= FEW_ROWS ? MOST_VECTORS : TILE_VECTORS;
+  choose_group(s, other_side & ~s->edges, out);
+  int64_t vectors = (extent(s, out->vector) + s->lanes - 1) / s->lanes, most = out->rows * out->groups <= FEW_ROWS ? MOST_VECTORS : TILE_VECTORS;
   out->vectors = vectors < most ? vectors : most;
   out->panel = out->vectors * s->lanes;
   return true;
@@ -251,14 +270,16 @@ static void add_tiles(scheduler *s, const contraction_form *c, const register_ti
   bool cut_vector = extent(s, t->vector) > t->panel;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->batch & s->shared & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
-  uint32_t batches = n;
+  /* Panels of the vector operand are used again by everything inside: they stand behind the first axis, and outside of
+   * all when the operand would not stay in the second cache from one round to the next. */
+  const bool panel_first = vector_operand_bytes(s, c, t) > s->target->l2_bytes;
+  if (cut_vector && panel_first) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel}, cut_vector = false;
   for (uint32_t a = 0; a < k->n_axes; a++) {
     if (!(t->free & s->shared & AXIS(a)) || a == t->vector || (int32_t)a == t->row) continue;
-    outer[n++] = (schedule_loop){.axis = a, .step = 1};
-    /* Panels of the vector operand are used again by everything inside: they stand behind the first axis. */
-    if (n == batches + 1 && cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
+    outer[n++] = (schedule_loop){.axis = a, .step = (int32_t)a == t->group ? t->groups : 1};
+    if (cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel}, cut_vector = false;
   }
-  if (n == batches && cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
+  if (cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
   if (t->row >= 0 && extent(s, (uint32_t)t->row) > t->rows) outer[n++] = (schedule_loop){.axis = (uint32_t)t->row, .step = t->rows};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
   for (uint32_t a = 0; a < k->n_axes; a++) /* what other stages do not have */
@@ -349,6 +370,7 @@ static bool schedule_contraction(scheduler *s, const contraction_form *c) {
   register_tile t;
   if (!choose_registers(s, c, &t)) return false;
   streaming stream = choose_stream(s, c, &t);
+  if (stream.axes) t.group = -1;
   if (stream.axes) add_streams(s, c, &t, &stream);
   else add_tiles(s, c, &t);
   window_test window = {(uint32_t)(t.row < 0 ? 0 : t.row), false};
@@ -357,6 +379,7 @@ static bool schedule_contraction(scheduler *s, const contraction_form *c) {
   for (uint32_t i = 0; edges && i < s->n; i++)
     if (s->loops[i].axis == (uint32_t)t.row) s->loops[i].peel = s->loops[i].kind == LOOP_SERIAL;
   add_reductions(s, &t, t.inner & ~(stream.step > 1 ? stream.axes & ~AXIS(stream.last) : stream.axes), stream.axes, edges);
+  if (t.group >= 0) add_loop(s, (uint32_t)t.group, 1, LOOP_UNROLL);
   if (t.row >= 0) add_loop(s, (uint32_t)t.row, 1, LOOP_UNROLL);
   if (t.vectors > 1) add_loop(s, t.vector, s->lanes, LOOP_UNROLL);
   add_loop(s, t.vector, 1, LOOP_VECTOR);
