@@ -262,25 +262,38 @@ static bool choose_registers(const scheduler *s, const contraction_form *c, regi
   return true;
 }
 
+static int64_t panels_together(const scheduler *s, const contraction_form *c, const register_tile *t) {
+  int64_t bytes = t->panel * s->target->vector_bytes / s->lanes, together = 1;
+  for (uint32_t a = 0; a < s->kernel->n_axes && bytes <= s->target->l2_bytes; a++)
+    if (c->reduced & AXIS(a)) bytes *= extent(s, a);
+  while (t->row >= 0 && 2 * together * t->panel < extent(s, t->vector) && 2 * together * bytes <= s->target->l2_bytes / 4) together *= 2;
+  return together;
+}
+
 /* Loops around the tiles when sums are short enough to be completed tile by tile. */
 static void add_tiles(scheduler *s, const contraction_form *c, const register_tile *t) {
   const kernel *k = s->kernel;
   schedule_loop outer[MAX_AXES] = {{0}};
   uint32_t n = 0;
-  bool cut_vector = extent(s, t->vector) > t->panel;
+  const bool cut_vector = extent(s, t->vector) > t->panel;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->batch & s->shared & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
+  axis_set others = t->free & s->shared & ~AXIS(t->vector);
+  if (t->row >= 0) others &= ~AXIS(t->row);
   /* Panels of the vector operand are used again by everything inside: they stand behind the first axis, and outside of
-   * all when the operand would not stay in the second cache from one round to the next. */
-  const bool panel_first = vector_operand_bytes(s, c, t) > s->target->l2_bytes;
-  if (cut_vector && panel_first) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel}, cut_vector = false;
-  for (uint32_t a = 0; a < k->n_axes; a++) {
-    if (!(t->free & s->shared & AXIS(a)) || a == t->vector || (int32_t)a == t->row) continue;
+   * all when the operand would not stay in the second cache from one round to the next. Of a product, the rows stay in
+   * the first cache while the panels that the second holds pass by. */
+  const int64_t together = others ? 1 : panels_together(s, c, t);
+  const bool panel_first = !others || vector_operand_bytes(s, c, t) > s->target->l2_bytes;
+  const schedule_loop panels = {.axis = t->vector, .step = t->panel * together};
+  if (cut_vector && panel_first) outer[n++] = panels;
+  for (uint32_t a = 0, first = n; a < k->n_axes; a++) {
+    if (!(others & AXIS(a))) continue;
     outer[n++] = (schedule_loop){.axis = a, .step = (int32_t)a == t->group ? t->groups : 1};
-    if (cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel}, cut_vector = false;
+    if (cut_vector && !panel_first && n == first + 1) outer[n++] = panels;
   }
-  if (cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
   if (t->row >= 0 && extent(s, (uint32_t)t->row) > t->rows) outer[n++] = (schedule_loop){.axis = (uint32_t)t->row, .step = t->rows};
+  if (cut_vector && together > 1) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
   for (uint32_t a = 0; a < k->n_axes; a++) /* what other stages do not have */
     if ((c->batch | t->free) & ~s->shared & AXIS(a)) add_loop(s, a, 1, LOOP_SERIAL);
@@ -302,7 +315,8 @@ static streaming choose_stream(const scheduler *s, const contraction_form *c, co
   int64_t bytes = t->panel * 4, partial = t->panel * 4;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->reduced & AXIS(a)) bytes *= extent(s, a);
-  if (t->row < 0 || bytes <= 2 * s->target->l1_bytes) return out;
+  const int64_t row_bytes = bytes / t->panel * t->rows;
+  if (t->row < 0 || (bytes <= s->target->l2_bytes / 4 && row_bytes <= 2 * s->target->l1_bytes)) return out;
   int64_t rows = extent(s, (uint32_t)t->row), panels = (extent(s, t->vector) + t->panel - 1) / t->panel;
   while (out.piece * 2 <= MOST_ROWS && (rows + 2 * out.piece - 1) / (2 * out.piece) * panels >= ENOUGH_PIECES) out.piece *= 2;
   partial *= out.piece;
