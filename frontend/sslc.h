@@ -78,6 +78,8 @@ typedef struct {
   unsigned threads;      /* 0: as many as the machine has; results are the same bits for any number */
   sslc_type real;        /* SSLC_F32 (or 0) or SSLC_F64: what reals are */
   const char *cache;     /* directory of compiled kernels; NULL: $XDG_CACHE_HOME/sslc or ~/.cache/sslc; "": none */
+  const char *schedules; /* a checkpoint: kernels get the tuned schedules that its run had, which keeps its bits. NULL: those that
+                          * `sslc tune` left in the cache directory */
   int checked;           /* not 0: every access is tested against its array; slow, to find a bug of the compiler */
 } sslc_options;
 
