@@ -3,6 +3,7 @@
 #define AXIS(i) ((axis_set)1 << (i))
 
 enum {
+  FEW_TAPS = 4,
   SMALL_KERNEL = 1 << 14, /* points below which there are no pieces */
   MOST_CHUNKS = 64,
   MOST_SPELLED_OUT = 640  /* points of a tile in straight-line code: more takes long to compile and leaves the first cache */
@@ -24,11 +25,13 @@ static void find_edges(const expr *e, bool *seen, axis_set *edges) {
 /* Whether an axis is walked among the sums of a tile: reduced, and not what the tile is cut from. */
 static bool is_inside(const schedule_space *s, uint32_t a) { return (s->used & ~s->shared & AXIS(a)) && ((s->reduced & AXIS(a)) || (int32_t)a == s->vector); }
 
-/* Loops that stand around the tiles: up to the last one over an axis that tiles are cut from, unless it is spelled out. */
+/* Loops that stand around the tiles: up to the last one over an axis that tiles are cut from which is not spelled out behind all sums. */
 static uint32_t loops_around(const schedule_space *s, const schedule *given) {
-  uint32_t n = 0;
+  uint32_t n = 0, sums = 0;
   for (uint32_t i = 0; i < given->n; i++)
-    if (!is_inside(s, given->loops[i].axis) && (given->loops[i].kind == LOOP_SERIAL || given->loops[i].kind == LOOP_PARALLEL)) n = i + 1;
+    if (is_inside(s, given->loops[i].axis)) sums = i;
+  for (uint32_t i = 0; i < given->n; i++)
+    if (!is_inside(s, given->loops[i].axis) && (given->loops[i].kind == LOOP_SERIAL || given->loops[i].kind == LOOP_PARALLEL || i < sums)) n = i + 1;
   return n;
 }
 
@@ -42,6 +45,7 @@ static void read_axis(const schedule_space *s, const schedule *given, uint32_t a
     uint8_t place = (uint8_t)least(i * APART, 255);
     if (l->axis != a) continue;
     x->peel |= l->peel;
+    x->spelled |= !is_inside(s, a) && i < around && l->kind == LOOP_UNROLL;
     if (is_inside(s, a) && i < around) x->stream = l->step, x->place = place;
     else if (is_inside(s, a) && (int32_t)a == s->vector && l->kind == LOOP_SERIAL) x->held = l->step;
     else if (is_inside(s, a)) x->block_place = place, x->unroll = l->kind == LOOP_UNROLL && l->step == 1 ? left : 1;
@@ -128,6 +132,7 @@ static void draw_around(const schedule_space *s, schedule_choice *c, uint32_t a,
   axis_choice *x = &c->axis[a];
   x->block = (s->shared & AXIS(a)) ? draw_block(extent(s, a), x->held, random) : 0;
   x->peel = (s->edges & AXIS(a)) && !one_in(random, 3);
+  x->spelled = extent(s, a) <= FEW_TAPS && one_in(random, 3);
 }
 
 static void draw_sum(const schedule_space *s, schedule_choice *c, uint32_t a, uint64_t *random) {
@@ -198,15 +203,21 @@ static void add(builder *b, uint32_t axis, int64_t step, loop_kind kind, bool pe
   b->loops[b->n++] = (schedule_loop){axis, step, kind, peel && kind == LOOP_SERIAL};
 }
 
-/* In the order of places among those added since `from`; equal ones in the order of coming. */
-static void add_placed(builder *b, uint32_t from, uint32_t axis, int64_t step, uint8_t place, bool peel) {
+/* In the order of places; equal ones in the order of coming. */
+static void add_placed(builder *b, uint32_t axis, int64_t step, uint8_t place, loop_kind kind, bool peel) {
   uint32_t at = b->n++;
-  for (; at > from && b->places[at - 1] > place; at--) b->loops[at] = b->loops[at - 1], b->places[at] = b->places[at - 1];
-  b->loops[at] = (schedule_loop){axis, step, LOOP_SERIAL, peel};
+  for (; at > 0 && b->places[at - 1] > place; at--) b->loops[at] = b->loops[at - 1], b->places[at] = b->places[at - 1];
+  b->loops[at] = (schedule_loop){axis, step, kind, peel && kind == LOOP_SERIAL};
   b->places[at] = place;
 }
 
 static bool is_vector(const builder *b, uint32_t a) { return (int32_t)a == b->choice->vector; }
+
+static loop_kind spelled_out(builder *b, int64_t n) {
+  if (n > MOST_SPELLED_OUT / b->spelled_out) return LOOP_SERIAL;
+  b->spelled_out *= n;
+  return LOOP_UNROLL;
+}
 
 static void add_around(builder *b) {
   const schedule_space *s = b->space;
@@ -215,14 +226,15 @@ static void add_around(builder *b) {
     int64_t left = extent(s, a);
     if (!(s->used & AXIS(a))) continue;
     if (is_inside(s, a)) {
-      if (x->stream && x->stream < left && !is_vector(b, a)) add_placed(b, 0, a, x->stream, x->place, false);
+      if (x->stream && x->stream < left && !is_vector(b, a)) add_placed(b, a, x->stream, x->place, LOOP_SERIAL, false);
       continue;
     }
     if (x->block && x->block < left) {
-      add_placed(b, 0, a, x->block, x->block_place, false);
+      add_placed(b, a, x->block, x->block_place, LOOP_SERIAL, false);
       left = x->block;
     }
-    if (left > x->held || (left == 1 && !is_vector(b, a))) add_placed(b, 0, a, x->held, x->place, x->peel);
+    if (left > x->held || (left == 1 && !is_vector(b, a)))
+      add_placed(b, a, x->held, x->place, x->spelled ? spelled_out(b, trips(left, x->held)) : LOOP_SERIAL, x->peel);
   }
 }
 
@@ -234,7 +246,7 @@ static void hand_out(builder *b, schedule *out) {
     if ((s->used & AXIS(a)) && points < SMALL_KERNEL) points *= extent(s, a);
   for (uint32_t i = 0; i < b->n && points >= SMALL_KERNEL && iterations < MOST_CHUNKS; i++) {
     schedule_loop *l = &b->loops[i];
-    if (!(s->shared & AXIS(l->axis))) break;
+    if (!(s->shared & AXIS(l->axis)) || l->kind != LOOP_SERIAL) break;
     int64_t left = extent(s, l->axis);
     bool whole = true; /* no remainder of a tile is cut up again */
     for (uint32_t j = 0; j < i; j++)
@@ -244,12 +256,6 @@ static void hand_out(builder *b, schedule *out) {
     iterations *= trips(left, l->step);
   }
   out->chunks = iterations > MOST_CHUNKS ? MOST_CHUNKS : 0;
-}
-
-static loop_kind spelled_out(builder *b, int64_t n) {
-  if (n > MOST_SPELLED_OUT / b->spelled_out) return LOOP_SERIAL;
-  b->spelled_out *= n;
-  return LOOP_UNROLL;
 }
 
 /* The sums, in the order of their places too. */
@@ -267,9 +273,8 @@ static void add_sums(builder *b) {
     const axis_choice *x = &b->choice->axis[order[i]];
     int64_t left = x->stream ? least(x->stream, extent(s, order[i])) : extent(s, order[i]), by = least(x->unroll, left);
     bool peel = !x->stream && x->peel;
-    if (by > 1 && left > by && !peel) add(b, order[i], by, LOOP_SERIAL, false);
-    else if (by < left) by = 1;
-    add(b, order[i], 1, by > 1 ? spelled_out(b, by) : LOOP_SERIAL, peel);
+    if (by > 1 && left > by) add(b, order[i], by, LOOP_SERIAL, peel);
+    add(b, order[i], 1, by > 1 ? spelled_out(b, by) : LOOP_SERIAL, peel && by == 1);
   }
 }
 

@@ -13,7 +13,8 @@ typedef struct {
   uint8_t place, block_place; /* of the loops over tiles and blocks among those around the tile: lower is further out */
   int64_t stream;    /* of a reduced axis: it is walked around the tiles, so many indices at a time; 0: inside them */
   int64_t unroll;    /* of a reduced axis inside: so many steps are spelled out */
-  bool peel;         /* the loop over tiles has its ends spelled out */
+  bool spelled;      /* the loop over tiles is spelled out: taps of a window */
+  bool peel;         /* the ends of the loop are */
 } axis_choice;
 
 typedef struct {
