@@ -6,7 +6,7 @@ enum {
   FEW_TAPS = 4,
   SMALL_KERNEL = 1 << 14, /* points below which there are no pieces */
   MOST_CHUNKS = 64,
-  MOST_SPELLED_OUT = 640  /* points of a tile in straight-line code: more takes long to compile and leaves the first cache */
+  MOST_SPELLED_OUT = 1024 /* points of a tile in straight-line code: more takes long to compile and leaves the first cache */
 };
 
 static int64_t extent(const schedule_space *s, uint32_t axis) { return s->kernel->axes[axis].extent; }
@@ -138,7 +138,7 @@ static void draw_around(const schedule_space *s, schedule_choice *c, uint32_t a,
 static void draw_sum(const schedule_space *s, schedule_choice *c, uint32_t a, uint64_t *random) {
   int64_t n = extent(s, a), part = (int64_t)1 << below(random, 9);
   c->axis[a].stream = !one_in(random, 4) ? 0 : one_in(random, 2) || part >= n ? n > 4 ? 1 : 0 : part;
-  c->axis[a].unroll = n <= 4 && one_in(random, 2) ? n : (int64_t)1 << below(random, 4);
+  c->axis[a].unroll = n <= FEW_TAPS && one_in(random, 2) ? n : (int64_t)1 << below(random, 5);
   while (c->axis[a].unroll > 1 && n % c->axis[a].unroll) c->axis[a].unroll /= 2;
 }
 
