@@ -427,6 +427,7 @@ void schedule_kernel(kernel *k, const target *t) {
 bool pass_schedule(plan *p, pass_context *c) {
   if (!for_each_region(p, c, pass_schedule)) return false;
   for (uint32_t i = 0; i < p->n_launches; i++)
-    if (!p->launches[i].repeat && p->launches[i].kernel->schedule.n == 0) schedule_kernel(p->launches[i].kernel, c->target);
+    if (!p->launches[i].repeat && p->launches[i].kernel->schedule.n == 0 && !schedule_from_records(p->launches[i].kernel, c->records, c->arena))
+      schedule_kernel(p->launches[i].kernel, c->target);
   return true;
 }
