@@ -1,7 +1,8 @@
 /* Layouts over the whole plan. Buffers that maps read and write with the same dimensions (also at strides, as
  * pooling does) share one order, so that no elementwise kernel ever walks two. Contractions vote, with their arithmetic as weight, for the
  * dimension of each operand that should be innermost; where the vote went against the operand that feeds
- * vectors, a conversion kernel makes a copy in the order that is wanted, which one can see and count. */
+ * vectors, a conversion kernel makes a copy in the order that is wanted, which one can see and count. Parameters, and
+ * with them their moments, averages and gradients, lie in panels from the start. */
 #include "passes/passes.h"
 #include "passes/register_tile.h"
 
@@ -16,11 +17,18 @@ typedef struct {
   uint32_t *parent; /* classes of buffers that share a layout */
   double (*votes)[MAX_RANK]; /* by class: for each dimension, as the innermost one */
   bool *fixed;               /* by class: row-major, since a loop takes slices of it or copies it */
+  layout *packed;            /* by class of a state: what the heaviest of its vector operands wants; n == 0: nothing */
+  double *packed_weight;
+  uint32_t *computed;        /* by class: dimensions that some access computes an index of */
   struct variant {
     const kernel *from;
     kernel *made;
     struct variant *next;
   } *variants;
+  struct copy {
+    uint32_t from, to;
+    struct copy *next;
+  } *copies; /* that conversions have made */
   plan_launch *launches; /* the new list */
   uint32_t n_launches, launches_capacity;
 } layouts;
@@ -105,7 +113,10 @@ typedef struct {
   double points;
 } wish;
 
-static bool find_wish(const kernel *k, uint32_t number, wish *out) {
+enum { WIDE_ENOUGH = 16 }; /* to fill vectors */
+
+/* `given`: the axis of the vectors, where what is written lies along it already; -1: to be chosen. */
+static bool find_wish(const kernel *k, uint32_t number, int32_t given, wish *out) {
   contraction_form c;
   if (!stage_contraction(k, number, &c)) return false;
   const expr *left = only_read(c.left), *right = only_read(c.right);
@@ -121,7 +132,8 @@ static bool find_wish(const kernel *k, uint32_t number, wish *out) {
     rank++;
     const expr *operand = c.left_only & AXIS(a) ? left : right;
     if (plain_dimension(operand->args, operand->n_args, a) < 0) continue;
-    int64_t score = rank + (k->axes[a].extent >= 16 ? 1000 : k->axes[a].extent >= 8 ? 500 : 0);
+    int64_t score = rank + (k->axes[a].extent >= WIDE_ENOUGH ? 1000 : k->axes[a].extent >= WIDE_ENOUGH / 2 ? 500 : 0);
+    if ((int32_t)a == given) score = INT64_MAX;
     if (score > best) best = score, out->axis = (int32_t)a;
   }
   if (out->axis < 0) return false;
@@ -140,6 +152,44 @@ static bool find_wish(const kernel *k, uint32_t number, wish *out) {
   return true;
 }
 
+static layout innermost(const tensor_type *t, uint32_t dim) {
+  uint32_t order[MAX_RANK], n = 0;
+  for (uint32_t d = 0; d < t->rank; d++)
+    if (d != dim) order[n++] = d;
+  order[n] = dim;
+  return layout_permuted(t, order);
+}
+
+/* One dimension in panels as wide as a register tile, where it is wider, so that a panel is one run of memory and
+ * its rows do not fall on the same lines of the cache; `along`, if any, is what the innermost sum walks. */
+static layout panels(const tensor_type *t, uint32_t dim, int64_t width, int32_t along) {
+  uint32_t order[MAX_RANK], n = 0;
+  if (t->dim[dim] <= width) return innermost(t, dim);
+  order[n++] = dim;
+  for (uint32_t d = 0; d < t->rank; d++)
+    if (d != dim && (int32_t)d != along) order[n++] = d;
+  if (along >= 0) order[n++] = (uint32_t)along;
+  return layout_blocked(t, order, dim, width);
+}
+
+/* What the vector operand of a contraction is best read from; false when its vectors do not run along a dimension. */
+static bool vector_panels(const layouts *l, const wish *w, const tensor_type *t, layout *out) {
+  const int32_t dim = plain_dimension(w->vector->args, t->rank, (uint32_t)w->axis);
+  if (dim < 0) return false;
+  const int64_t lanes = (int64_t)(l->target->vector_bytes / dtype_bytes(t->dtype));
+  const int32_t along = w->inner < 0 ? -1 : plain_dimension(w->vector->args, t->rank, (uint32_t)w->inner);
+  *out = panels(t, (uint32_t)dim, TILE_VECTORS * lanes, along);
+  return true;
+}
+
+static void wish_panels(layouts *l, const wish *w, uint32_t buffer) {
+  const uint32_t class = class_of(l, buffer);
+  layout wanted;
+  if (w->points <= l->packed_weight[class] || !vector_panels(l, w, &l->plan->buffers[buffer].type, &wanted)) return;
+  l->packed[class] = wanted;
+  l->packed_weight[class] = w->points;
+}
+
 static void vote(layouts *l, uint32_t buffer, const expr *const *index, int32_t axis, double weight) {
   int32_t d = axis < 0 ? -1 : plain_dimension(index, l->plan->buffers[buffer].type.rank, (uint32_t)axis);
   if (d >= 0) l->votes[class_of(l, buffer)][d] += weight;
@@ -151,11 +201,47 @@ static void collect_votes(layouts *l) {
     const kernel *k = launch->kernel;
     for (uint32_t at = 0; at < k->n_stages; at++) {
       wish w;
-      if (!find_wish(k, at, &w)) continue;
+      if (!find_wish(k, at, -1, &w)) continue;
       vote(l, launch->buffers[w.vector->number], w.vector->args, w.axis, w.points);
+      wish_panels(l, &w, launch->buffers[w.vector->number]);
       vote(l, launch->buffers[w.other->number], w.other->args, w.inner, w.points / 2);
       for (uint32_t s = at; s < k->n_stages; s++)
         if (k->stages[s].output >= 0) vote(l, launch->buffers[k->stages[s].output], k->stages[s].index, w.axis, w.points / 2);
+    }
+  }
+}
+
+/* Whether vectors along an index stay inside panels: one axis, and others in steps of whole panels. */
+static bool walks_panels(const layouts *l, const kernel *k, const expr *index) {
+  const int64_t width = TILE_VECTORS * (int64_t)(l->target->vector_bytes / sizeof(float));
+  int64_t coefficient[MAX_AXES], offset;
+  uint32_t n_single = 0;
+  if (index->kind == EXPR_AXIS || index->kind == EXPR_CONSTANT) return true;
+  if (!expr_affine(k, index, coefficient, &offset) || offset % width) return false;
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (coefficient[a] % width) n_single += coefficient[a] == 1 ? 1 : 2;
+  return n_single <= 1;
+}
+
+static void note_indices(layouts *l, const kernel *k, uint32_t buffer, const expr *const *index) {
+  for (uint32_t d = 0; d < l->plan->buffers[buffer].type.rank; d++)
+    if (!walks_panels(l, k, index[d])) l->computed[class_of(l, buffer)] |= 1u << d;
+}
+
+static void note_reads(layouts *l, const plan_launch *launch, const expr *e, bool *seen) {
+  if (seen[e->id]) return;
+  seen[e->id] = true;
+  for (uint32_t i = 0; i < e->n_args; i++) note_reads(l, launch, e->args[i], seen);
+  if (e->kind == EXPR_READ) note_indices(l, launch->kernel, launch->buffers[e->number], e->args);
+}
+
+static void note_accesses(layouts *l) {
+  for (uint32_t i = 0; i < l->plan->n_launches; i++) {
+    const plan_launch *launch = &l->plan->launches[i];
+    for (uint32_t n = 0; n < launch->kernel->n_stages; n++) {
+      const stage *s = &launch->kernel->stages[n];
+      note_reads(l, launch, s->body, ARENA_ARRAY(l->arena, bool, s->body->id + 1));
+      if (s->output >= 0) note_indices(l, launch->kernel, launch->buffers[s->output], s->index);
     }
   }
 }
@@ -168,24 +254,37 @@ static void fix_bounds_of_loops(layouts *l) {
     if (p->buffers[i].storage != STORAGE_TEMPORARY) l->fixed[class_of(l, i)] = true;
 }
 
-static layout innermost(const tensor_type *t, uint32_t dim) {
-  uint32_t order[MAX_RANK], n = 0;
-  for (uint32_t d = 0; d < t->rank; d++)
-    if (d != dim) order[n++] = d;
-  order[n] = dim;
-  return layout_permuted(t, order);
+static int64_t bytes_of(const plan_buffer *b) { return layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype); }
+
+static bool is_state(const plan_buffer *b) { return b->storage == STORAGE_STATE || !strcmp(b->role, "state"); }
+
+/* Panels, where they cost little padding and no access computes an index along them. */
+static bool packs_well(const layouts *l, uint32_t class, const tensor_type *t) {
+  const layout *packed = &l->packed[class];
+  if (!packed->n) return false;
+  const uint32_t dim = packed->part[packed->n - 1].dim;
+  return !(l->computed[class] >> dim & 1) && layout_elements(packed, t) <= type_elements(t) * 9 / 8;
 }
 
 static void decide(layouts *l) {
+  const tensor_type **of_state = ARENA_ARRAY(l->arena, const tensor_type *, l->plan->n_buffers + 1);
+  for (uint32_t i = 0; i < l->plan->n_buffers; i++)
+    if (is_state(&l->plan->buffers[i])) of_state[class_of(l, i)] = &l->plan->buffers[i].type;
   for (uint32_t i = 0; i < l->plan->n_buffers; i++) {
     plan_buffer *b = &l->plan->buffers[i];
-    const double *votes = l->votes[class_of(l, i)];
-    if (l->fixed[class_of(l, i)]) continue;
-    uint32_t best = b->type.rank ? b->type.rank - 1 : 0;
+    const uint32_t class = class_of(l, i);
+    const double *votes = l->votes[class];
+    /* What the host gives for each run stays as the host has it. */
+    if (l->fixed[class] || b->storage == STORAGE_DATA || b->type.rank < 2) continue;
+    if (of_state[class] && shape_equal(of_state[class], &b->type) && packs_well(l, class, &b->type)) {
+      b->layout = l->packed[class];
+      b->bytes = bytes_of(b);
+      continue;
+    }
+    uint32_t best = b->type.rank - 1;
     for (uint32_t d = 0; d < b->type.rank; d++)
       if (votes[d] > votes[best]) best = d;
-    /* What the host gives for each run stays as the host has it. */
-    if (b->type.rank > 1 && best != b->type.rank - 1 && b->storage != STORAGE_DATA) b->layout = innermost(&b->type, best);
+    if (best != b->type.rank - 1) b->layout = innermost(&b->type, best);
   }
 }
 
@@ -230,46 +329,54 @@ static kernel *copy_kernel(layouts *l, const tensor_type *t, span where) {
   return k;
 }
 
-/* One dimension in panels as wide as a register tile, where it is wider, so that a panel is one run of memory and
- * its rows do not fall on the same lines of the cache; `along`, if any, is what the innermost sum walks. */
-static layout panels(const tensor_type *t, uint32_t dim, int64_t width, int32_t along) {
-  uint32_t order[MAX_RANK], n = 0;
-  if (t->dim[dim] <= width) return innermost(t, dim);
-  order[n++] = dim;
-  for (uint32_t d = 0; d < t->rank; d++)
-    if (d != dim && (int32_t)d != along) order[n++] = d;
-  if (along >= 0) order[n++] = (uint32_t)along;
-  return layout_blocked(t, order, dim, width);
-}
-
-/* Puts a converted copy in place of an operand when its panels would not be contiguous. */
-static void convert_operand(layouts *l, const expr *read, int32_t axis, int64_t width, int32_t along, double points, uint32_t *buffers) {
+/* Puts a converted copy in place of an operand when it does not lie as wanted; one that was made before serves again. */
+static void convert_operand(layouts *l, const expr *read, const layout *wanted, double points, uint32_t *buffers) {
   uint32_t from = buffers[read->number];
   plan_buffer b = l->plan->buffers[from];
-  int32_t dim = plain_dimension(read->args, b.type.rank, (uint32_t)axis);
-  if (dim < 0) return;
-  layout wanted = panels(&b.type, (uint32_t)dim, width, along), has = b.layout.n ? b.layout : layout_row_major(&b.type);
-  if (layout_equal(&wanted, &has) || points < WORTH_A_COPY * (double)type_elements(&b.type)) return;
+  layout has = b.layout.n ? b.layout : layout_row_major(&b.type);
+  if (layout_equal(wanted, &has) || points < WORTH_A_COPY * (double)type_elements(&b.type)) return;
+  for (const struct copy *c = l->copies; c; c = c->next)
+    if (c->from == from && layout_equal(wanted, &l->plan->buffers[c->to].layout)) {
+      buffers[read->number] = c->to;
+      return;
+    }
   b.name = b.role = "";
-  b.layout = wanted;
+  b.layout = *wanted;
   b.storage = STORAGE_TEMPORARY;
   b.alias = -1;
   b.is_splat = false;
   b.literal = NULL;
-  b.bytes = layout_elements(&b.layout, &b.type) * (int64_t)dtype_bytes(b.type.dtype);
-  uint32_t to = plan_add_buffer(l->plan, b);
-  launch(l, copy_kernel(l, &b.type, b.where), (uint32_t[]){from, to});
-  buffers[read->number] = to;
+  b.bytes = bytes_of(&b);
+  struct copy *made = ARENA_NEW(l->arena, struct copy);
+  *made = (struct copy){from, plan_add_buffer(l->plan, b), l->copies};
+  l->copies = made;
+  launch(l, copy_kernel(l, &b.type, b.where), (uint32_t[]){from, made->to});
+  buffers[read->number] = made->to;
+}
+
+/* The axis along which the result of a contraction is contiguous, if wide enough for vectors; -1: none. */
+static int32_t axis_of_output(const layouts *l, const kernel *k, uint32_t number, const uint32_t *buffers) {
+  for (uint32_t i = number; i < k->n_stages; i++) {
+    const stage *s = &k->stages[i];
+    if (s->output < 0) continue;
+    const plan_buffer *b = &l->plan->buffers[buffers[s->output]];
+    if (!b->type.rank) return -1;
+    const expr *index = s->index[b->layout.n ? b->layout.part[b->layout.n - 1].dim : b->type.rank - 1];
+    return index->kind == EXPR_AXIS && k->axes[index->number].extent >= WIDE_ENOUGH ? (int32_t)index->number : -1;
+  }
+  return -1;
 }
 
 static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint32_t *buffers) {
   wish w;
-  if (!find_wish(k, number, &w)) return;
-  const int64_t lanes = (int64_t)(l->target->vector_bytes / dtype_bytes(l->plan->buffers[buffers[w.vector->number]].type.dtype));
+  layout wanted;
+  if (!find_wish(k, number, axis_of_output(l, k, number, buffers), &w)) return;
+  if (vector_panels(l, &w, &k->buffers[w.vector->number].type, &wanted)) convert_operand(l, w.vector, &wanted, w.points, buffers);
   const bool rows_inside = w.inner >= 0 && k->stages[number].free & AXIS(w.inner);
-  const int32_t along = w.inner < 0 ? -1 : plain_dimension(w.vector->args, w.vector->n_args, (uint32_t)w.inner);
-  convert_operand(l, w.vector, w.axis, TILE_VECTORS * lanes, along, w.points, buffers);
-  if (rows_inside) convert_operand(l, w.other, w.inner, tile_rows(l->target, k->axes[w.inner].extent), -1, w.points, buffers);
+  const int32_t dim = rows_inside ? plain_dimension(w.other->args, w.other->n_args, (uint32_t)w.inner) : -1;
+  if (dim < 0) return;
+  wanted = panels(&k->buffers[w.other->number].type, (uint32_t)dim, tile_rows(l->target, k->axes[w.inner].extent), -1);
+  convert_operand(l, w.other, &wanted, w.points, buffers);
 }
 
 bool pass_layout(plan *p, pass_context *c) {
@@ -281,6 +388,10 @@ bool pass_layout(plan *p, pass_context *c) {
   l.votes = arena_alloc(p->arena, (p->n_buffers + 1) * sizeof *l.votes);
   find_classes(&l);
   fix_bounds_of_loops(&l);
+  l.packed = ARENA_ARRAY(p->arena, layout, p->n_buffers + 1);
+  l.packed_weight = ARENA_ARRAY(p->arena, double, p->n_buffers + 1);
+  l.computed = ARENA_ARRAY(p->arena, uint32_t, p->n_buffers + 1);
+  note_accesses(&l);
   collect_votes(&l);
   decide(&l);
   for (uint32_t i = 0; i < p->n_launches; i++) {

@@ -154,6 +154,37 @@ static void add_outer_loops(scheduler *s, const schedule_loop *order, uint32_t n
 
 /* -- rows ------------------------------------------------------------------------------------------------------ */
 
+/* The first stage that writes memory; NULL when none does. */
+static const stage *first_writer(const kernel *k) {
+  for (uint32_t i = 0; i < k->n_stages; i++)
+    if (k->stages[i].output >= 0) return &k->stages[i];
+  return NULL;
+}
+
+/* Loops in the order of memory: the axis with the farthest neighbours in what is written outermost. */
+static void sort_by_stride(const scheduler *s, schedule_loop *order, uint32_t n) {
+  const stage *writer = first_writer(s->kernel);
+  for (uint32_t i = 1; writer && i < n; i++)
+    for (uint32_t j = i; j > 0; j--) {
+      const int64_t outer = access_stride(s->kernel, (uint32_t)writer->output, writer->index, order[j - 1].axis),
+                    inner = access_stride(s->kernel, (uint32_t)writer->output, writer->index, order[j].axis);
+      if (!outer || outer >= inner) break;
+      const schedule_loop swapped = order[j];
+      order[j] = order[j - 1];
+      order[j - 1] = swapped;
+    }
+}
+
+/* The block in which an axis lies in what is written, with all else inside of it; 1: none. */
+static int64_t outermost_block(const scheduler *s, int32_t axis) {
+  const stage *writer = first_writer(s->kernel);
+  if (!writer || axis < 0) return 1;
+  const layout *l = &s->kernel->buffers[writer->output].layout;
+  if (l->n < 2 || l->part[0].divisor == 1) return 1;
+  const expr *index = writer->index[l->part[0].dim];
+  return index->kind == EXPR_AXIS && index->number == (uint32_t)axis ? l->part[0].divisor : 1;
+}
+
 static void schedule_rows(scheduler *s) {
   const kernel *k = s->kernel;
   int32_t vector = has_argmax(k) ? -1 : best_axis(s, s->used, vector_score);
@@ -161,18 +192,22 @@ static void schedule_rows(scheduler *s) {
   bool reduces_along = (s->reduced & along) != 0;
   schedule_loop outer[MAX_AXES] = {{0}};
   uint32_t n = 0;
+  const int64_t width = outermost_block(s, vector);
+  const bool blocked = width > 1 && (s->shared & along) && extent(s, (uint32_t)vector) > width;
+  if (blocked) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = width};
   for (uint32_t a = 0; a < k->n_axes; a++) /* shared axes lead: stages meet inside them */
     if (s->shared & ~along & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
+  sort_by_stride(s, outer + blocked, n - blocked);
   /* A vector axis that all stages keep is cut in tiles outside the reductions, so that these run over
    * registers; alone it also gives the threads their pieces. */
   int64_t tile = vector < 0 ? 1 : s->lanes * (s->reduced ? ROW_UNROLL : 1);
-  bool tiled = along && (s->shared & along) && extent(s, (uint32_t)vector) > tile;
+  bool tiled = along && (s->shared & along) && (blocked ? width : extent(s, (uint32_t)vector)) > tile;
   if (tiled) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = tile};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (s->used & ~s->shared & ~along & AXIS(a)) add_loop(s, a, 1, LOOP_SERIAL);
   if (vector < 0) return;
-  int64_t left = tiled ? tile : extent(s, (uint32_t)vector);
+  int64_t left = tiled ? tile : blocked ? width : extent(s, (uint32_t)vector);
   if (left > s->lanes) {
     if (reduces_along && left > s->lanes * ROW_UNROLL) {
       add_loop(s, (uint32_t)vector, s->lanes * ROW_UNROLL, LOOP_SERIAL);
