@@ -257,12 +257,36 @@ static bool choose_registers(const scheduler *s, const contraction_form *c, regi
   return true;
 }
 
+/* Whether what follows the sum reads memory of the result's shape. */
+typedef struct {
+  axis_set tile;
+  bool found;
+} epilogue_test;
+
+static void test_epilogue(void *context, const expr *read) {
+  epilogue_test *t = context;
+  t->found |= (read->axes & t->tile) == t->tile;
+}
+
+static bool epilogue_reads(const scheduler *s, const register_tile *t) {
+  epilogue_test test = {.tile = AXIS(t->vector) | (t->row < 0 ? 0 : AXIS(t->row))};
+  visit_all_reads(s->kernel, test_epilogue, &test); /* an operand of the product has one of both axes */
+  return test.found && t->row >= 0;
+}
+
 /* Loops around the tiles when sums are short enough to be completed tile by tile. */
 static void add_tiles(scheduler *s, const contraction_form *c, const register_tile *t) {
   const kernel *k = s->kernel;
   schedule_loop outer[MAX_AXES] = {{0}};
   uint32_t n = 0;
-  bool cut_vector = extent(s, t->vector) > t->panel;
+  /* Reads of the result's shape come a tile at a time, too short a piece of a row for memory to run ahead: then the
+   * panels of a row follow each other, as many as the second cache holds. */
+  int64_t panel_bytes = t->panel * 4, side = t->panel;
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (c->reduced & AXIS(a)) panel_bytes *= extent(s, a);
+  if (epilogue_reads(s, t)) side = choose_tile(extent(s, t->vector) / t->panel, s->target->l2_bytes / 4 / panel_bytes) * t->panel;
+  if (side < t->panel) side = t->panel;
+  bool cut_vector = extent(s, t->vector) > side;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->batch & s->shared & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
   uint32_t batches = n;
@@ -270,10 +294,11 @@ static void add_tiles(scheduler *s, const contraction_form *c, const register_ti
     if (!(t->free & s->shared & AXIS(a)) || a == t->vector || (int32_t)a == t->row) continue;
     outer[n++] = (schedule_loop){.axis = a, .step = 1};
     /* Panels of the vector operand are used again by everything inside: they stand behind the first axis. */
-    if (n == batches + 1 && cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
+    if (n == batches + 1 && cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = side};
   }
-  if (n == batches && cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
+  if (n == batches && cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = side};
   if (t->row >= 0 && extent(s, (uint32_t)t->row) > t->rows) outer[n++] = (schedule_loop){.axis = (uint32_t)t->row, .step = t->rows};
+  if (side > t->panel && extent(s, t->vector) > t->panel) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
   for (uint32_t a = 0; a < k->n_axes; a++) /* what other stages do not have */
     if ((c->batch | t->free) & ~s->shared & AXIS(a)) add_loop(s, a, 1, LOOP_SERIAL);
