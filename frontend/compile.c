@@ -53,7 +53,7 @@ static const char *default_cache(arena *a) {
 static bool compile_graph(sslc_program *p, const graph *g, compiled *out, const char **error) {
   target host;
   host_target(&host);
-  pass_context c = {p->arena, p->diagnostics, &host};
+  pass_context c = {.arena = p->arena, .diagnostics = p->diagnostics, .target = &host, .bf16 = p->bf16};
   compile_options options = {.cache_directory = p->cache, .checked = p->checked, .threads = thread_pool_threads(p->pool)};
   compile_report report = {0};
   out->graph = g;
@@ -178,6 +178,7 @@ static sslc_status compile_file(sslc_program *p, uint32_t file, const sslc_optio
   lower_options lowering = {p->real, overrides, (uint32_t)o->n_overrides, &catalog, session_read_text, NULL};
   p->experiment = lower_program(file, &lowering, p->diagnostics, p->arena);
   if (!p->experiment) return refuse_program(p);
+  p->bf16 = o->real == SSLC_BF16 || (o->real == 0 && p->experiment->bf16);
   if (!compile_graphs(p, &error)) {
     if (p->diagnostics->errors) return refuse_program(p);
     p->experiment = NULL;
@@ -233,7 +234,7 @@ static sslc_status begin(sslc_program *p, const char *name, const sslc_options *
   if (status) return status;
   p->pool = thread_pool_new(o->threads);
   if (!p->pool) return session_fail(p, SSLC_NO_RESOURCE, "cannot make %u threads", o->threads);
-  if (o->real != SSLC_F64 && o->real != SSLC_F32 && o->real != 0) return session_fail(p, SSLC_BAD_CALL, "reals are f32 or f64");
+  if (o->real != SSLC_F64 && o->real != SSLC_F32 && o->real != SSLC_BF16 && o->real != 0) return session_fail(p, SSLC_BAD_CALL, "precision is f32, bf16 or f64");
   return SSLC_OK;
 }
 

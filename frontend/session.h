@@ -44,6 +44,7 @@ struct sslc_program {
   experiment *experiment; /* NULL when it did not compile */
   uint64_t seed;
   dtype real;
+  bool bf16; /* contractions of reals in bf16 */
   bool checked;
   const char *cache; /* directory, NULL for none */
   run_origin origin;

@@ -11,6 +11,7 @@ typedef struct {
   diagnostics *diagnostics;
   const target *target;
   int64_t most_start_bytes; /* of carries that the derivative of one loop keeps, before it is cut in chunks; 0: as autodiff_repeat.c has it */
+  bool bf16; /* contractions of bf16, with what goes between them; see precision.c */
 } pass_context;
 
 /* Graph to graph. NULL after reporting an error. */

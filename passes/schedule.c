@@ -2,6 +2,7 @@
  * a contraction gets a register tile of vectors by broadcasts; everything else walks rows with one vector
  * axis. The choices depend on the kernel and the target only, never on the number of threads. */
 #include "passes/passes.h"
+#include "passes/register_tile.h"
 
 enum {
   SMALL_KERNEL = 1 << 14,  /* points below which handing out pieces costs more than it gains */
@@ -214,20 +215,6 @@ static bool meets(const scheduler *s, uint32_t a, uint32_t b) {
   return m.found;
 }
 
-/* The tile of an axis that wastes least: at most `most`, near it, dividing the extent if any such does. */
-static int64_t choose_tile(int64_t n, int64_t most) {
-  if (n <= most) return n;
-  for (int64_t t = most; 2 * t > most; t--)
-    if (n % t == 0) return t;
-  int64_t best = most, best_rest = 0;
-  for (int64_t t = most; 2 * t > most; t--) /* else the one with the largest remainder tile */
-    if (n % t > best_rest) best = t, best_rest = n % t;
-  return best;
-}
-
-/* A tile of the result that stays in registers: vectors of one operand's axis, against rows of values of the
- * other that are broadcast. With two vectors a value loaded for either side serves many products, and the
- * panel that feeds the vectors is narrow enough for the caches to deliver it. */
 typedef struct {
   uint32_t vector;
   int32_t row;   /* the axis of the rows; -1: the other operand has none */
@@ -236,7 +223,7 @@ typedef struct {
   axis_set free, inner; /* of the sum: axes it keeps, and axes it reduces */
 } register_tile;
 
-enum { VECTORS = 2, MOST_VECTORS = 4, FEW_ROWS = 4 };
+enum { MOST_VECTORS = 4, FEW_ROWS = 4, FEW_TAPS = 3, LONGEST_SPELLED = 16, EDGE_BLOCK = 8 };
 
 static bool choose_registers(const scheduler *s, const contraction_form *c, register_tile *out) {
   const kernel *k = s->kernel;
@@ -249,9 +236,8 @@ static bool choose_registers(const scheduler *s, const contraction_form *c, regi
     if (!(other_side & s->shared & AXIS(a)) || extent(s, a) < 2) continue;
     if (out->row < 0 || extent(s, a) >= FEW_ROWS || extent(s, a) > extent(s, (uint32_t)out->row)) out->row = (int32_t)a;
   }
-  int64_t accumulators = s->target->vector_registers >= 32 ? 24 : 12;
-  if (out->row >= 0) out->rows = choose_tile(extent(s, (uint32_t)out->row), accumulators / VECTORS);
-  int64_t vectors = (extent(s, out->vector) + s->lanes - 1) / s->lanes, most = out->rows <= FEW_ROWS ? MOST_VECTORS : VECTORS;
+  if (out->row >= 0) out->rows = tile_rows(s->target, extent(s, (uint32_t)out->row));
+  int64_t vectors = (extent(s, out->vector) + s->lanes - 1) / s->lanes, most = out->rows <= FEW_ROWS ? MOST_VECTORS : TILE_VECTORS;
   out->vectors = vectors < most ? vectors : most;
   out->panel = out->vectors * s->lanes;
   return true;
@@ -337,6 +323,11 @@ static streaming choose_stream(const scheduler *s, const contraction_form *c, co
   return out;
 }
 
+/* The axis of the sum that lies contiguous, outside of those that are streamed; -1: none. */
+static int32_t innermost_sum(const scheduler *s, const register_tile *t, axis_set streamed) {
+  return best_axis(s, t->inner & s->reduced & ~streamed, contiguity);
+}
+
 static void add_streams(scheduler *s, const contraction_form *c, const register_tile *t, const streaming *stream) {
   const kernel *k = s->kernel;
   schedule_loop outer[MAX_AXES] = {{0}};
@@ -350,25 +341,33 @@ static void add_streams(scheduler *s, const contraction_form *c, const register_
     if (stream->axes & AXIS(a)) add_loop(s, a, (int32_t)a == stream->last ? stream->step : 1, LOOP_SERIAL);
   /* The rows' values are read again by what follows: the other free axes, taps of a window. */
   if (stream->piece > t->rows && extent(s, (uint32_t)t->row) > t->rows) add_loop(s, (uint32_t)t->row, t->rows, LOOP_SERIAL);
-  for (uint32_t a = 0; a < k->n_axes; a++)
-    if ((t->free | (c->batch & ~s->shared)) & AXIS(a) && a != t->vector && (int32_t)a != t->row) add_loop(s, a, 1, LOOP_SERIAL);
+  const int32_t last = innermost_sum(s, t, stream->axes);
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    if (!((t->free | (c->batch & ~s->shared)) & AXIS(a)) || a == t->vector || (int32_t)a == t->row) continue;
+    add_loop(s, a, 1, last >= 0 && extent(s, a) <= FEW_TAPS && meets(s, a, (uint32_t)last) ? LOOP_UNROLL : LOOP_SERIAL);
+  }
+}
+
+/* The innermost sum. A short one is spelled out: its end would be mispredicted again and again; so are its ends where it
+ * runs over an edge. */
+static void add_innermost_sum(scheduler *s, uint32_t axis) {
+  const int64_t length = extent(s, axis);
+  const bool edges = (s->edges & AXIS(axis)) != 0;
+  int64_t by = length % 4 == 0 ? 4 : length % 2 == 0 ? 2 : 1;
+  if (edges) by = length <= LONGEST_SPELLED ? length : length % EDGE_BLOCK == 0 ? EDGE_BLOCK : 1;
+  if (by > 1 && length > by) add_loop(s, axis, by, LOOP_SERIAL), s->loops[s->n - 1].peel = edges;
+  add_loop(s, axis, 1, by > 1 ? LOOP_UNROLL : LOOP_SERIAL);
+  s->loops[s->n - 1].peel = edges && by == 1;
 }
 
 /* The reduced axes, the one with neighbours in memory innermost. Taps that meet the edge of a tile are spelled
- * out, so that a tap outside costs nothing; a sum that itself runs over an edge has its ends peeled. */
+ * out, so that a tap outside costs nothing. */
 static void add_reductions(scheduler *s, const register_tile *t, axis_set inner, axis_set streamed, bool edges) {
-  const kernel *k = s->kernel;
-  int32_t last = best_axis(s, inner & s->reduced & ~streamed, contiguity);
-  for (uint32_t a = 0; a < k->n_axes; a++) {
-    if (!(inner & AXIS(a)) || (int32_t)a == last) continue;
-    add_loop(s, a, 1, edges && meets(s, a, (uint32_t)t->row) && extent(s, a) <= 3 ? LOOP_UNROLL : LOOP_SERIAL);
-  }
-  if (last < 0) return;
-  int64_t length = extent(s, (uint32_t)last), by = length % 4 == 0 ? 4 : length % 2 == 0 ? 2 : 1;
-  bool peel = (s->edges & AXIS(last)) != 0;
-  if (!peel && by > 1 && length > by) add_loop(s, (uint32_t)last, by, LOOP_SERIAL);
-  add_loop(s, (uint32_t)last, 1, !peel && by > 1 ? LOOP_UNROLL : LOOP_SERIAL);
-  s->loops[s->n - 1].peel = peel;
+  const int32_t last = innermost_sum(s, t, streamed);
+  for (uint32_t a = 0; a < s->kernel->n_axes; a++)
+    if (inner & AXIS(a) && (int32_t)a != last)
+      add_loop(s, a, 1, edges && meets(s, a, (uint32_t)t->row) && extent(s, a) <= FEW_TAPS ? LOOP_UNROLL : LOOP_SERIAL);
+  if (last >= 0) add_innermost_sum(s, (uint32_t)last);
 }
 
 static bool schedule_contraction(scheduler *s, const contraction_form *c) {

@@ -182,6 +182,28 @@ static void random_schedules_carry_out_definitions(void **state) {
     }
 }
 
+/* Past the caches go whole aligned vectors of results that no cache holds. */
+static void large_results_are_streamed(void **state) {
+  (void)state;
+  const struct {
+    const char *text;
+    bool streams;
+  } cases[] = {
+      {"kernel k {\n  in x : f32[4096]\n  out y : f32[1024,4096]\n  axes i:1024 j:4096\n  z[i,j] : f32 = x[j] -> y[i, j]\n}\nschedule { for i, j/16, j vector }\n", true},
+      {"kernel k {\n  in x : f32[4096]\n  out y : f32[1023,4096]\n  axes i:1023 j:4096\n  z[i,j] : f32 = x[j] -> y[i, j]\n}\nschedule { for i, j/16, j vector }\n", false},
+      {"kernel k {\n  in x : f32[4100]\n  out y : f32[1024,4100]\n  axes i:1024 j:4100\n  z[i,j] : f32 = x[j] -> y[i, j]\n}\nschedule { for i, j/16, j vector }\n", false}, /* rows begin anywhere */
+      {"kernel k {\n  in x : f32[4096]\n  out y : f32[1024,4096]\n  axes i:1024 j:4096 k:3\n  z[i,j] : f32 = sum k of x[j] -> y[i, j]\n}\nschedule { for k, i, j/16, j vector }\n", false}, /* summed in place */
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    arena *a = arena_new();
+    const char *error = NULL;
+    loops *l = lower_kernel(kernel_of_text(a, cases[i].text), a, &error);
+    if (!l) fail_msg("%s", error);
+    assert_int_equal(strstr(loops_print(l, a), "= stream") != NULL, cases[i].streams);
+    arena_free(a);
+  }
+}
+
 static void equal_kernels_are_lowered_once(void **state) {
   (void)state;
   arena *a = arena_new();
@@ -216,6 +238,7 @@ int main(void) {
       cmocka_unit_test(convolutions_skip_padding),
       cmocka_unit_test(schedules_carry_out_definitions),
       cmocka_unit_test(random_schedules_carry_out_definitions),
+      cmocka_unit_test(large_results_are_streamed),
       cmocka_unit_test(equal_kernels_are_lowered_once),
       cmocka_unit_test(impossible_schedules_are_reported),
   };
