@@ -270,8 +270,7 @@ static void add_tiles(scheduler *s, const contraction_form *c, const register_ti
   int64_t panel_bytes = t->panel * 4, side = t->panel;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->reduced & AXIS(a)) panel_bytes *= extent(s, a);
-  if (epilogue_reads(s, t)) side = choose_tile(extent(s, t->vector) / t->panel, s->target->l2_bytes / 4 / panel_bytes) * t->panel;
-  if (side < t->panel) side = t->panel;
+  while (epilogue_reads(s, t) && 2 * side <= extent(s, t->vector) && 2 * side / t->panel * panel_bytes <= s->target->l2_bytes / 4) side *= 2;
   bool cut_vector = extent(s, t->vector) > side;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->batch & s->shared & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
