@@ -283,8 +283,8 @@ static void add_tiles(scheduler *s, const contraction_form *c, const register_ti
   }
   if (n == batches && cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = side};
   if (t->row >= 0 && extent(s, (uint32_t)t->row) > t->rows) outer[n++] = (schedule_loop){.axis = (uint32_t)t->row, .step = t->rows};
-  if (side > t->panel && extent(s, t->vector) > t->panel) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
+  if (side > t->panel) add_loop(s, t->vector, t->panel, LOOP_SERIAL);
   for (uint32_t a = 0; a < k->n_axes; a++) /* what other stages do not have */
     if ((c->batch | t->free) & ~s->shared & AXIS(a)) add_loop(s, a, 1, LOOP_SERIAL);
 }
