@@ -7,6 +7,9 @@
 #include "passes/register_tile.h"
 
 enum { WORTH_A_COPY = 32 }; /* uses of each element that pay for converting it first */
+/* Rows of a tile that do not lie together take a line of the cache for each product of a sum, and lines at equal
+ * distances compete for few places: packed, they are one run of memory. */
+enum { CACHE_LINE = 64 };
 
 #define AXIS(i) ((axis_set)1 << (i))
 
@@ -108,8 +111,9 @@ static const expr *only_read(const expr *e) {
 typedef struct {
   const expr *vector, *other; /* the operand that feeds vectors, and the one whose values are broadcast */
   int32_t axis;               /* that runs along vectors */
-  int32_t inner;              /* innermost axis of the other operand: what it sums over; when that is several (a
-                                 batch of images), what a tile has rows of; -1: none stands plain */
+  int32_t inner;              /* innermost axis of the other operand: what it sums over, or what a tile has rows of;
+                                 -1: none stands plain */
+  int64_t summed;             /* products a result */
   double points;
 } wish;
 
@@ -139,16 +143,21 @@ static bool find_wish(const kernel *k, uint32_t number, int32_t given, wish *out
   if (out->axis < 0) return false;
   out->vector = c.left_only & AXIS(out->axis) ? left : right;
   out->other = out->vector == left ? right : left;
-  uint32_t n_reduced = 0;
-  for (uint32_t a = 0; a < k->n_axes; a++) {
-    if (!(c.reduced & AXIS(a)) || plain_dimension(out->other->args, out->other->n_args, a) < 0) continue;
-    out->inner = (int32_t)a;
-    n_reduced++;
+  const axis_set rows = (c.left_only | c.right_only) & ~AXIS(out->axis);
+  uint32_t n_summed = 0;
+  int32_t summed = -1, row = -1;
+  for (uint32_t d = 0; d < out->other->n_args; d++) {
+    const expr *index = out->other->args[d];
+    if (index->kind != EXPR_AXIS || k->axes[index->number].extent < 2) continue;
+    if (c.reduced & AXIS(index->number)) summed = (int32_t)d, n_summed++;
+    else if (rows & AXIS(index->number)) row = (int32_t)d;
   }
-  if (n_reduced <= 1) return true;
-  axis_set rows = (c.left_only | c.right_only) & ~AXIS(out->axis);
+  /* A later dimension is more of a channel here too: over a batch of rows, or of images, tiles are of channels. */
+  const int32_t inner = row >= 0 && (n_summed > 1 || row > summed) ? row : summed;
+  if (inner >= 0) out->inner = (int32_t)out->other->args[inner]->number;
+  out->summed = 1;
   for (uint32_t a = 0; a < k->n_axes; a++)
-    if (rows & AXIS(a) && k->axes[a].extent > 1 && plain_dimension(out->other->args, out->other->n_args, a) >= 0) out->inner = (int32_t)a;
+    if (c.reduced & AXIS(a)) out->summed *= k->axes[a].extent;
   return true;
 }
 
@@ -372,7 +381,7 @@ static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint3
   layout wanted;
   if (!find_wish(k, number, axis_of_output(l, k, number, buffers), &w)) return;
   if (vector_panels(l, &w, &k->buffers[w.vector->number].type, &wanted)) convert_operand(l, w.vector, &wanted, w.points, buffers);
-  const bool rows_inside = w.inner >= 0 && k->stages[number].free & AXIS(w.inner);
+  const bool rows_inside = w.inner >= 0 && k->stages[number].free & AXIS(w.inner) && 2 * w.summed * CACHE_LINE > l->target->l1_bytes;
   const int32_t dim = rows_inside ? plain_dimension(w.other->args, w.other->n_args, (uint32_t)w.inner) : -1;
   if (dim < 0) return;
   wanted = panels(&k->buffers[w.other->number].type, (uint32_t)dim, tile_rows(l->target, k->axes[w.inner].extent), -1);

@@ -367,8 +367,7 @@ static streaming choose_stream(const scheduler *s, const contraction_form *c, co
   int64_t bytes = t->panel * 4, partial = t->panel * 4;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->reduced & AXIS(a)) bytes *= extent(s, a);
-  const int64_t row_bytes = bytes / t->panel * t->rows;
-  if (t->row < 0 || (bytes <= s->target->l2_bytes / 4 && row_bytes <= 2 * s->target->l1_bytes)) return out;
+  if (t->row < 0 || (bytes <= s->target->l2_bytes / 4 && bytes / t->panel * t->rows <= 2 * s->target->l1_bytes)) return out;
   int64_t rows = extent(s, (uint32_t)t->row), panels = (extent(s, t->vector) + t->panel - 1) / t->panel;
   while (out.piece * 2 <= MOST_ROWS && (rows + 2 * out.piece - 1) / (2 * out.piece) * panels >= ENOUGH_PIECES) out.piece *= 2;
   partial *= out.piece;
