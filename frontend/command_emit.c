@@ -23,10 +23,10 @@ static bool stop_behind(void *context, const char *pass, const graph *g, const p
 }
 
 /* False when a pass failed, which has been reported. */
-static bool run_until(const command *c, const graph *g, stop *s) {
+static bool run_until(const command *c, const graph *g, bool bf16, stop *s) {
   target host;
   host_target(&host);
-  pass_context context = {c->arena, c->diagnostics, &host};
+  pass_context context = {.arena = c->arena, .diagnostics = c->diagnostics, .target = &host, .bf16 = bf16};
   uint32_t before = c->diagnostics->errors;
   run_passes(g, &context, stop_behind, s);
   return c->diagnostics->errors == before;
@@ -35,27 +35,27 @@ static bool run_until(const command *c, const graph *g, stop *s) {
 /* -- stages ---------------------------------------------------------------------------------------------------- */
 
 /* The text of a stage; NULL after reporting an error. */
-typedef const char *stage_text(const command *c, const graph *g);
+typedef const char *stage_text(const command *c, const graph *g, bool bf16);
 
-static const char *text_of_graph(const command *c, const graph *g) { return graph_print(g, c->sources, c->arena); }
-static const char *text_of_dot(const command *c, const graph *g) { return graph_dot(g, c->sources, c->arena); }
+static const char *text_of_graph(const command *c, const graph *g, bool bf16) { return (void)bf16, graph_print(g, c->sources, c->arena); }
+static const char *text_of_dot(const command *c, const graph *g, bool bf16) { return (void)bf16, graph_dot(g, c->sources, c->arena); }
 
-static const char *text_of_autodiff(const command *c, const graph *g) {
+static const char *text_of_autodiff(const command *c, const graph *g, bool bf16) {
   stop s = {.last = pass_table};
   while (s.last[1].graph) s.last++;
-  return run_until(c, g, &s) ? graph_print(s.graph, c->sources, c->arena) : NULL;
+  return run_until(c, g, bf16, &s) ? graph_print(s.graph, c->sources, c->arena) : NULL;
 }
 
-static const char *text_of_fused(const command *c, const graph *g) {
+static const char *text_of_fused(const command *c, const graph *g, bool bf16) {
   stop s = {.last = pass_table};
   while (!s.last->fuse) s.last++;
-  return run_until(c, g, &s) ? plan_print(s.plan, c->arena) : NULL;
+  return run_until(c, g, bf16, &s) ? plan_print(s.plan, c->arena) : NULL;
 }
 
-static const plan *whole_plan(const command *c, const graph *g) {
+static const plan *whole_plan(const command *c, const graph *g, bool bf16) {
   stop s = {.last = pass_table};
   while (s.last[1].name) s.last++;
-  return run_until(c, g, &s) ? s.plan : NULL;
+  return run_until(c, g, bf16, &s) ? s.plan : NULL;
 }
 
 /* A text for each distinct kernel, under a line that names it. */
@@ -93,14 +93,14 @@ static const char *text_of_kernels(const command *c, const plan *p, const char *
   return p && add_kernels(c, p, comment, print, &out) ? text_done(&out) : NULL;
 }
 
-static const char *text_of_loops(const command *c, const graph *g) {
-  const plan *p = whole_plan(c, g);
+static const char *text_of_loops(const command *c, const graph *g, bool bf16) {
+  const plan *p = whole_plan(c, g, bf16);
   const char *lowered = text_of_kernels(c, p, "#", print_loops);
   return lowered ? arena_printf(c->arena, "%s\n%s", plan_print(p, c->arena), lowered) : NULL;
 }
 
-static const char *text_of_llvm(const command *c, const graph *g) { return text_of_kernels(c, whole_plan(c, g), ";", loops_llvm_text); }
-static const char *text_of_asm(const command *c, const graph *g) { return text_of_kernels(c, whole_plan(c, g), "#", loops_assembly_text); }
+static const char *text_of_llvm(const command *c, const graph *g, bool bf16) { return text_of_kernels(c, whole_plan(c, g, bf16), ";", loops_llvm_text); }
+static const char *text_of_asm(const command *c, const graph *g, bool bf16) { return text_of_kernels(c, whole_plan(c, g, bf16), "#", loops_assembly_text); }
 
 /* Every choice of --stage. */
 static const struct {
@@ -124,8 +124,8 @@ static bool ends_with(const char *text, const char *end) {
   return n >= m && !strcmp(text + n - m, end);
 }
 
-static void show(const command *c, stage_text *text, const graph *g) {
-  const char *shown = text(c, g);
+static void show(const command *c, stage_text *text, const graph *g, bool bf16) {
+  const char *shown = text(c, g, bf16);
   if (shown) fputs(shown, stdout);
 }
 
@@ -136,24 +136,26 @@ static experiment *lower(const command *c, uint32_t file, const program_argument
   if (!program_overrides(c, a, given)) return command_fail("--set wants name=value"), NULL;
   for (uint32_t i = 0; i < a->set.n; i++) overrides[i] = (option_override){given[i].name, given[i].text};
   data_catalog catalog = {data, open_data_describe, open_data_read, open_data_weights};
-  lower_options o = {a->precision && !strcmp(a->precision, "f64") ? DTYPE_F64 : DTYPE_F32, overrides, a->set.n, &catalog, session_read_text, NULL};
+  lower_options o = {program_precision(a) == SSLC_F64 ? DTYPE_F64 : DTYPE_F32, overrides, a->set.n, &catalog, session_read_text, NULL};
   return lower_program(file, &o, c->diagnostics, c->arena);
 }
 
 static int emit_program(const command *c, uint32_t file, const program_arguments *a, stage_text *text, const char *which) {
   open_data data = {.root = a->data_root ? a->data_root : "", .arena = c->arena};
   experiment *x = lower(c, file, a, &data);
-  if (x && !strcmp(which, "init")) show(c, text, x->init);
-  for (uint32_t i = 0; x && i < x->n_phases && !strcmp(which, "step"); i++) show(c, text, x->phases[i].graph);
-  for (uint32_t i = 0; x && i < x->n_evals && !strcmp(which, "eval"); i++) show(c, text, x->evals[i].graph);
+  sslc_type precision = program_precision(a);
+  bool bf16 = x && (precision == SSLC_BF16 || (precision == 0 && x->bf16));
+  if (x && !strcmp(which, "init")) show(c, text, x->init, bf16);
+  for (uint32_t i = 0; x && i < x->n_phases && !strcmp(which, "step"); i++) show(c, text, x->phases[i].graph, bf16);
+  for (uint32_t i = 0; x && i < x->n_evals && !strcmp(which, "eval"); i++) show(c, text, x->evals[i].graph, bf16);
   open_data_release(&data);
   int status = command_finish(c);
   return x ? status : EXIT_FAILED;
 }
 
-static int emit_graph(const command *c, uint32_t file, stage_text *text) {
+static int emit_graph(const command *c, uint32_t file, stage_text *text, bool bf16) {
   graph *g = graph_parse(c->arena, file, c->diagnostics);
-  if (g) show(c, text, g);
+  if (g) show(c, text, g, bf16);
   return command_finish(c);
 }
 
@@ -172,7 +174,7 @@ int command_emit(command *c) {
   while (strcmp(stages[at].name, wanted) != 0) at++;
   bool is_graph = ends_with(c->args[0], ".graph");
   if (is_graph && !stages[at].text) return command_usage(form, "a graph text has no syntax tree; its stages begin with graph");
-  if (is_graph) return emit_graph(c, file, stages[at].text);
+  if (is_graph) return emit_graph(c, file, stages[at].text, program_precision(&a) == SSLC_BF16);
   if (stages[at].text) return emit_program(c, file, &a, stages[at].text, which);
   fputs(ast_print(parse_program(file, c->diagnostics, c->arena), c->arena), stdout);
   return command_finish(c);

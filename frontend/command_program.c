@@ -13,6 +13,11 @@ bool program_overrides(const command *c, const program_arguments *a, sslc_overri
   return true;
 }
 
+sslc_type program_precision(const program_arguments *a) {
+  if (!a->precision) return 0;
+  return !strcmp(a->precision, "f64") ? SSLC_F64 : !strcmp(a->precision, "bf16") ? SSLC_BF16 : SSLC_F32;
+}
+
 /* Errors, or warnings of a program that compiled. */
 static void show_places(sslc_program *p) { fputs(sslc_report(p, isatty(STDERR_FILENO)), stderr); }
 
@@ -35,8 +40,8 @@ sslc_program *program_compile(const command *c, const program_arguments *a, cons
   sslc_override *overrides = ARENA_ARRAY(c->arena, sslc_override, a->set.n + 1);
   if (!program_overrides(c, a, overrides)) return *status = command_usage(form, "--set wants name=value"), NULL;
   sslc_options options = {.overrides = overrides, .n_overrides = a->set.n, .data_root = a->data_root, .seed = a->seed == NO_SEED ? NULL : &a->seed,
-                          .threads = a->threads > 4096 ? 4096 : (unsigned)a->threads, .real = a->precision && !strcmp(a->precision, "f64") ? SSLC_F64 : SSLC_F32,
-                          .cache = a->no_cache ? "" : NULL, .checked = a->checked};
+                          .threads = a->threads > 4096 ? 4096 : (unsigned)a->threads, .real = program_precision(a),
+                          .cache = a->no_cache ? "" : NULL, .schedules = a->run, .checked = a->checked};
   sslc_program *p;
   sslc_status failed = sslc_compile_file(path, &options, &p);
   if (p && sslc_place(p, 0, &(sslc_diagnostic){0})) show_places(p);

@@ -9,6 +9,7 @@ typedef struct {
   text_list set; /* name=value */
   const char *data_root, *precision;
   int64_t threads;
+  const char *run; /* the checkpoint of a run that goes on, or NULL */
   uint64_t seed; /* or NO_SEED */
   bool no_cache, checked, quiet;
 } program_arguments;
@@ -28,8 +29,10 @@ typedef struct {
 #define MEANING_OPTIONS(a)                                                                                             \
   {"--set", OPTION_LIST, &(a).set, "NAME=VALUE", "an option of the program; may be given again for others"},           \
   {"--data-root", OPTION_TEXT, &(a).data_root, "DIR", "where relative paths of data start; (beside the program)"},       \
-  {"--precision", OPTION_TEXT, &(a).precision, "f32|f64", "what reals are (f32)"}
+  {"--precision", OPTION_TEXT, &(a).precision, "f32|bf16|f64", "what reals are; bf16: in products, beside f32 (f32, or as train says)"}
 
+/* What --precision gives; 0 without it. */
+sslc_type program_precision(const program_arguments *a);
 /* The options that --set gives, into an array as long as their list; false when one is not NAME=VALUE. */
 bool program_overrides(const command *c, const program_arguments *a, sslc_override *out);
 /* Compiles, shows what there is to say, and gives the program; else NULL and the exit code, after saying why. */

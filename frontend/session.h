@@ -4,6 +4,7 @@
 
 #include "frontend/experiment.h"
 #include "frontend/sslc.h"
+#include "passes/records.h"
 #include "runtime/checkpoint.h"
 #include "runtime/evaluation.h"
 #include "runtime/loader.h"
@@ -44,9 +45,11 @@ struct sslc_program {
   experiment *experiment; /* NULL when it did not compile */
   uint64_t seed;
   dtype real;
+  bool bf16; /* contractions of reals in bf16 */
   bool checked;
   const char *cache; /* directory, NULL for none */
   run_origin origin;
+  schedule_records *records; /* of schedules */
   unsigned kernels, kernels_compiled;
   double compile_seconds;
   open_data data;

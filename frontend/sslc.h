@@ -76,8 +76,11 @@ typedef struct {
   size_t n_arrays;
   const uint64_t *seed;  /* NULL: 0 */
   unsigned threads;      /* 0: as many as the machine has; results are the same bits for any number */
-  sslc_type real;        /* SSLC_F32 (or 0) or SSLC_F64: what reals are */
+  sslc_type real;        /* SSLC_F32 or SSLC_F64: what reals are; SSLC_BF16: they are f32, and contractions with what goes between
+                          * them are in bf16; 0: f32, or bf16 where the program asks for it */
   const char *cache;     /* directory of compiled kernels; NULL: $XDG_CACHE_HOME/sslc or ~/.cache/sslc; "": none */
+  const char *schedules; /* a checkpoint: kernels get the tuned schedules that its run had, which keeps its bits. NULL: those that
+                          * `sslc tune` left in the cache directory */
   int checked;           /* not 0: every access is tested against its array; slow, to find a bug of the compiler */
 } sslc_options;
 

@@ -3,7 +3,7 @@
 
 /* -- settings ------------------------------------------------------------------------------------------------- */
 
-static const char *const setting_names[] = {"data", "batch", "epochs", "steps", "optimizer", "clip_norm", "accumulate", "stop", NULL};
+static const char *const setting_names[] = {"data", "batch", "epochs", "steps", "optimizer", "clip_norm", "accumulate", "stop", "precision", NULL};
 
 static const ast_statement *find_setting(const ast_declaration *train, const char *name) {
   for (uint32_t i = 0; i < train->block->n; i++) {
@@ -20,7 +20,7 @@ static void check_settings(elaborator *e, const ast_declaration *train) {
     const char *const *name = setting_names;
     while (*name && strcmp(*name, x->name)) name++;
     if (!*name) {
-      diagnostic *d = complain(e, DIAG_UNKNOWN_SETTING, x->name_where, "train has no setting %s; it has data, batch, epochs or steps, optimizer, clip_norm, accumulate, stop and tune blocks",
+      diagnostic *d = complain(e, DIAG_UNKNOWN_SETTING, x->name_where, "train has no setting %s; it has data, batch, epochs or steps, optimizer, clip_norm, accumulate, stop, precision and tune blocks",
                                x->name);
       if (!strcmp(x->name, "lr") || !strcmp(x->name, "decay") || !strcmp(x->name, "momentum"))
         diagnostic_set_help(e->diagnostics, d, "%s is an argument of the optimizer: optimizer: adamw(lr: 1e-3, decay: 0.05)", x->name);
@@ -116,6 +116,18 @@ static object read_optimizer(elaborator *e, const ast_declaration *train) {
 static object read_clip(elaborator *e, const ast_declaration *train) {
   const ast_statement *x = find_setting(train, "clip_norm");
   return x ? evaluate(e, e->program, x->value) : object_make(OBJECT_NONE, train->where);
+}
+
+/* precision: "bf16". */
+static bool read_precision(elaborator *e, const ast_declaration *train) {
+  const ast_statement *x = find_setting(train, "precision");
+  if (!x) return false;
+  object o = evaluate(e, e->program, x->value);
+  if (is_poison(&o)) return false;
+  bool is_text = o.kind == OBJECT_STRING, narrow = is_text && !strcmp(o.text, "bf16");
+  if (!narrow && !(is_text && !strcmp(o.text, "f32")))
+    complain(e, DIAG_BAD_SETTING, x->value->where, "precision is \"f32\" or \"bf16\", got %s", object_text(&o, e->arena));
+  return narrow;
 }
 
 /* Whether this step ends with an update: every step, or each n-th with accumulate: n. */
@@ -331,6 +343,7 @@ void lower_training(elaborator *e, const ast_declaration *train, const ast_decla
   read_length(e, train);
   set_clock(e);
   x->pretext = pretext->name;
+  x->bf16 = read_precision(e, train);
   x->batch = feed.batch;
   int64_t accumulate = count_setting(e, train, "accumulate");
   struct {

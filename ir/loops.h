@@ -55,6 +55,7 @@ struct statement {
   const loops_expr *offset;       /* STORE: scalar i64 element offset */
   uint32_t active;                /* STORE: how many lanes, from lane 0, contiguous unless stride != 1 */
   int64_t stride;                 /* STORE: elements between lanes */
+  bool streams;                   /* STORE: of a whole aligned vector that nobody reads soon, past the caches */
   block body;                     /* FOR, IF */
 };
 

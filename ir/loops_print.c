@@ -81,7 +81,7 @@ static void print_block(printer *p, const block *b, int depth) {
         text_add(&p->out, "]");
         if (s->active != 1) text_add(&p->out, ":%u", s->active);
         if (s->active != 1 && s->stride != 1) text_add(&p->out, " by %lld", (long long)s->stride);
-        text_add(&p->out, " = ");
+        text_add(&p->out, s->streams ? " = stream " : " = ");
         print_expr(p, s->value);
         text_add(&p->out, "\n");
         break;

@@ -76,10 +76,19 @@ static bool is_number(const graph *g, value v) {
   return graph_splat_value(g, v, &ignored);
 }
 
-/* Casts, signs and constant factors vanish in what surrounds them. */
+/* A wider cast of a real: as good as what it is made from, which takes fewer bytes. */
+static bool widens(const graph *g, value v) {
+  const node *n = graph_node(g, v);
+  if (n->op != OP_CAST) return false;
+  dtype from = graph_type(g, n->operands[0])->dtype, to = graph_type(g, v)->dtype;
+  return dtype_is_real(from) && dtype_is_real(to) && dtype_bytes(from) < dtype_bytes(to);
+}
+
+/* Casts, signs and constant factors vanish in what surrounds them; rounding to bf16 does not. */
 static double operation_cost(const graph *g, const node *n) {
   const op_info *info = &op_table[n->op];
   if (!info->elementwise) return n->op == OP_GATHER ? 4 : 0;
+  if (n->op == OP_CAST && graph_type(g, n->first_result)->dtype == DTYPE_BF16) return 4;
   if (info->arity == 1 &&
       (info->rule == RULE_CAST || info->rule == RULE_BITCAST || info->rule == RULE_SAME || n->op == OP_NEG))
     return 0.25;
@@ -174,7 +183,7 @@ static bool decide(policy *p, value v) {
   case ROLE_LEAF: return true;
   case ROLE_ANCHOR: return used || p->is_result[v];
   case ROLE_VIEW: return false; /* as a result it is a copy, and others look through it */
-  case ROLE_MAP: return p->is_result[v] || (used && is_cheaper_in_memory(p, v));
+  case ROLE_MAP: return p->is_result[v] || (used && !widens(p->graph, v) && is_cheaper_in_memory(p, v));
   }
   return false;
 }

@@ -3,6 +3,7 @@
  * dimension of each operand that should be innermost; where the vote went against the operand that feeds
  * vectors, a conversion kernel makes a copy in the order that is wanted, which one can see and count. */
 #include "passes/passes.h"
+#include "passes/register_tile.h"
 
 enum { WORTH_A_COPY = 32 }; /* uses of each element that pay for converting it first */
 
@@ -229,29 +230,26 @@ static kernel *copy_kernel(layouts *l, const tensor_type *t, span where) {
   return k;
 }
 
-/* The order that vectors of one dimension want: contiguous, and in panels as wide as a register tile when
- * the dimension is wider, so that a panel is one run of memory and its rows do not fall on the same lines
- * of the cache. */
-static layout panels(const layouts *l, const tensor_type *t, uint32_t dim) {
+/* One dimension in panels as wide as a register tile, where it is wider, so that a panel is one run of memory and
+ * its rows do not fall on the same lines of the cache; `along`, if any, is what the innermost sum walks. */
+static layout panels(const tensor_type *t, uint32_t dim, int64_t width, int32_t along) {
   uint32_t order[MAX_RANK], n = 0;
-  int64_t panel = 2 * (int64_t)(l->target->vector_bytes / dtype_bytes(t->dtype));
-  if (t->dim[dim] <= panel) return innermost(t, dim);
+  if (t->dim[dim] <= width) return innermost(t, dim);
   order[n++] = dim;
   for (uint32_t d = 0; d < t->rank; d++)
-    if (d != dim) order[n++] = d;
-  return layout_blocked(t, order, dim, panel);
+    if (d != dim && (int32_t)d != along) order[n++] = d;
+  if (along >= 0) order[n++] = (uint32_t)along;
+  return layout_blocked(t, order, dim, width);
 }
 
-/* Puts a converted copy in place of the vector operand when its panels would not be contiguous. */
-static void convert_operand(layouts *l, const kernel *k, uint32_t number, uint32_t *buffers) {
-  wish w;
-  if (!find_wish(k, number, &w)) return;
-  uint32_t from = buffers[w.vector->number];
+/* Puts a converted copy in place of an operand when its panels would not be contiguous. */
+static void convert_operand(layouts *l, const expr *read, int32_t axis, int64_t width, int32_t along, double points, uint32_t *buffers) {
+  uint32_t from = buffers[read->number];
   plan_buffer b = l->plan->buffers[from];
-  int32_t dim = plain_dimension(w.vector->args, b.type.rank, (uint32_t)w.axis);
+  int32_t dim = plain_dimension(read->args, b.type.rank, (uint32_t)axis);
   if (dim < 0) return;
-  layout wanted = panels(l, &b.type, (uint32_t)dim), has = b.layout.n ? b.layout : layout_row_major(&b.type);
-  if (layout_equal(&wanted, &has) || w.points < WORTH_A_COPY * (double)type_elements(&b.type)) return;
+  layout wanted = panels(&b.type, (uint32_t)dim, width, along), has = b.layout.n ? b.layout : layout_row_major(&b.type);
+  if (layout_equal(&wanted, &has) || points < WORTH_A_COPY * (double)type_elements(&b.type)) return;
   b.name = b.role = "";
   b.layout = wanted;
   b.storage = STORAGE_TEMPORARY;
@@ -261,7 +259,17 @@ static void convert_operand(layouts *l, const kernel *k, uint32_t number, uint32
   b.bytes = layout_elements(&b.layout, &b.type) * (int64_t)dtype_bytes(b.type.dtype);
   uint32_t to = plan_add_buffer(l->plan, b);
   launch(l, copy_kernel(l, &b.type, b.where), (uint32_t[]){from, to});
-  buffers[w.vector->number] = to;
+  buffers[read->number] = to;
+}
+
+static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint32_t *buffers) {
+  wish w;
+  if (!find_wish(k, number, &w)) return;
+  const int64_t lanes = (int64_t)(l->target->vector_bytes / dtype_bytes(l->plan->buffers[buffers[w.vector->number]].type.dtype));
+  const bool rows_inside = w.inner >= 0 && k->stages[number].free & AXIS(w.inner);
+  const int32_t along = w.inner < 0 ? -1 : plain_dimension(w.vector->args, w.vector->n_args, (uint32_t)w.inner);
+  convert_operand(l, w.vector, w.axis, TILE_VECTORS * lanes, along, w.points, buffers);
+  if (rows_inside) convert_operand(l, w.other, w.inner, tile_rows(l->target, k->axes[w.inner].extent), -1, w.points, buffers);
 }
 
 bool pass_layout(plan *p, pass_context *c) {
@@ -278,7 +286,7 @@ bool pass_layout(plan *p, pass_context *c) {
   for (uint32_t i = 0; i < p->n_launches; i++) {
     const plan_launch *at = &p->launches[i];
     uint32_t *buffers = arena_copy(p->arena, at->buffers, at->kernel->n_buffers * sizeof *at->buffers);
-    for (uint32_t s = 0; s < at->kernel->n_stages; s++) convert_operand(&l, at->kernel, s, buffers);
+    for (uint32_t s = 0; s < at->kernel->n_stages; s++) convert_operands(&l, at->kernel, s, buffers);
     launch(&l, at->kernel, buffers);
     l.launches[l.n_launches - 1].repeat = at->repeat;
   }

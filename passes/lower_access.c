@@ -146,7 +146,27 @@ operand read_buffer(lowering *l, const expr *read) {
 
 /* -- stores ----------------------------------------------------------------------------------------------- */
 
-static void store(lowering *l, uint32_t buffer, const location *at, operand v) {
+/* What is larger than any cache is not read from one: a store past them saves the read of the line that a
+ * store into them begins with. */
+enum { LEAVES_CACHES = 16 << 20, LARGEST_ALIGNMENT = 64 };
+
+/* Whether a whole vector lies at a multiple of its size, as buffers themselves do. */
+static bool is_aligned(const affine *a, int64_t elements) {
+  bool aligned = a->constant % elements == 0;
+  for (uint32_t i = 0; i < a->n; i++) aligned &= a->term[i].coefficient % elements == 0;
+  return aligned;
+}
+
+static bool can_stream(const lowering *l, uint32_t buffer, const location *at) {
+  const loops_buffer *b = &l->loops->buffers[buffer];
+  const int64_t bytes = (int64_t)dtype_bytes(b->type);
+  affine base = at->form;
+  base.lane = 0;
+  return b->place == PLACE_ARGUMENT && b->elements * bytes >= LEAVES_CACHES && !at->has_lanes && at->form.lane == 1 && l->active == l->lanes &&
+         LARGEST_ALIGNMENT % (l->lanes * bytes) == 0 && l->lanes * bytes >= 16 && is_aligned(&base, l->lanes);
+}
+
+static void store(lowering *l, uint32_t buffer, const location *at, operand v, bool streams) {
   affine base = at->form;
   if (at->has_lanes) {
     fail_lowering(l, "the vector axis is stored to places that are no equal distance apart");
@@ -162,6 +182,7 @@ static void store(lowering *l, uint32_t buffer, const location *at, operand v) {
                       .offset = offset.expr,
                       .active = active,
                       .stride = stride,
+                      .streams = streams,
                       .value = v.expr});
 }
 
@@ -184,7 +205,8 @@ bool can_store_in_lanes(lowering *l, const stage *s) {
 void store_output(lowering *l, uint32_t number, operand v) {
   const stage *s = &l->kernel->stages[number];
   location at = buffer_offset(l, (uint32_t)s->output, s->index);
-  store(l, (uint32_t)s->output, &at, v);
+  const bool read_again = l->stages[number].home[0].is_output;
+  store(l, (uint32_t)s->output, &at, v, !read_again && can_stream(l, (uint32_t)s->output, &at));
 }
 
 /* -- homes ------------------------------------------------------------------------------------------------ */
@@ -246,5 +268,5 @@ operand load_home(lowering *l, uint32_t number, uint32_t component) {
 
 void store_home(lowering *l, uint32_t number, uint32_t component, operand v) {
   location at = home_location(l, number, component);
-  store(l, l->stages[number].home[component].buffer, &at, v);
+  store(l, l->stages[number].home[component].buffer, &at, v, false);
 }

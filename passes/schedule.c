@@ -2,6 +2,7 @@
  * a contraction gets a register tile of vectors by broadcasts; everything else walks rows with one vector
  * axis. The choices depend on the kernel and the target only, never on the number of threads. */
 #include "passes/passes.h"
+#include "passes/register_tile.h"
 
 enum {
   SMALL_KERNEL = 1 << 14,  /* points below which handing out pieces costs more than it gains */
@@ -214,29 +215,33 @@ static bool meets(const scheduler *s, uint32_t a, uint32_t b) {
   return m.found;
 }
 
-/* The tile of an axis that wastes least: at most `most`, near it, dividing the extent if any such does. */
-static int64_t choose_tile(int64_t n, int64_t most) {
-  if (n <= most) return n;
-  for (int64_t t = most; 2 * t > most; t--)
-    if (n % t == 0) return t;
-  int64_t best = most, best_rest = 0;
-  for (int64_t t = most; 2 * t > most; t--) /* else the one with the largest remainder tile */
-    if (n % t > best_rest) best = t, best_rest = n % t;
-  return best;
-}
-
-/* A tile of the result that stays in registers: vectors of one operand's axis, against rows of values of the
- * other that are broadcast. With two vectors a value loaded for either side serves many products, and the
- * panel that feeds the vectors is narrow enough for the caches to deliver it. */
 typedef struct {
   uint32_t vector;
   int32_t row;   /* the axis of the rows; -1: the other operand has none */
-  int64_t vectors, rows;
+  int32_t group; /* a second one, of whole tiles together, where the first is short; -1: none */
+  int64_t vectors, rows, groups;
   int64_t panel; /* elements of the vector axis */
   axis_set free, inner; /* of the sum: axes it keeps, and axes it reduces */
 } register_tile;
 
-enum { VECTORS = 2, MOST_VECTORS = 4, FEW_ROWS = 4 };
+enum { MOST_VECTORS = 4, FEW_ROWS = 4, FEW_TAPS = 3, LONGEST_SPELLED = 16, EDGE_BLOCK = 8 };
+
+static void choose_group(const scheduler *s, axis_set among, register_tile *t) {
+  const int64_t most = tile_most_rows(s->target) / t->rows;
+  if (t->row < 0 || most < 2) return;
+  for (uint32_t a = 0; a < s->kernel->n_axes; a++)
+    if (among & s->shared & AXIS(a) && (int32_t)a != t->row && extent(s, a) >= 2 && (t->group < 0 || extent(s, a) > extent(s, (uint32_t)t->group))) t->group = (int32_t)a;
+  if (t->group >= 0) t->groups = extent(s, (uint32_t)t->group) < most ? extent(s, (uint32_t)t->group) : most;
+}
+
+/* What the operand that feeds the vectors takes in memory. */
+static int64_t vector_operand_bytes(const scheduler *s, const contraction_form *c, const register_tile *t) {
+  const axis_set axes = (c->left_only & AXIS(t->vector) ? c->left_only : c->right_only) | c->reduced;
+  int64_t bytes = s->target->vector_bytes / s->lanes;
+  for (uint32_t a = 0; a < s->kernel->n_axes && bytes <= s->target->l2_bytes; a++)
+    if (axes & AXIS(a)) bytes *= extent(s, a);
+  return bytes;
+}
 
 static bool choose_registers(const scheduler *s, const contraction_form *c, register_tile *out) {
   const kernel *k = s->kernel;
@@ -244,17 +249,42 @@ static bool choose_registers(const scheduler *s, const contraction_form *c, regi
   int32_t vector = best_axis(s, free & s->shared, vector_score);
   if (vector < 0 || extent(s, (uint32_t)vector) < s->lanes / 2) return false;
   axis_set other_side = c->left_only & AXIS(vector) ? c->right_only : c->left_only;
-  *out = (register_tile){.vector = (uint32_t)vector, .row = -1, .rows = 1, .free = free, .inner = s->used & ~free & ~c->batch};
+  *out = (register_tile){.vector = (uint32_t)vector, .row = -1, .group = -1, .rows = 1, .groups = 1, .free = free, .inner = s->used & ~free & ~c->batch};
   for (uint32_t a = 0; a < k->n_axes; a++) {
     if (!(other_side & s->shared & AXIS(a)) || extent(s, a) < 2) continue;
     if (out->row < 0 || extent(s, a) >= FEW_ROWS || extent(s, a) > extent(s, (uint32_t)out->row)) out->row = (int32_t)a;
   }
-  int64_t accumulators = s->target->vector_registers >= 32 ? 24 : 12;
-  if (out->row >= 0) out->rows = choose_tile(extent(s, (uint32_t)out->row), accumulators / VECTORS);
-  int64_t vectors = (extent(s, out->vector) + s->lanes - 1) / s->lanes, most = out->rows <= FEW_ROWS ? MOST_VECTORS : VECTORS;
+  if (out->row >= 0) out->rows = tile_rows(s->target, extent(s, (uint32_t)out->row));
+  choose_group(s, other_side & ~s->edges, out);
+  int64_t vectors = (extent(s, out->vector) + s->lanes - 1) / s->lanes, most = out->rows * out->groups <= FEW_ROWS ? MOST_VECTORS : TILE_VECTORS;
   out->vectors = vectors < most ? vectors : most;
   out->panel = out->vectors * s->lanes;
   return true;
+}
+
+static int64_t panels_together(const scheduler *s, const contraction_form *c, const register_tile *t) {
+  int64_t bytes = t->panel * s->target->vector_bytes / s->lanes, together = 1;
+  for (uint32_t a = 0; a < s->kernel->n_axes && bytes <= s->target->l2_bytes; a++)
+    if (c->reduced & AXIS(a)) bytes *= extent(s, a);
+  while (t->row >= 0 && 2 * together * t->panel < extent(s, t->vector) && 2 * together * bytes <= s->target->l2_bytes / 4) together *= 2;
+  return together;
+}
+
+/* Whether what follows the sum reads memory of the result's shape. */
+typedef struct {
+  axis_set tile;
+  bool found;
+} epilogue_test;
+
+static void test_epilogue(void *context, const expr *read) {
+  epilogue_test *t = context;
+  t->found |= (read->axes & t->tile) == t->tile;
+}
+
+static bool epilogue_reads(const scheduler *s, const register_tile *t) {
+  epilogue_test test = {.tile = AXIS(t->vector) | (t->row < 0 ? 0 : AXIS(t->row))};
+  visit_all_reads(s->kernel, test_epilogue, &test); /* an operand of the product has one of both axes */
+  return test.found && t->row >= 0;
 }
 
 /* Loops around the tiles when sums are short enough to be completed tile by tile. */
@@ -262,18 +292,25 @@ static void add_tiles(scheduler *s, const contraction_form *c, const register_ti
   const kernel *k = s->kernel;
   schedule_loop outer[MAX_AXES] = {{0}};
   uint32_t n = 0;
-  bool cut_vector = extent(s, t->vector) > t->panel;
+  const bool cut_vector = extent(s, t->vector) > t->panel;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->batch & s->shared & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
-  uint32_t batches = n;
-  for (uint32_t a = 0; a < k->n_axes; a++) {
-    if (!(t->free & s->shared & AXIS(a)) || a == t->vector || (int32_t)a == t->row) continue;
-    outer[n++] = (schedule_loop){.axis = a, .step = 1};
-    /* Panels of the vector operand are used again by everything inside: they stand behind the first axis. */
-    if (n == batches + 1 && cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
+  axis_set others = t->free & s->shared & ~AXIS(t->vector);
+  if (t->row >= 0) others &= ~AXIS(t->row);
+  /* Panels of the vector operand are used again by everything inside: they stand behind the first axis, and outside of
+   * all when the operand would not stay in the second cache from one round to the next. Of a product, the rows stay in
+   * the first cache while the panels that the second holds pass by. */
+  const int64_t together = others && !epilogue_reads(s, t) ? 1 : panels_together(s, c, t);
+  const bool panel_first = !others || vector_operand_bytes(s, c, t) > s->target->l2_bytes;
+  const schedule_loop panels = {.axis = t->vector, .step = t->panel * together};
+  if (cut_vector && panel_first) outer[n++] = panels;
+  for (uint32_t a = 0, first = n; a < k->n_axes; a++) {
+    if (!(others & AXIS(a))) continue;
+    outer[n++] = (schedule_loop){.axis = a, .step = (int32_t)a == t->group ? t->groups : 1};
+    if (cut_vector && !panel_first && n == first + 1) outer[n++] = panels;
   }
-  if (n == batches && cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
   if (t->row >= 0 && extent(s, (uint32_t)t->row) > t->rows) outer[n++] = (schedule_loop){.axis = (uint32_t)t->row, .step = t->rows};
+  if (cut_vector && together > 1) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
   for (uint32_t a = 0; a < k->n_axes; a++) /* what other stages do not have */
     if ((c->batch | t->free) & ~s->shared & AXIS(a)) add_loop(s, a, 1, LOOP_SERIAL);
@@ -295,7 +332,8 @@ static streaming choose_stream(const scheduler *s, const contraction_form *c, co
   int64_t bytes = t->panel * 4, partial = t->panel * 4;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->reduced & AXIS(a)) bytes *= extent(s, a);
-  if (t->row < 0 || bytes <= 2 * s->target->l1_bytes) return out;
+  const int64_t row_bytes = bytes / t->panel * t->rows;
+  if (t->row < 0 || (bytes <= s->target->l2_bytes / 4 && row_bytes <= 2 * s->target->l1_bytes)) return out;
   int64_t rows = extent(s, (uint32_t)t->row), panels = (extent(s, t->vector) + t->panel - 1) / t->panel;
   while (out.piece * 2 <= MOST_ROWS && (rows + 2 * out.piece - 1) / (2 * out.piece) * panels >= ENOUGH_PIECES) out.piece *= 2;
   partial *= out.piece;
@@ -312,6 +350,11 @@ static streaming choose_stream(const scheduler *s, const contraction_form *c, co
   return out;
 }
 
+/* The axis of the sum that lies contiguous, outside of those that are streamed; -1: none. */
+static int32_t innermost_sum(const scheduler *s, const register_tile *t, axis_set streamed) {
+  return best_axis(s, t->inner & s->reduced & ~streamed, contiguity);
+}
+
 static void add_streams(scheduler *s, const contraction_form *c, const register_tile *t, const streaming *stream) {
   const kernel *k = s->kernel;
   schedule_loop outer[MAX_AXES] = {{0}};
@@ -325,31 +368,40 @@ static void add_streams(scheduler *s, const contraction_form *c, const register_
     if (stream->axes & AXIS(a)) add_loop(s, a, (int32_t)a == stream->last ? stream->step : 1, LOOP_SERIAL);
   /* The rows' values are read again by what follows: the other free axes, taps of a window. */
   if (stream->piece > t->rows && extent(s, (uint32_t)t->row) > t->rows) add_loop(s, (uint32_t)t->row, t->rows, LOOP_SERIAL);
-  for (uint32_t a = 0; a < k->n_axes; a++)
-    if ((t->free | (c->batch & ~s->shared)) & AXIS(a) && a != t->vector && (int32_t)a != t->row) add_loop(s, a, 1, LOOP_SERIAL);
+  const int32_t last = innermost_sum(s, t, stream->axes);
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    if (!((t->free | (c->batch & ~s->shared)) & AXIS(a)) || a == t->vector || (int32_t)a == t->row) continue;
+    add_loop(s, a, 1, last >= 0 && extent(s, a) <= FEW_TAPS && meets(s, a, (uint32_t)last) ? LOOP_UNROLL : LOOP_SERIAL);
+  }
+}
+
+/* The innermost sum. A short one is spelled out: its end would be mispredicted again and again; so are its ends where it
+ * runs over an edge. */
+static void add_innermost_sum(scheduler *s, uint32_t axis) {
+  const int64_t length = extent(s, axis);
+  const bool edges = (s->edges & AXIS(axis)) != 0;
+  int64_t by = length % 4 == 0 ? 4 : length % 2 == 0 ? 2 : 1;
+  if (edges) by = length <= LONGEST_SPELLED ? length : length % EDGE_BLOCK == 0 ? EDGE_BLOCK : 1;
+  if (by > 1 && length > by) add_loop(s, axis, by, LOOP_SERIAL), s->loops[s->n - 1].peel = edges;
+  add_loop(s, axis, 1, by > 1 ? LOOP_UNROLL : LOOP_SERIAL);
+  s->loops[s->n - 1].peel = edges && by == 1;
 }
 
 /* The reduced axes, the one with neighbours in memory innermost. Taps that meet the edge of a tile are spelled
- * out, so that a tap outside costs nothing; a sum that itself runs over an edge has its ends peeled. */
+ * out, so that a tap outside costs nothing. */
 static void add_reductions(scheduler *s, const register_tile *t, axis_set inner, axis_set streamed, bool edges) {
-  const kernel *k = s->kernel;
-  int32_t last = best_axis(s, inner & s->reduced & ~streamed, contiguity);
-  for (uint32_t a = 0; a < k->n_axes; a++) {
-    if (!(inner & AXIS(a)) || (int32_t)a == last) continue;
-    add_loop(s, a, 1, edges && meets(s, a, (uint32_t)t->row) && extent(s, a) <= 3 ? LOOP_UNROLL : LOOP_SERIAL);
-  }
-  if (last < 0) return;
-  int64_t length = extent(s, (uint32_t)last), by = length % 4 == 0 ? 4 : length % 2 == 0 ? 2 : 1;
-  bool peel = (s->edges & AXIS(last)) != 0;
-  if (!peel && by > 1 && length > by) add_loop(s, (uint32_t)last, by, LOOP_SERIAL);
-  add_loop(s, (uint32_t)last, 1, !peel && by > 1 ? LOOP_UNROLL : LOOP_SERIAL);
-  s->loops[s->n - 1].peel = peel;
+  const int32_t last = innermost_sum(s, t, streamed);
+  for (uint32_t a = 0; a < s->kernel->n_axes; a++)
+    if (inner & AXIS(a) && (int32_t)a != last)
+      add_loop(s, a, 1, edges && meets(s, a, (uint32_t)t->row) && extent(s, a) <= FEW_TAPS ? LOOP_UNROLL : LOOP_SERIAL);
+  if (last >= 0) add_innermost_sum(s, (uint32_t)last);
 }
 
 static bool schedule_contraction(scheduler *s, const contraction_form *c) {
   register_tile t;
   if (!choose_registers(s, c, &t)) return false;
   streaming stream = choose_stream(s, c, &t);
+  if (stream.axes) t.group = -1;
   if (stream.axes) add_streams(s, c, &t, &stream);
   else add_tiles(s, c, &t);
   window_test window = {(uint32_t)(t.row < 0 ? 0 : t.row), false};
@@ -358,6 +410,7 @@ static bool schedule_contraction(scheduler *s, const contraction_form *c) {
   for (uint32_t i = 0; edges && i < s->n; i++)
     if (s->loops[i].axis == (uint32_t)t.row) s->loops[i].peel = s->loops[i].kind == LOOP_SERIAL;
   add_reductions(s, &t, t.inner & ~(stream.step > 1 ? stream.axes & ~AXIS(stream.last) : stream.axes), stream.axes, edges);
+  if (t.group >= 0) add_loop(s, (uint32_t)t.group, 1, LOOP_UNROLL);
   if (t.row >= 0) add_loop(s, (uint32_t)t.row, 1, LOOP_UNROLL);
   if (t.vectors > 1) add_loop(s, t.vector, s->lanes, LOOP_UNROLL);
   add_loop(s, t.vector, 1, LOOP_VECTOR);
@@ -391,6 +444,7 @@ void schedule_kernel(kernel *k, const target *t) {
 bool pass_schedule(plan *p, pass_context *c) {
   if (!for_each_region(p, c, pass_schedule)) return false;
   for (uint32_t i = 0; i < p->n_launches; i++)
-    if (!p->launches[i].repeat && p->launches[i].kernel->schedule.n == 0) schedule_kernel(p->launches[i].kernel, c->target);
+    if (!p->launches[i].repeat && p->launches[i].kernel->schedule.n == 0 && !schedule_from_records(p->launches[i].kernel, c->records, c->arena))
+      schedule_kernel(p->launches[i].kernel, c->target);
   return true;
 }

@@ -40,6 +40,12 @@ struct instance {
 
 static size_t round_up(int64_t bytes, size_t to) { return ((size_t)bytes + to - 1) / to * to; }
 
+static void use_huge_pages(void *memory, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  if (bytes >= HUGE_PAGE) madvise(memory, bytes, MADV_HUGEPAGE); /* advice only */
+#endif
+}
+
 /* A mapping of its own, so that large arenas come zeroed without being touched, on huge pages. */
 static bool map_temporaries(instance *i) {
   if (!i->plan->arena_bytes || i->plan->region) return true;
@@ -49,16 +55,15 @@ static bool map_temporaries(instance *i) {
     i->temporaries = NULL;
     return false;
   }
-#ifdef MADV_HUGEPAGE
-  if (i->temporary_bytes >= HUGE_PAGE) madvise(i->temporaries, i->temporary_bytes, MADV_HUGEPAGE); /* advice only */
-#endif
+  use_huge_pages(i->temporaries, i->temporary_bytes);
   i->bytes += (int64_t)i->temporary_bytes;
   return true;
 }
 
 static void *allocate(instance *i, int64_t bytes) {
-  size_t size = round_up(bytes > 0 ? bytes : 1, BUFFER_ALIGNMENT);
-  void *memory = aligned_alloc(BUFFER_ALIGNMENT, size);
+  const size_t alignment = bytes < HUGE_PAGE ? BUFFER_ALIGNMENT : HUGE_PAGE, size = round_up(bytes > 0 ? bytes : 1, alignment);
+  void *memory = aligned_alloc(alignment, size);
+  if (memory) use_huge_pages(memory, size);
   if (memory) memset(memory, 0, size);
   i->bytes += (int64_t)size;
   return memory;

@@ -28,6 +28,7 @@ typedef struct {
   LLVMValueRef *registers, *buffers;      /* addresses */
   LLVMValueRef *own_scope, *other_scopes; /* per buffer: !alias.scope and !noalias, or NULL */
   unsigned scope_kind, noalias_kind;
+  bool streams; /* some stores go past the caches */
   known_values known;
 } emitter;
 
@@ -75,7 +76,7 @@ typedef struct {
   uint32_t buffer, lanes, active;
   int64_t stride;
   LLVMValueRef offset;
-  bool gathers;
+  bool gathers, streams;
 } access;
 
 static dtype element_type(const emitter *e, const access *a) { return e->loops->buffers[a->buffer].type; }
@@ -95,6 +96,13 @@ static LLVMValueRef mark(emitter *e, uint32_t buffer, LLVMValueRef instruction) 
   if (e->own_scope[buffer]) LLVMSetMetadata(instruction, e->scope_kind, e->own_scope[buffer]);
   if (e->other_scopes[buffer]) LLVMSetMetadata(instruction, e->noalias_kind, e->other_scopes[buffer]);
   return instruction;
+}
+
+static void mark_streaming(emitter *e, LLVMValueRef instruction) {
+  LLVMContextRef c = e->values.context;
+  LLVMMetadataRef one = LLVMValueAsMetadata(LLVMConstInt(LLVMInt32TypeInContext(c), 1, 0));
+  LLVMSetMetadata(instruction, LLVMGetMDKindIDInContext(c, "nontemporal", 11), LLVMMetadataAsValue(c, LLVMMDNodeInContext2(c, &one, 1)));
+  e->streams = true;
 }
 
 static LLVMValueRef addresses(emitter *e, const access *a) {
@@ -137,8 +145,9 @@ static void store_elements(emitter *e, const access *a, LLVMValueRef v) {
   if (a->active == 1 || (a->active == a->lanes && a->stride == 1)) {
     LLVMValueRef stored = a->active == 1 ? value_lanes(b, v, 0, 1) : v;
     LLVMValueRef s = LLVMBuildStore(b->builder, stored, address(e, a->buffer, a->offset));
-    LLVMSetAlignment(s, bytes);
+    LLVMSetAlignment(s, a->streams ? bytes * a->lanes : bytes);
     mark(e, a->buffer, s);
+    if (a->streams) mark_streaming(e, s);
   } else if (a->stride == 1) {
     LLVMTypeRef types[] = {type, LLVMPointerTypeInContext(b->context, 0)};
     LLVMValueRef args[] = {v, address(e, a->buffer, a->offset), alignment(e, a), value_mask(b, a->lanes, a->active)};
@@ -249,8 +258,7 @@ static LLVMValueRef variable(emitter *e, const loops_expr *x) {
 }
 
 static LLVMValueRef load_expression(emitter *e, const loops_expr *x) {
-  access a = {
-      x->number, x->lanes, x->active, x->stride, offset_of(e, x->args[0]), x->kind == LOOPS_GATHER && x->lanes > 1};
+  access a = {x->number, x->lanes, x->active, x->stride, offset_of(e, x->args[0]), x->kind == LOOPS_GATHER && x->lanes > 1, false};
   return value_from_memory(&e->values, x->type, x->lanes, load(e, &a));
 }
 
@@ -412,7 +420,7 @@ static void set_statement(emitter *e, const statement *s) {
 static void store_statement(emitter *e, const statement *s) {
   const loops_expr *x = s->value;
   LLVMValueRef v = value_to_memory(&e->values, x->type, x->lanes, expression(e, x));
-  access a = {s->number, x->lanes, s->active, s->stride, offset_of(e, s->offset), false};
+  access a = {s->number, x->lanes, s->active, s->stride, offset_of(e, s->offset), false, s->streams};
   store(e, &a, v);
 }
 
@@ -517,6 +525,8 @@ static void emit_function(emitter *e) {
   open_loop iterations = begin_loop(e, LLVMGetParam(e->function, 1), LLVMGetParam(e->function, 2), 1, 0);
   statements(e, &e->loops->body);
   end_loop(e, &iterations);
+  /* Stores past the caches are ordered by nothing else: another thread may be told next that they are done. */
+  if (e->streams) LLVMBuildFence(e->values.builder, LLVMAtomicOrderingSequentiallyConsistent, 0, "");
   LLVMBuildRetVoid(e->values.builder);
 }
 

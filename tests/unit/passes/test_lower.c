@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "passes/schedule_space.h"
 #include "tests/random_schedule.h"
 #include "tests/unit/passes/lower_testing.h"
 
@@ -182,6 +183,54 @@ static void random_schedules_carry_out_definitions(void **state) {
     }
 }
 
+/* What a tuner draws is legal and means the same. */
+static void choices_of_the_space_carry_out_definitions(void **state) {
+  (void)state;
+  static const target narrow = {.name = "test", .vector_bytes = 16, .vector_registers = 16, .l1_bytes = 2048, .l2_bytes = 8192};
+  const char *asked = getenv("SCHEDULES");
+  int rounds = asked ? atoi(asked) : 12;
+  for (int i = 0; i < KERNELS; i++) {
+    arena *a = arena_new();
+    kernel *k = kernel_of_text(a, kernels[i]);
+    schedule_kernel(k, &narrow);
+    schedule_space space = schedule_space_of(k, &narrow, a);
+    uint64_t random = (uint64_t)i * 7919 + 17;
+    schedule_choice choice = schedule_draw(&space, &random);
+    for (int round = 0; round < rounds; round++) {
+      choice = round % 4 ? schedule_vary(&space, &choice, &random) : schedule_draw(&space, &random);
+      k->schedule = schedule_of_choice(&space, &choice, a);
+      const char *wrong = kernel_verify(k, a);
+      if (wrong) fail_msg("%s\n%s", kernel_print(k, a), wrong);
+      loops *l = NULL;
+      const char *fault = lowering_fault(k, a, random, &l);
+      if (fault) fail_msg("round %d: %s\n%s", round, fault, kernel_print(k, a));
+    }
+    arena_free(a);
+  }
+}
+
+/* Past the caches go whole aligned vectors of results that no cache holds. */
+static void large_results_are_streamed(void **state) {
+  (void)state;
+  const struct {
+    const char *text;
+    bool streams;
+  } cases[] = {
+      {"kernel k {\n  in x : f32[4096]\n  out y : f32[1024,4096]\n  axes i:1024 j:4096\n  z[i,j] : f32 = x[j] -> y[i, j]\n}\nschedule { for i, j/16, j vector }\n", true},
+      {"kernel k {\n  in x : f32[4096]\n  out y : f32[1023,4096]\n  axes i:1023 j:4096\n  z[i,j] : f32 = x[j] -> y[i, j]\n}\nschedule { for i, j/16, j vector }\n", false},
+      {"kernel k {\n  in x : f32[4100]\n  out y : f32[1024,4100]\n  axes i:1024 j:4100\n  z[i,j] : f32 = x[j] -> y[i, j]\n}\nschedule { for i, j/16, j vector }\n", false}, /* rows begin anywhere */
+      {"kernel k {\n  in x : f32[4096]\n  out y : f32[1024,4096]\n  axes i:1024 j:4096 k:3\n  z[i,j] : f32 = sum k of x[j] -> y[i, j]\n}\nschedule { for k, i, j/16, j vector }\n", false}, /* summed in place */
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    arena *a = arena_new();
+    const char *error = NULL;
+    loops *l = lower_kernel(kernel_of_text(a, cases[i].text), a, &error);
+    if (!l) fail_msg("%s", error);
+    assert_int_equal(strstr(loops_print(l, a), "= stream") != NULL, cases[i].streams);
+    arena_free(a);
+  }
+}
+
 static void equal_kernels_are_lowered_once(void **state) {
   (void)state;
   arena *a = arena_new();
@@ -216,6 +265,8 @@ int main(void) {
       cmocka_unit_test(convolutions_skip_padding),
       cmocka_unit_test(schedules_carry_out_definitions),
       cmocka_unit_test(random_schedules_carry_out_definitions),
+      cmocka_unit_test(choices_of_the_space_carry_out_definitions),
+      cmocka_unit_test(large_results_are_streamed),
       cmocka_unit_test(equal_kernels_are_lowered_once),
       cmocka_unit_test(impossible_schedules_are_reported),
   };
