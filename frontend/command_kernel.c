@@ -7,29 +7,11 @@
 
 #include "codegen/cpu/host.h"
 #include "frontend/command.h"
+#include "frontend/kernel_trial.h"
 #include "ir/scan.h"
 #include "passes/passes.h"
 #include "runtime/instance.h"
 #include "runtime/peak.h"
-
-/* -- one kernel as a plan ---------------------------------------------------------------------------------- */
-
-static const char *const in_role = "data", *const out_role = "output";
-
-static plan *plan_of(kernel *k, const loops *lowered, arena *a) {
-  plan *p = plan_new(a, k->name);
-  uint32_t *places = ARENA_ARRAY(a, uint32_t, k->n_buffers);
-  for (uint32_t i = 0; i < k->n_buffers; i++) {
-    const kernel_buffer *b = &k->buffers[i];
-    bool in = b->access == ACCESS_IN;
-    places[i] = plan_add_buffer(p, (plan_buffer){.name = b->name, .role = in ? in_role : out_role, .type = b->type, .layout = b->layout,
-                                                 .storage = in ? STORAGE_DATA : STORAGE_RESULT, .alias = -1,
-                                                 .bytes = layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype)});
-  }
-  plan_add_launch(p, k, places);
-  p->launches[0].loops = lowered;
-  return p;
-}
 
 typedef struct {
   executable *code;
@@ -54,61 +36,18 @@ static bool trial_open(trial *t, const plan *p, bool checked, unsigned threads, 
   return false;
 }
 
-/* -- inputs ------------------------------------------------------------------------------------------------ */
-
-static uint64_t next_random(uint64_t *state) {
-  *state = *state * 6364136223846793005u + 1442695040888963407u; /* Knuth's generator of 64 bits */
-  return *state >> 32;
-}
-
-static scalar plain_element(dtype t, uint64_t *seed) {
-  uint64_t bits = next_random(seed);
-  if (dtype_is_real(t)) return (scalar){.real = (double)bits / 4294967296.0 * 4 - 2};
-  return (scalar){.integer = (int64_t)(bits % (t == DTYPE_BOOL ? 2 : 37))};
-}
-
-/* Zeros of both signs, equal values, the smallest, the largest and what is no number. */
-static scalar odd_element(dtype t, bool finite, uint64_t *seed) {
-  static const double reals[] = {0, -0.0, 1, 1, -1, 0.5, 1e-45, -1e-38, INFINITY, -INFINITY, NAN};
-  static const int64_t integers[] = {0, 1, -1, INT32_MIN, INT32_MAX};
-  uint64_t bits = next_random(seed);
-  if (dtype_is_real(t)) return (scalar){.real = reals[bits % (sizeof reals / sizeof *reals - (finite ? 3 : 0))]};
-  return (scalar){.integer = t == DTYPE_BOOL ? (int64_t)(bits % 2) : integers[bits % (sizeof integers / sizeof *integers)]};
-}
-
-/* One element in `rarity` is odd; 0: none. */
-static void fill(const tensor_type *t, void *data, uint64_t rarity, bool finite, uint64_t *seed) {
-  for (int64_t i = 0; i < type_elements(t); i++) {
-    bool odd = rarity && next_random(seed) % rarity == 0;
-    element_store(t->dtype, data, i, odd ? odd_element(t->dtype, finite, seed) : plain_element(t->dtype, seed));
-  }
-}
-
 /* -- the kernel's size --------------------------------------------------------------------------------------- */
-
-static double points(const kernel *k, axis_set axes) {
-  double n = 1;
-  for (uint32_t i = 0; i < k->n_axes; i++)
-    if (axes >> i & 1) n *= (double)k->axes[i].extent;
-  return n;
-}
-
-static double longest_reduction(const kernel *k) {
-  double longest = 1;
-  for (uint32_t i = 0; i < k->n_stages; i++) longest = fmax(longest, points(k, k->stages[i].reduced));
-  return longest;
-}
 
 static double interpreted_points(const kernel *k) {
   double all = 0;
-  for (uint32_t i = 0; i < k->n_stages; i++) all += points(k, k->stages[i].free | k->stages[i].reduced);
+  for (uint32_t i = 0; i < k->n_stages; i++) all += trial_points(k, k->stages[i].free | k->stages[i].reduced);
   return all;
 }
 
 /* What part of a condition's points hold, by trying them: padding is not work. */
 static double live_part(const kernel *k, const condition *c) {
   int64_t coefficient[MAX_AXES], offset, at[MAX_AXES] = {0}, live = 0, all = 0;
-  if (!expr_affine(k, c->subject, coefficient, &offset) || points(k, c->subject->axes) > 1e7) return 1;
+  if (!expr_affine(k, c->subject, coefficient, &offset) || trial_points(k, c->subject->axes) > 1e7) return 1;
   for (bool more = true; more; all++) {
     int64_t v = offset;
     for (uint32_t i = 0; i < k->n_axes; i++) v += coefficient[i] * at[i];
@@ -145,39 +84,13 @@ static work work_of(const kernel *k, arena *a) {
     const stage *s = &k->stages[i];
     work w = {dtype_is_real(s->type) && s->monoid != MONOID_NONE ? 1 : 0, 1, false};
     count_work(k, s->body, ARENA_ARRAY(a, bool, s->body->id + 1), &w); /* arguments have lower ids */
-    all.operations += w.operations * w.live * points(k, s->free | s->reduced);
+    all.operations += w.operations * w.live * trial_points(k, s->free | s->reduced);
     all.padded |= w.padded;
   }
   return all;
 }
 
 /* -- --check --------------------------------------------------------------------------------------------------- */
-
-/* What rounding may do: it grows with the root of the number of terms; bf16 sums are kept in f32. */
-static double tolerance_of(const kernel *k, dtype t) {
-  if (t == DTYPE_BF16) return 4e-2;
-  return sqrt(longest_reduction(k)) * (t == DTYPE_F64 ? 1e-14 : 4e-6);
-}
-
-/* The number of the first element that is off, or -1. Finite reals may be off in proportion to the size of
- * the element and of the whole; what is not finite must agree. */
-static int64_t first_difference(const tensor_type *t, const void *found, const void *expected, double tolerance) {
-  int64_t n = type_elements(t), finite = 0;
-  double square = 0;
-  for (int64_t i = 0; dtype_is_real(t->dtype) && i < n; i++) {
-    double y = element_load(t->dtype, expected, i).real;
-    if (isfinite(y)) square += y * y, finite++;
-  }
-  double usual = finite ? sqrt(square / (double)finite) : 0;
-  for (int64_t i = 0; i < n; i++) {
-    scalar x = element_load(t->dtype, found, i), y = element_load(t->dtype, expected, i);
-    bool same = x.integer == y.integer;
-    if (dtype_is_real(t->dtype))
-      same = x.real == y.real || (isnan(x.real) && isnan(y.real)) || fabs(x.real - y.real) <= tolerance * (fabs(y.real) + usual);
-    if (!same) return i;
-  }
-  return -1;
-}
 
 static const char *element_name(const kernel_buffer *b, int64_t at, arena *a) {
   const char *index = "";
@@ -197,8 +110,8 @@ static const char *differences(const plan *p, const trial *t, void *const *expec
     const kernel_buffer *b = &k->buffers[i];
     if (b->access == ACCESS_IN) continue;
     void *found = arena_alloc(a, (size_t)type_bytes(&b->type) + 1);
-    instance_get(t->instance, out_role, b->name, found);
-    int64_t at = first_difference(&b->type, found, expected[i], tolerance_of(k, b->type.dtype));
+    instance_get(t->instance, trial_out_role, b->name, found);
+    int64_t at = trial_difference(&b->type, found, expected[i], trial_tolerance(k, b->type.dtype));
     if (at < 0) continue;
     dtype e = b->type.dtype;
     return arena_printf(a, "%s is %s, the definition says %s", element_name(b, at, a), scalar_text(e, element_load(e, found, at), a),
@@ -214,14 +127,14 @@ static const char *check(const plan *p, check_round round, unsigned threads, are
   trial t;
   if (!trial_open(&t, p, round.checked, threads, &error)) return error;
   bool padded = work_of(k, a).padded;
-  uint64_t seed = 1, rarity = round.odd ? 8 + 4 * (uint64_t)longest_reduction(k) : 0;
+  uint64_t seed = 1, rarity = round.odd ? 8 + 4 * (uint64_t)trial_longest_reduction(k) : 0;
   void **buffers = ARENA_ARRAY(a, void *, k->n_buffers);
   for (uint32_t i = 0; i < k->n_buffers; i++) {
     const kernel_buffer *b = &k->buffers[i];
     buffers[i] = arena_alloc(a, (size_t)type_bytes(&b->type) + 1);
     if (b->access == ACCESS_OUT) continue;
-    fill(&b->type, buffers[i], rarity, padded, &seed); /* what padding excludes takes no part, so 0 times infinity neither */
-    instance_set(t.instance, in_role, b->name, buffers[i]);
+    trial_fill(&b->type, buffers[i], rarity, padded, &seed); /* what padding excludes takes no part, so 0 times infinity neither */
+    instance_set(t.instance, trial_in_role, b->name, buffers[i]);
   }
   kernel_interpret(k, buffers, a);
   instance_run(t.instance);
@@ -269,8 +182,8 @@ static int time_kernel(const plan *p, unsigned threads, arena *a) {
     bytes += (double)p->buffers[i].bytes;
     if (b->access == ACCESS_OUT) continue;
     void *data = arena_alloc(a, (size_t)type_bytes(&b->type) + 1);
-    fill(&b->type, data, 0, true, &seed);
-    instance_set(t.instance, in_role, b->name, data);
+    trial_fill(&b->type, data, 0, true, &seed);
+    instance_set(t.instance, trial_in_role, b->name, data);
   }
   instance_run(t.instance);
   size_t n = 0;
@@ -303,7 +216,7 @@ static plan *load_kernel(const command *c, uint32_t file) {
   if (!wrong && k->schedule.n == 0) schedule_kernel(k, &host);
   loops *lowered = wrong ? NULL : lower_kernel(k, c->arena, &wrong);
   if (lowered) wrong = loops_verify(lowered, c->arena);
-  if (!wrong) return plan_of(k, lowered, c->arena);
+  if (!wrong) return trial_plan(k, lowered, c->arena);
   diagnose(c->diagnostics, DIAG_IR_INVALID, k->where, "kernel %s: %s", k->name, wrong);
   return NULL;
 }

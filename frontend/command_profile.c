@@ -93,7 +93,7 @@ static void show(const command *c, const char *path, const sslc_profile *p) {
   double unit = unit_of(p);
   printf("%s\n%.1f %s a step (median of %lld), %.1f of them for data; %u thread%s\n", path, p->step_seconds / unit, unit_name(p), (long long)p->steps,
          p->data_seconds / unit, p->threads, p->threads == 1 ? "" : "s");
-  printf("this machine: %.0f GFLOP/s, %.1f GB/s; its contractions alone: %.1f %s (1 / %.2f)\n", 1e-9 * p->peak_flops, 1e-9 * p->peak_bytes,
+  printf("this machine: %.0f GFLOP/s, %.1f GB/s; its contractions alone: %.1f %s (1 / %.3g)\n", 1e-9 * p->peak_flops, 1e-9 * p->peak_bytes,
          p->floor_seconds / unit, unit_name(p), p->floor_seconds > 0 ? p->step_seconds / p->floor_seconds : 0);
   show_table(c, p, " line part", same_line);
   show_table(c, p, " line part     kernel", same_kernel);

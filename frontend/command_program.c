@@ -41,7 +41,7 @@ sslc_program *program_compile(const command *c, const program_arguments *a, cons
   if (!program_overrides(c, a, overrides)) return *status = command_usage(form, "--set wants name=value"), NULL;
   sslc_options options = {.overrides = overrides, .n_overrides = a->set.n, .data_root = a->data_root, .seed = a->seed == NO_SEED ? NULL : &a->seed,
                           .threads = a->threads > 4096 ? 4096 : (unsigned)a->threads, .real = program_precision(a),
-                          .cache = a->no_cache ? "" : NULL, .checked = a->checked};
+                          .cache = a->no_cache ? "" : NULL, .schedules = a->run, .checked = a->checked};
   sslc_program *p;
   sslc_status failed = sslc_compile_file(path, &options, &p);
   if (p && sslc_place(p, 0, &(sslc_diagnostic){0})) show_places(p);

@@ -9,6 +9,7 @@ typedef struct {
   text_list set; /* name=value */
   const char *data_root, *precision;
   int64_t threads;
+  const char *run; /* the checkpoint of a run that goes on, or NULL */
   uint64_t seed; /* or NO_SEED */
   bool no_cache, checked, quiet;
 } program_arguments;

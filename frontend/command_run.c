@@ -153,6 +153,8 @@ int command_run(command *c) {
   if (!command_options(c, options, 1, form)) return c->status;
   if (resume && force) return command_usage(form, "--resume goes on with a run and --force replaces it; choose one");
   if ((resume || force) && !directory) return command_usage(form, "%s wants --out with the directory of the run", resume ? "--resume" : "--force");
+  if (resume) a.run = arena_printf(c->arena, "%s/checkpoint.safetensors", directory);
+  if (resume && access(a.run, F_OK)) a.run = NULL; /* stopped before its first */
   sslc_program *p = program_compile(c, &a, c->args[0], form, &status);
   if (!p) return status;
   if (!directory && !a.quiet) printf("nothing is kept; --out DIR keeps checkpoints and metrics\n");

@@ -7,6 +7,7 @@
 #include "codegen/cache.h"
 #include "codegen/cpu/host.h"
 #include "frontend/session.h"
+#include "frontend/tuned.h"
 #include "passes/passes.h"
 
 _Static_assert((int)SSLC_BOOL == (int)DTYPE_BOOL && (int)SSLC_U8 == (int)DTYPE_U8 && (int)SSLC_I32 == (int)DTYPE_I32 && (int)SSLC_U32 == (int)DTYPE_U32 &&
@@ -53,7 +54,7 @@ static const char *default_cache(arena *a) {
 static bool compile_graph(sslc_program *p, const graph *g, compiled *out, const char **error) {
   target host;
   host_target(&host);
-  pass_context c = {.arena = p->arena, .diagnostics = p->diagnostics, .target = &host, .bf16 = p->bf16};
+  pass_context c = {.arena = p->arena, .diagnostics = p->diagnostics, .target = &host, .records = p->records, .bf16 = p->bf16};
   compile_options options = {.cache_directory = p->cache, .checked = p->checked, .threads = thread_pool_threads(p->pool)};
   compile_report report = {0};
   out->graph = g;
@@ -132,6 +133,20 @@ static const char *hash_text(const sslc_program *p, content_hash h) {
   return text;
 }
 
+static void note_records(const sslc_program *p, const plan *of, schedule_records *used) {
+  for (uint32_t i = 0; i < of->n_launches; i++) {
+    if (of->launches[i].repeat) note_records(p, of->launches[i].repeat->plan, used);
+    else if (schedule_is_recorded(of->launches[i].kernel, p->records, p->arena)) schedule_records_put(used, of->launches[i].kernel);
+  }
+}
+
+/* The text of those schedules of the step that were recorded ones, or NULL. */
+static const char *used_records(const sslc_program *p) {
+  schedule_records used = {.arena = p->arena};
+  for (uint32_t i = 0; i < p->experiment->n_phases; i++) note_records(p, p->phases[i].plan, &used);
+  return used.n ? schedule_records_print(&used, p->arena) : NULL;
+}
+
 /* What a checkpoint must agree on to be continued: the meaning of the program, not its spelling. And what decides its bits. */
 static void identify(sslc_program *p) {
   const experiment *x = p->experiment;
@@ -155,6 +170,7 @@ static void identify(sslc_program *p) {
     content_hash_add(&h, text, strlen(text));
   }
   p->origin.sums = hash_text(p, h);
+  p->origin.schedules = used_records(p);
 }
 
 static double now(void) {
@@ -222,6 +238,13 @@ static const char *data_root(sslc_program *p, const char *name, const sslc_optio
   return slash ? arena_substring(p->arena, name, (size_t)(slash - name) + 1) : "";
 }
 
+static bool read_records(sslc_program *p, const sslc_options *o, char **error) {
+  target host;
+  host_target(&host);
+  p->records = o->schedules ? tuned_of_run(o->schedules, p->diagnostics, p->arena, error) : tuned_read(p->cache, host.name, p->diagnostics, p->arena);
+  return p->records;
+}
+
 static sslc_status begin(sslc_program *p, const char *name, const sslc_options *o) {
   p->sources = sources_new(p->arena);
   p->diagnostics = diagnostics_new(p->arena, p->sources);
@@ -231,7 +254,9 @@ static sslc_status begin(sslc_program *p, const char *name, const sslc_options *
   p->cache = o->cache ? *o->cache ? arena_string(p->arena, o->cache) : NULL : default_cache(p->arena);
   p->data = (open_data){.root = data_root(p, name, o), .arena = p->arena};
   sslc_status status = take_arrays(p, o);
+  char *error = NULL;
   if (status) return status;
+  if (!read_records(p, o, &error)) return session_take(p, SSLC_BAD_FILE, error);
   p->pool = thread_pool_new(o->threads);
   if (!p->pool) return session_fail(p, SSLC_NO_RESOURCE, "cannot make %u threads", o->threads);
   if (o->real != SSLC_F64 && o->real != SSLC_F32 && o->real != SSLC_BF16 && o->real != 0) return session_fail(p, SSLC_BAD_CALL, "precision is f32, bf16 or f64");

@@ -22,6 +22,7 @@ static const struct {
     {"run", command_run, "trains a program and judges what it has learned"},
     {"check", command_check, "compiles a program and says what it takes"},
     {"profile", command_profile, "where the time of a training step goes"},
+    {"tune", command_tune, "searches for faster schedules of the kernels that take most time"},
     {"fmt", command_fmt, "the canonical form of a program"},
     {"explain", command_explain, "what an error code means"},
     {"emit", command_emit, "a stage of a program as text"},

@@ -4,6 +4,7 @@
 
 #include "frontend/experiment.h"
 #include "frontend/sslc.h"
+#include "passes/records.h"
 #include "runtime/checkpoint.h"
 #include "runtime/evaluation.h"
 #include "runtime/loader.h"
@@ -48,6 +49,7 @@ struct sslc_program {
   bool checked;
   const char *cache; /* directory, NULL for none */
   run_origin origin;
+  schedule_records *records; /* of schedules */
   unsigned kernels, kernels_compiled;
   double compile_seconds;
   open_data data;

@@ -79,6 +79,8 @@ typedef struct {
   sslc_type real;        /* SSLC_F32 or SSLC_F64: what reals are; SSLC_BF16: they are f32, and contractions with what goes between
                           * them are in bf16; 0: f32, or bf16 where the program asks for it */
   const char *cache;     /* directory of compiled kernels; NULL: $XDG_CACHE_HOME/sslc or ~/.cache/sslc; "": none */
+  const char *schedules; /* a checkpoint: kernels get the tuned schedules that its run had, which keeps its bits. NULL: those that
+                          * `sslc tune` left in the cache directory */
   int checked;           /* not 0: every access is tested against its array; slow, to find a bug of the compiler */
 } sslc_options;
 

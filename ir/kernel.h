@@ -176,6 +176,8 @@ const char *kernel_verify(const kernel *k, arena *scratch);
  * stages by position and leaves the name and spans out: equal kernels have equal canonical texts. */
 char *kernel_print(const kernel *k, arena *into);
 char *kernel_canonical(const kernel *k, arena *into);
+/* Of a schedule that the kernel may have. */
+char *schedule_text(const kernel *k, const schedule *s, arena *into);
 /* Parses one kernel (and its schedule) at *offset of the file's text, and moves the offset behind it;
  * NULL with errors in `d`. */
 kernel *kernel_parse(arena *a, uint32_t file, uint32_t *offset, diagnostics *d);

@@ -250,8 +250,7 @@ static void print_stage(printer *p, uint32_t number) {
   text_add(p->text, "\n");
 }
 
-static void print_schedule(printer *p) {
-  const schedule *s = &p->k->schedule;
+static void print_schedule(printer *p, const schedule *s) {
   if (!s->n) return;
   text_add(p->text, "schedule { for ");
   for (uint32_t i = 0; i < s->n; i++) {
@@ -264,6 +263,13 @@ static void print_schedule(printer *p) {
   }
   if (s->chunks) text_add(p->text, "; chunks %lld", (long long)s->chunks);
   text_add(p->text, " }\n");
+}
+
+char *schedule_text(const kernel *k, const schedule *s, arena *into) {
+  text_buffer t = {.arena = into};
+  printer p = {.k = k, .text = &t};
+  print_schedule(&p, s);
+  return text_done(&t);
 }
 
 static void print_kernel(printer *p) {
@@ -293,7 +299,7 @@ static void print_kernel(printer *p) {
   }
   for (uint32_t i = 0; i < k->n_stages; i++) print_stage(p, i);
   text_add(p->text, "}\n");
-  print_schedule(p);
+  print_schedule(p, &p->k->schedule);
 }
 
 void kernel_print_to(text_buffer *t, const kernel *k) {

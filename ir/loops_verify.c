@@ -18,12 +18,13 @@ typedef struct {
     register_state before;
   } * changes; /* since the start, for going back at the end of a body */
   uint32_t n_changes, changes_capacity;
+  uint32_t depth; /* of definitions that ranges look through; 0: they do not */
   const char *error;
 } checker;
 
 static const interval whole = {INT64_MIN, INT64_MAX};
 
-enum { MOST_LANES = 64, MOST_ARGS = 6 };
+enum { MOST_LANES = 64, MOST_ARGS = 6, MOST_DEPTH = 16 };
 
 static void fail(checker *c, const char *message) {
   if (!c->error) c->error = arena_printf(c->arena, "%s: %s", c->loops->name, message);
@@ -96,12 +97,24 @@ static interval moved(interval r, int64_t reach) {
   return out;
 }
 
+/* What an enclosing IF says of a register bears on those that were computed from it outside. */
+static interval looked_through(checker *c, const loops_expr *variable, uint32_t active) {
+  const register_state *state = &c->registers[variable->number];
+  if (state->settings > 1) return dtype_range(variable->type); /* it may have changed since */
+  if (!state->value || c->depth == MOST_DEPTH) return state->range;
+  c->depth++;
+  const interval inner = range(c, state->value, active);
+  c->depth--;
+  return (interval){inner.low > state->range.low ? inner.low : state->range.low, inner.high < state->range.high ? inner.high : state->range.high};
+}
+
 /* Of the first `active` lanes. */
 static interval range(checker *c, const loops_expr *e, uint32_t active) {
   if (dtype_is_real(e->type)) return whole;
   switch (e->kind) {
   case LOOPS_CONSTANT: return (interval){e->constant.integer, e->constant.integer};
   case LOOPS_VARIABLE:
+    if (c->depth) return looked_through(c, e, active);
     if (active < e->lanes && c->registers[e->number].value) return range(c, c->registers[e->number].value, active);
     return c->registers[e->number].range;
   case LOOPS_SPLAT: return range(c, e->args[0], 1);
@@ -114,13 +127,20 @@ static interval range(checker *c, const loops_expr *e, uint32_t active) {
 
 /* -- expressions ------------------------------------------------------------------------------------------ */
 
-static void check_access(checker *c, const char *what, uint32_t number, interval at, uint32_t active, int64_t stride) {
+/* An access `active` lanes wide, `stride` apart, at an offset of which `lanes` lanes count. */
+static void check_access(checker *c, const char *what, uint32_t number, const loops_expr *offset, uint32_t lanes, uint32_t active, int64_t stride) {
   if (number >= c->loops->n_buffers) {
     fail(c, "an access to no buffer");
     return;
   }
   const loops_buffer *b = &c->loops->buffers[number];
-  interval reach = moved(at, ((int64_t)active - 1) * stride);
+  const int64_t width = ((int64_t)active - 1) * stride;
+  interval reach = moved(range(c, offset, lanes), width);
+  if (reach.low < 0 || reach.high >= b->elements) {
+    c->depth = 1;
+    reach = moved(range(c, offset, lanes), width);
+    c->depth = 0;
+  }
   if (reach.low < 0 || reach.high >= b->elements)
     fail(c, arena_printf(c->arena, "a %s of %s at %lld..%lld, it has %lld elements", what, b->name,
                          (long long)reach.low, (long long)reach.high, (long long)b->elements));
@@ -160,11 +180,11 @@ static void check(checker *c, const loops_expr *e) {
   switch (e->kind) {
   case LOOPS_VARIABLE: check_variable(c, e); break;
   case LOOPS_LOAD:
-    check_access(c, "load", e->number, range(c, e->args[0], 1), active, e->lanes == 1 ? 0 : e->stride);
+    check_access(c, "load", e->number, e->args[0], 1, active, e->lanes == 1 ? 0 : e->stride);
     break;
   case LOOPS_GATHER:
     if (e->args[0]->lanes != e->lanes) fail(c, "a gather at offsets of other lanes");
-    check_access(c, "gather", e->number, range(c, e->args[0], active), 1, 0);
+    check_access(c, "gather", e->number, e->args[0], active, 1, 0);
     break;
   case LOOPS_SPLAT:
     if (e->args[0]->lanes != 1) fail(c, "a splat of a vector");
@@ -175,7 +195,7 @@ static void check(checker *c, const loops_expr *e) {
     break;
   case LOOPS_PAIRS:
     if (e->type != DTYPE_U32 || e->number >= c->loops->n_buffers || c->loops->buffers[e->number].type != DTYPE_BF16) fail(c, "pairs of something else than bf16");
-    else check_access(c, "load", e->number, range(c, e->args[0], 1), 2 * active, 1);
+    else check_access(c, "load", e->number, e->args[0], 1, 2 * active, 1);
     break;
   case LOOPS_DOT:
     for (int i = 0; i < 3; i++)
@@ -266,7 +286,7 @@ static void check_store(checker *c, const statement *s) {
   check(c, s->value);
   if (c->error) return;
   if (s->active < 1 || s->active > s->value->lanes) fail(c, "a store of no lanes");
-  check_access(c, "store", s->number, range(c, s->offset, 1), s->active, s->stride);
+  check_access(c, "store", s->number, s->offset, 1, s->active, s->stride);
   if (!c->error && s->value->type != c->loops->buffers[s->number].type) fail(c, "a store of another type");
   if (!c->error && !c->loops->buffers[s->number].written) fail(c, "a store to what is only read");
 }

@@ -5,11 +5,13 @@
 
 #include "ir/plan.h"
 #include "ir/target.h"
+#include "passes/records.h"
 
 typedef struct {
   arena *arena; /* results live here */
   diagnostics *diagnostics;
   const target *target;
+  const schedule_records *records; /* that take the place of default schedules, or NULL */
   int64_t most_start_bytes; /* of carries that the derivative of one loop keeps, before it is cut in chunks; 0: as autodiff_repeat.c has it */
   bool bf16; /* contractions of bf16, with what goes between them; see precision.c */
 } pass_context;

@@ -1,7 +1,9 @@
 #include "passes/register_tile.h"
 
+int64_t tile_most_rows(const target *t) { return (t->vector_registers >= 32 ? 24 : 12) / TILE_VECTORS; }
+
 int64_t tile_rows(const target *t, int64_t extent) {
-  const int64_t accumulators = t->vector_registers >= 32 ? 24 : 12, most = accumulators / TILE_VECTORS;
+  const int64_t most = tile_most_rows(t);
   if (extent <= most) return extent;
   for (int64_t rows = most; 2 * rows > most; rows--)
     if (extent % rows == 0) return rows;

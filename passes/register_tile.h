@@ -9,6 +9,9 @@
  * narrow enough for the caches to deliver it. */
 enum { TILE_VECTORS = 2 };
 
+/* Accumulators leave room for the operands. */
+int64_t tile_most_rows(const target *t);
+
 /* How many rows of so many: as the registers allow, near it, dividing the extent if any such number does, else
  * wasting least. */
 int64_t tile_rows(const target *t, int64_t extent);

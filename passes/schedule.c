@@ -226,12 +226,30 @@ static bool meets(const scheduler *s, uint32_t a, uint32_t b) {
 typedef struct {
   uint32_t vector;
   int32_t row;   /* the axis of the rows; -1: the other operand has none */
-  int64_t vectors, rows;
+  int32_t group; /* a second one, of whole tiles together, where the first is short; -1: none */
+  int64_t vectors, rows, groups;
   int64_t panel; /* elements of the vector axis */
   axis_set free, inner; /* of the sum: axes it keeps, and axes it reduces */
 } register_tile;
 
 enum { MOST_VECTORS = 4, FEW_ROWS = 4, FEW_TAPS = 3, LONGEST_SPELLED = 16, EDGE_BLOCK = 8 };
+
+static void choose_group(const scheduler *s, axis_set among, register_tile *t) {
+  const int64_t most = tile_most_rows(s->target) / t->rows;
+  if (t->row < 0 || most < 2) return;
+  for (uint32_t a = 0; a < s->kernel->n_axes; a++)
+    if (among & s->shared & AXIS(a) && (int32_t)a != t->row && extent(s, a) >= 2 && (t->group < 0 || extent(s, a) > extent(s, (uint32_t)t->group))) t->group = (int32_t)a;
+  if (t->group >= 0) t->groups = extent(s, (uint32_t)t->group) < most ? extent(s, (uint32_t)t->group) : most;
+}
+
+/* What the operand that feeds the vectors takes in memory. */
+static int64_t vector_operand_bytes(const scheduler *s, const contraction_form *c, const register_tile *t) {
+  const axis_set axes = (c->left_only & AXIS(t->vector) ? c->left_only : c->right_only) | c->reduced;
+  int64_t bytes = s->target->vector_bytes / s->lanes;
+  for (uint32_t a = 0; a < s->kernel->n_axes && bytes <= s->target->l2_bytes; a++)
+    if (axes & AXIS(a)) bytes *= extent(s, a);
+  return bytes;
+}
 
 static bool choose_registers(const scheduler *s, const contraction_form *c, register_tile *out) {
   const kernel *k = s->kernel;
@@ -239,13 +257,14 @@ static bool choose_registers(const scheduler *s, const contraction_form *c, regi
   int32_t vector = best_axis(s, free & s->shared, vector_score);
   if (vector < 0 || extent(s, (uint32_t)vector) < s->lanes / 2) return false;
   axis_set other_side = c->left_only & AXIS(vector) ? c->right_only : c->left_only;
-  *out = (register_tile){.vector = (uint32_t)vector, .row = -1, .rows = 1, .free = free, .inner = s->used & ~free & ~c->batch};
+  *out = (register_tile){.vector = (uint32_t)vector, .row = -1, .group = -1, .rows = 1, .groups = 1, .free = free, .inner = s->used & ~free & ~c->batch};
   for (uint32_t a = 0; a < k->n_axes; a++) {
     if (!(other_side & s->shared & AXIS(a)) || extent(s, a) < 2) continue;
     if (out->row < 0 || extent(s, a) >= FEW_ROWS || extent(s, a) > extent(s, (uint32_t)out->row)) out->row = (int32_t)a;
   }
   if (out->row >= 0) out->rows = tile_rows(s->target, extent(s, (uint32_t)out->row));
-  int64_t vectors = (extent(s, out->vector) + s->lanes - 1) / s->lanes, most = out->rows <= FEW_ROWS ? MOST_VECTORS : TILE_VECTORS;
+  choose_group(s, other_side & ~s->edges, out);
+  int64_t vectors = (extent(s, out->vector) + s->lanes - 1) / s->lanes, most = out->rows * out->groups <= FEW_ROWS ? MOST_VECTORS : TILE_VECTORS;
   out->vectors = vectors < most ? vectors : most;
   out->panel = out->vectors * s->lanes;
   return true;
@@ -272,23 +291,38 @@ static void find_pairs(scheduler *s, const contraction_form *c, const register_t
   }
 }
 
+static int64_t panels_together(const scheduler *s, const contraction_form *c, const register_tile *t) {
+  int64_t bytes = t->panel * s->target->vector_bytes / s->lanes, together = 1;
+  for (uint32_t a = 0; a < s->kernel->n_axes && bytes <= s->target->l2_bytes; a++)
+    if (c->reduced & AXIS(a)) bytes *= extent(s, a);
+  while (t->row >= 0 && 2 * together * t->panel < extent(s, t->vector) && 2 * together * bytes <= s->target->l2_bytes / 4) together *= 2;
+  return together;
+}
+
 /* Loops around the tiles when sums are short enough to be completed tile by tile. */
 static void add_tiles(scheduler *s, const contraction_form *c, const register_tile *t) {
   const kernel *k = s->kernel;
   schedule_loop outer[MAX_AXES] = {{0}};
   uint32_t n = 0;
-  bool cut_vector = extent(s, t->vector) > t->panel;
+  const bool cut_vector = extent(s, t->vector) > t->panel;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->batch & s->shared & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
-  uint32_t batches = n;
-  for (uint32_t a = 0; a < k->n_axes; a++) {
-    if (!(t->free & s->shared & AXIS(a)) || a == t->vector || (int32_t)a == t->row) continue;
-    outer[n++] = (schedule_loop){.axis = a, .step = 1};
-    /* Panels of the vector operand are used again by everything inside: they stand behind the first axis. */
-    if (n == batches + 1 && cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
+  axis_set others = t->free & s->shared & ~AXIS(t->vector);
+  if (t->row >= 0) others &= ~AXIS(t->row);
+  /* Panels of the vector operand are used again by everything inside: they stand behind the first axis, and outside of
+   * all when the operand would not stay in the second cache from one round to the next. Of a product, the rows stay in
+   * the first cache while the panels that the second holds pass by. */
+  const int64_t together = others ? 1 : panels_together(s, c, t);
+  const bool panel_first = !others || vector_operand_bytes(s, c, t) > s->target->l2_bytes;
+  const schedule_loop panels = {.axis = t->vector, .step = t->panel * together};
+  if (cut_vector && panel_first) outer[n++] = panels;
+  for (uint32_t a = 0, first = n; a < k->n_axes; a++) {
+    if (!(others & AXIS(a))) continue;
+    outer[n++] = (schedule_loop){.axis = a, .step = (int32_t)a == t->group ? t->groups : 1};
+    if (cut_vector && !panel_first && n == first + 1) outer[n++] = panels;
   }
-  if (n == batches && cut_vector) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
   if (t->row >= 0 && extent(s, (uint32_t)t->row) > t->rows) outer[n++] = (schedule_loop){.axis = (uint32_t)t->row, .step = t->rows};
+  if (cut_vector && together > 1) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
   for (uint32_t a = 0; a < k->n_axes; a++) /* what other stages do not have */
     if ((c->batch | t->free) & ~s->shared & AXIS(a)) add_loop(s, a, 1, LOOP_SERIAL);
@@ -310,7 +344,8 @@ static streaming choose_stream(const scheduler *s, const contraction_form *c, co
   int64_t bytes = t->panel * (s->pair >= 0 ? 2 : 4), partial = t->panel * 4;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->reduced & AXIS(a)) bytes *= extent(s, a);
-  if (t->row < 0 || bytes <= 2 * s->target->l1_bytes) return out;
+  const int64_t row_bytes = bytes / t->panel * t->rows;
+  if (t->row < 0 || (bytes <= s->target->l2_bytes / 4 && row_bytes <= 2 * s->target->l1_bytes)) return out;
   int64_t rows = extent(s, (uint32_t)t->row), panels = (extent(s, t->vector) + t->panel - 1) / t->panel;
   while (out.piece * 2 <= MOST_ROWS && (rows + 2 * out.piece - 1) / (2 * out.piece) * panels >= ENOUGH_PIECES) out.piece *= 2;
   partial *= out.piece;
@@ -389,6 +424,7 @@ static bool schedule_contraction(scheduler *s, const contraction_form *c) {
   if (!choose_registers(s, c, &t)) return false;
   find_pairs(s, c, &t);
   streaming stream = choose_stream(s, c, &t);
+  if (stream.axes) t.group = -1;
   if (stream.axes) add_streams(s, c, &t, &stream);
   else add_tiles(s, c, &t);
   window_test window = {(uint32_t)(t.row < 0 ? 0 : t.row), false};
@@ -398,6 +434,7 @@ static bool schedule_contraction(scheduler *s, const contraction_form *c) {
     if (s->loops[i].axis == (uint32_t)t.row) s->loops[i].peel = s->loops[i].kind == LOOP_SERIAL;
   const int64_t smallest = stream.axes && stream.last == s->pair ? 2 : 1; /* that a step of the last streamed axis may be */
   add_reductions(s, &t, t.inner & ~(stream.step > smallest ? stream.axes & ~AXIS(stream.last) : stream.axes), stream.axes, edges);
+  if (t.group >= 0) add_loop(s, (uint32_t)t.group, 1, LOOP_UNROLL);
   if (t.row >= 0) add_loop(s, (uint32_t)t.row, 1, LOOP_UNROLL);
   if (t.vectors > 1) add_loop(s, t.vector, s->lanes, LOOP_UNROLL);
   if (s->pair >= 0) add_loop(s, (uint32_t)s->pair, 1, LOOP_PAIR);
@@ -432,6 +469,7 @@ void schedule_kernel(kernel *k, const target *t) {
 bool pass_schedule(plan *p, pass_context *c) {
   if (!for_each_region(p, c, pass_schedule)) return false;
   for (uint32_t i = 0; i < p->n_launches; i++)
-    if (!p->launches[i].repeat && p->launches[i].kernel->schedule.n == 0) schedule_kernel(p->launches[i].kernel, c->target);
+    if (!p->launches[i].repeat && p->launches[i].kernel->schedule.n == 0 && !schedule_from_records(p->launches[i].kernel, c->records, c->arena))
+      schedule_kernel(p->launches[i].kernel, c->target);
   return true;
 }

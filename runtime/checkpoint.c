@@ -14,8 +14,12 @@ bool checkpoint_write(const char *path, const states *s, const checkpoint_positi
   snprintf(epoch, sizeof epoch, "%" PRId64, at->epoch);
   snprintf(seed, sizeof seed, "%" PRIu64, at->seed);
   const run_origin *o = &at->origin;
-  const stored_text metadata[] = {{"format", "sslc"}, {"program", o->program}, {"sums", o->sums}, {"step", step}, {"epoch", epoch}, {"seed", seed}, {"definitions", o->definitions}};
-  uint32_t n_metadata = sizeof metadata / sizeof *metadata - !o->definitions;
+  const stored_text known[] = {{"format", "sslc"}, {"program", o->program}, {"sums", o->sums}, {"step", step}, {"epoch", epoch}, {"seed", seed},
+                               {"definitions", o->definitions}, {"schedules", o->schedules}};
+  stored_text metadata[sizeof known / sizeof *known];
+  uint32_t n_metadata = 0;
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    if (known[i].value) metadata[n_metadata++] = known[i];
   stored_tensor *tensors = malloc((s->n + 1) * sizeof *tensors);
   if (!tensors) return failure(error, "cannot write %s: no memory", path);
   for (uint32_t i = 0; i < s->n; i++) tensors[i] = (stored_tensor){s->items[i].name, s->items[i].type, s->items[i].data};

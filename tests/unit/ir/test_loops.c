@@ -132,6 +132,28 @@ static void tests_narrow_what_they_guard(void **state) {
   arena_free(a);
 }
 
+/* An address that was computed outside of the IF is known as well as what it was computed from; what may have changed
+ * since is not. */
+static void tests_narrow_what_was_computed_before(void **state) {
+  (void)state;
+  arena *a = arena_new();
+  for (int changed = 0; changed < 2; changed++) {
+    loops *l = loops_new(a, "guard");
+    uint32_t x = add_buffer(l, "x", 8, false), y = add_buffer(l, "y", 8, true), at = loops_add_register(l, DTYPE_I64, 1),
+             twice = loops_add_register(l, DTYPE_I64, 1);
+    l->iterations = 8;
+    set(l, &l->body, at, apply(l, OP_ADD, DTYPE_I64, loops_variable(l, 0), loops_integer(l, 0)));
+    set(l, &l->body, twice, apply(l, OP_MUL, DTYPE_I64, loops_variable(l, at), loops_integer(l, 2)));
+    if (changed) set(l, &l->body, at, loops_integer(l, 0));
+    block body = {0};
+    store(l, &body, y, loops_variable(l, 0), load(l, x, loops_variable(l, twice), 1, 1, 1), 1, 1);
+    loops_append(l, &l->body,
+                 (statement){.kind = STATEMENT_IF, .value = apply(l, OP_LT, DTYPE_BOOL, loops_variable(l, at), loops_integer(l, 4)), .body = body});
+    assert_int_equal(loops_verify(l, a) == NULL, !changed);
+  }
+  arena_free(a);
+}
+
 /* x - 5 * (x / 5) is in 0..4, although arithmetic on ranges alone would not know. */
 static void remainders_have_their_range(void **state) {
   (void)state;
@@ -200,6 +222,7 @@ int main(void) {
       cmocka_unit_test(accesses_beyond_the_end_are_found),
       cmocka_unit_test(lanes_beyond_the_active_ones_are_not_touched),
       cmocka_unit_test(tests_narrow_what_they_guard),
+      cmocka_unit_test(tests_narrow_what_was_computed_before),
       cmocka_unit_test(remainders_have_their_range),
       cmocka_unit_test(ill_formed_loops_are_refused),
       cmocka_unit_test(fused_multiplication_rounds_once),

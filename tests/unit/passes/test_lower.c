@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "passes/schedule_space.h"
 #include "tests/random_schedule.h"
 #include "tests/unit/passes/lower_testing.h"
 
@@ -182,6 +183,32 @@ static void random_schedules_carry_out_definitions(void **state) {
     }
 }
 
+/* What a tuner draws is legal and means the same. */
+static void choices_of_the_space_carry_out_definitions(void **state) {
+  (void)state;
+  static const target narrow = {.name = "test", .vector_bytes = 16, .vector_registers = 16, .l1_bytes = 2048, .l2_bytes = 8192};
+  const char *asked = getenv("SCHEDULES");
+  int rounds = asked ? atoi(asked) : 12;
+  for (int i = 0; i < KERNELS; i++) {
+    arena *a = arena_new();
+    kernel *k = kernel_of_text(a, kernels[i]);
+    schedule_kernel(k, &narrow);
+    schedule_space space = schedule_space_of(k, &narrow, a);
+    uint64_t random = (uint64_t)i * 7919 + 17;
+    schedule_choice choice = schedule_draw(&space, &random);
+    for (int round = 0; round < rounds; round++) {
+      choice = round % 4 ? schedule_vary(&space, &choice, &random) : schedule_draw(&space, &random);
+      k->schedule = schedule_of_choice(&space, &choice, a);
+      const char *wrong = kernel_verify(k, a);
+      if (wrong) fail_msg("%s\n%s", kernel_print(k, a), wrong);
+      loops *l = NULL;
+      const char *fault = lowering_fault(k, a, random, &l);
+      if (fault) fail_msg("round %d: %s\n%s", round, fault, kernel_print(k, a));
+    }
+    arena_free(a);
+  }
+}
+
 /* Past the caches go whole aligned vectors of results that no cache holds. */
 static void large_results_are_streamed(void **state) {
   (void)state;
@@ -238,6 +265,7 @@ int main(void) {
       cmocka_unit_test(convolutions_skip_padding),
       cmocka_unit_test(schedules_carry_out_definitions),
       cmocka_unit_test(random_schedules_carry_out_definitions),
+      cmocka_unit_test(choices_of_the_space_carry_out_definitions),
       cmocka_unit_test(large_results_are_streamed),
       cmocka_unit_test(equal_kernels_are_lowered_once),
       cmocka_unit_test(impossible_schedules_are_reported),
