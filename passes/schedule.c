@@ -299,6 +299,23 @@ static int64_t panels_together(const scheduler *s, const contraction_form *c, co
   return together;
 }
 
+/* Whether what follows the sum reads memory of the result's shape. */
+typedef struct {
+  axis_set tile;
+  bool found;
+} epilogue_test;
+
+static void test_epilogue(void *context, const expr *read) {
+  epilogue_test *t = context;
+  t->found |= (read->axes & t->tile) == t->tile;
+}
+
+static bool epilogue_reads(const scheduler *s, const register_tile *t) {
+  epilogue_test test = {.tile = AXIS(t->vector) | (t->row < 0 ? 0 : AXIS(t->row))};
+  visit_all_reads(s->kernel, test_epilogue, &test); /* an operand of the product has one of both axes */
+  return test.found && t->row >= 0;
+}
+
 /* Loops around the tiles when sums are short enough to be completed tile by tile. */
 static void add_tiles(scheduler *s, const contraction_form *c, const register_tile *t) {
   const kernel *k = s->kernel;
@@ -312,7 +329,7 @@ static void add_tiles(scheduler *s, const contraction_form *c, const register_ti
   /* Panels of the vector operand are used again by everything inside: they stand behind the first axis, and outside of
    * all when the operand would not stay in the second cache from one round to the next. Of a product, the rows stay in
    * the first cache while the panels that the second holds pass by. */
-  const int64_t together = others ? 1 : panels_together(s, c, t);
+  const int64_t together = others && !epilogue_reads(s, t) ? 1 : panels_together(s, c, t);
   const bool panel_first = !others || vector_operand_bytes(s, c, t) > s->target->l2_bytes;
   const schedule_loop panels = {.axis = t->vector, .step = t->panel * together};
   if (cut_vector && panel_first) outer[n++] = panels;
