@@ -28,10 +28,10 @@ typedef struct {
     kernel *made;
     struct variant *next;
   } *variants;
-  struct copy {
+  struct copy { /* that were made so far */
     uint32_t from, to;
     struct copy *next;
-  } *copies; /* that conversions have made */
+  } *copies;
   plan_launch *launches; /* the new list */
   uint32_t n_launches, launches_capacity;
 } layouts;
@@ -95,10 +95,20 @@ static void find_classes(layouts *l) {
 
 /* -- what a contraction wants -------------------------------------------------------------------------------- */
 
-/* The dimension of an index list that is exactly this axis; -1 when there is none. */
-static int32_t plain_dimension(const expr *const *index, uint32_t rank, uint32_t axis) {
+/* Whether an index walks along one axis, with others in steps of whole panels (a head of attention beside others). */
+static bool walks_along(const kernel *k, const expr *index, uint32_t axis) {
+  int64_t coefficient[MAX_AXES], offset;
+  if (index->kind == EXPR_AXIS) return index->number == axis;
+  if (!(index->axes & AXIS(axis)) || !expr_affine(k, index, coefficient, &offset) || coefficient[axis] != 1 || offset % WIDEST_PANEL) return false;
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (a != axis && coefficient[a] % WIDEST_PANEL) return false;
+  return true;
+}
+
+/* The dimension of an index list that walks along this axis; -1 when there is none. */
+static int32_t plain_dimension(const kernel *k, const expr *const *index, uint32_t rank, uint32_t axis) {
   for (uint32_t d = 0; d < rank; d++)
-    if (index[d]->kind == EXPR_AXIS && index[d]->number == axis) return (int32_t)d;
+    if (walks_along(k, index[d], axis)) return (int32_t)d;
   return -1;
 }
 
@@ -109,6 +119,7 @@ static const expr *only_read(const expr *e) {
 }
 
 typedef struct {
+  const kernel *kernel;
   const expr *vector, *other; /* the operand that feeds vectors, and the one whose values are broadcast */
   int32_t axis;               /* that runs along vectors */
   int32_t inner;              /* innermost axis of the other operand: what it sums over, or what a tile has rows of;
@@ -125,7 +136,7 @@ static bool find_wish(const kernel *k, uint32_t number, int32_t given, wish *out
   if (!stage_contraction(k, number, &c)) return false;
   const expr *left = only_read(c.left), *right = only_read(c.right);
   if (!left || !right) return false;
-  *out = (wish){.axis = -1, .inner = -1, .points = 1};
+  *out = (wish){.kernel = k, .axis = -1, .inner = -1, .points = 1};
   const stage *s = &k->stages[number];
   int64_t best = -1;
   for (uint32_t a = 0, rank = 0; a < k->n_axes; a++) {
@@ -135,7 +146,7 @@ static bool find_wish(const kernel *k, uint32_t number, int32_t given, wish *out
     if (!((c.left_only | c.right_only) & AXIS(a))) continue;
     rank++;
     const expr *operand = c.left_only & AXIS(a) ? left : right;
-    if (plain_dimension(operand->args, operand->n_args, a) < 0) continue;
+    if (plain_dimension(k, operand->args, operand->n_args, a) < 0) continue;
     int64_t score = rank + (k->axes[a].extent >= WIDE_ENOUGH ? 1000 : k->axes[a].extent >= WIDE_ENOUGH / 2 ? 500 : 0);
     if ((int32_t)a == given) score = INT64_MAX;
     if (score > best) best = score, out->axis = (int32_t)a;
@@ -146,15 +157,19 @@ static bool find_wish(const kernel *k, uint32_t number, int32_t given, wish *out
   const axis_set rows = (c.left_only | c.right_only) & ~AXIS(out->axis);
   uint32_t n_summed = 0;
   int32_t summed = -1, row = -1;
-  for (uint32_t d = 0; d < out->other->n_args; d++) {
-    const expr *index = out->other->args[d];
-    if (index->kind != EXPR_AXIS || k->axes[index->number].extent < 2) continue;
-    if (c.reduced & AXIS(index->number)) summed = (int32_t)d, n_summed++;
-    else if (rows & AXIS(index->number)) row = (int32_t)d;
+  int32_t summed_axis = -1, row_axis = -1;
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    const int32_t d = plain_dimension(k, out->other->args, out->other->n_args, a);
+    if (d < 0 || k->axes[a].extent < 2) continue;
+    if (c.reduced & AXIS(a)) {
+      n_summed++;
+      if (d >= summed) summed = d, summed_axis = (int32_t)a;
+    } else if (rows & AXIS(a) && d >= row) {
+      row = d, row_axis = (int32_t)a;
+    }
   }
   /* A later dimension is more of a channel here too: over a batch of rows, or of images, tiles are of channels. */
-  const int32_t inner = row >= 0 && (n_summed > 1 || row > summed) ? row : summed;
-  if (inner >= 0) out->inner = (int32_t)out->other->args[inner]->number;
+  out->inner = row >= 0 && (n_summed > 1 || row > summed) ? row_axis : summed_axis;
   out->summed = 1;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c.reduced & AXIS(a)) out->summed *= k->axes[a].extent;
@@ -181,13 +196,18 @@ static layout panels(const tensor_type *t, uint32_t dim, int64_t width, int32_t 
   return layout_blocked(t, order, dim, width);
 }
 
+/* Of a register tile: as many vectors of sums as it has, which narrow operands are widened to. */
+static int64_t panel_width(const layouts *l, const tensor_type *t) {
+  const size_t bytes = dtype_bytes(t->dtype);
+  return TILE_VECTORS * (int64_t)(l->target->vector_bytes / (bytes < sizeof(float) ? sizeof(float) : bytes));
+}
+
 /* What the vector operand of a contraction is best read from; false when its vectors do not run along a dimension. */
 static bool vector_panels(const layouts *l, const wish *w, const tensor_type *t, layout *out) {
-  const int32_t dim = plain_dimension(w->vector->args, t->rank, (uint32_t)w->axis);
+  const int32_t dim = plain_dimension(w->kernel, w->vector->args, t->rank, (uint32_t)w->axis);
   if (dim < 0) return false;
-  const int64_t lanes = (int64_t)(l->target->vector_bytes / dtype_bytes(t->dtype));
-  const int32_t along = w->inner < 0 ? -1 : plain_dimension(w->vector->args, t->rank, (uint32_t)w->inner);
-  *out = panels(t, (uint32_t)dim, TILE_VECTORS * lanes, along);
+  const int32_t along = w->inner < 0 ? -1 : plain_dimension(w->kernel, w->vector->args, t->rank, (uint32_t)w->inner);
+  *out = panels(t, (uint32_t)dim, panel_width(l, t), along);
   return true;
 }
 
@@ -199,8 +219,8 @@ static void wish_panels(layouts *l, const wish *w, uint32_t buffer) {
   l->packed_weight[class] = w->points;
 }
 
-static void vote(layouts *l, uint32_t buffer, const expr *const *index, int32_t axis, double weight) {
-  int32_t d = axis < 0 ? -1 : plain_dimension(index, l->plan->buffers[buffer].type.rank, (uint32_t)axis);
+static void vote(layouts *l, const kernel *k, uint32_t buffer, const expr *const *index, int32_t axis, double weight) {
+  int32_t d = axis < 0 ? -1 : plain_dimension(k, index, l->plan->buffers[buffer].type.rank, (uint32_t)axis);
   if (d >= 0) l->votes[class_of(l, buffer)][d] += weight;
 }
 
@@ -211,30 +231,26 @@ static void collect_votes(layouts *l) {
     for (uint32_t at = 0; at < k->n_stages; at++) {
       wish w;
       if (!find_wish(k, at, -1, &w)) continue;
-      vote(l, launch->buffers[w.vector->number], w.vector->args, w.axis, w.points);
+      vote(l, k, launch->buffers[w.vector->number], w.vector->args, w.axis, w.points);
       wish_panels(l, &w, launch->buffers[w.vector->number]);
-      vote(l, launch->buffers[w.other->number], w.other->args, w.inner, w.points / 2);
+      vote(l, k, launch->buffers[w.other->number], w.other->args, w.inner, w.points / 2);
       for (uint32_t s = at; s < k->n_stages; s++)
-        if (k->stages[s].output >= 0) vote(l, launch->buffers[k->stages[s].output], k->stages[s].index, w.axis, w.points / 2);
+        if (k->stages[s].output >= 0) vote(l, k, launch->buffers[k->stages[s].output], k->stages[s].index, w.axis, w.points / 2);
     }
   }
 }
 
-/* Whether vectors along an index stay inside panels: one axis, and others in steps of whole panels. */
-static bool walks_panels(const layouts *l, const kernel *k, const expr *index) {
-  const int64_t width = TILE_VECTORS * (int64_t)(l->target->vector_bytes / sizeof(float));
-  int64_t coefficient[MAX_AXES], offset;
-  uint32_t n_single = 0;
-  if (index->kind == EXPR_AXIS || index->kind == EXPR_CONSTANT) return true;
-  if (!expr_affine(k, index, coefficient, &offset) || offset % width) return false;
+/* Whether vectors along an index stay inside panels. */
+static bool walks_panels(const kernel *k, const expr *index) {
+  if (index->kind == EXPR_CONSTANT) return true;
   for (uint32_t a = 0; a < k->n_axes; a++)
-    if (coefficient[a] % width) n_single += coefficient[a] == 1 ? 1 : 2;
-  return n_single <= 1;
+    if (walks_along(k, index, a)) return true;
+  return false;
 }
 
 static void note_indices(layouts *l, const kernel *k, uint32_t buffer, const expr *const *index) {
   for (uint32_t d = 0; d < l->plan->buffers[buffer].type.rank; d++)
-    if (!walks_panels(l, k, index[d])) l->computed[class_of(l, buffer)] |= 1u << d;
+    if (!walks_panels(k, index[d])) l->computed[class_of(l, buffer)] |= 1u << d;
 }
 
 static void note_reads(layouts *l, const plan_launch *launch, const expr *e, bool *seen) {
@@ -338,17 +354,13 @@ static kernel *copy_kernel(layouts *l, const tensor_type *t, span where) {
   return k;
 }
 
-/* Puts a converted copy in place of an operand when it does not lie as wanted; one that was made before serves again. */
-static void convert_operand(layouts *l, const expr *read, const layout *wanted, double points, uint32_t *buffers) {
-  uint32_t from = buffers[read->number];
+/* The buffer, or a copy of it in the order that is wanted. */
+static uint32_t converted(layouts *l, uint32_t from, const layout *wanted) {
   plan_buffer b = l->plan->buffers[from];
   layout has = b.layout.n ? b.layout : layout_row_major(&b.type);
-  if (layout_equal(wanted, &has) || points < WORTH_A_COPY * (double)type_elements(&b.type)) return;
-  for (const struct copy *c = l->copies; c; c = c->next)
-    if (c->from == from && layout_equal(wanted, &l->plan->buffers[c->to].layout)) {
-      buffers[read->number] = c->to;
-      return;
-    }
+  if (layout_equal(wanted, &has)) return from;
+  for (struct copy *c = l->copies; c; c = c->next)
+    if (c->from == from && layout_equal(&l->plan->buffers[c->to].layout, wanted)) return c->to;
   b.name = b.role = "";
   b.layout = *wanted;
   b.storage = STORAGE_TEMPORARY;
@@ -356,11 +368,74 @@ static void convert_operand(layouts *l, const expr *read, const layout *wanted, 
   b.is_splat = false;
   b.literal = NULL;
   b.bytes = bytes_of(&b);
-  struct copy *made = ARENA_NEW(l->arena, struct copy);
-  *made = (struct copy){from, plan_add_buffer(l->plan, b), l->copies};
-  l->copies = made;
-  launch(l, copy_kernel(l, &b.type, b.where), (uint32_t[]){from, made->to});
-  buffers[read->number] = made->to;
+  uint32_t to = plan_add_buffer(l->plan, b);
+  launch(l, copy_kernel(l, &b.type, b.where), (uint32_t[]){from, to});
+  struct copy *c = ARENA_NEW(l->arena, struct copy);
+  *c = (struct copy){from, to, l->copies};
+  l->copies = c;
+  return to;
+}
+
+/* -- pairs ---------------------------------------------------------------------------------------------------- */
+
+static const expr *narrow_read(const expr *e) {
+  bool widens = e->kind == EXPR_APPLY && e->op == OP_CAST && e->type == DTYPE_F32;
+  return widens && e->args[0]->kind == EXPR_READ && e->args[0]->type == DTYPE_BF16 ? e->args[0] : NULL;
+}
+
+/* Whether a read walks an axis by one dimension of its own, without edges. */
+static bool walks_plainly(const kernel *k, const expr *read, uint32_t axis) {
+  uint32_t dims = 0;
+  for (uint32_t d = 0; d < read->n_args; d++) dims += read->args[d]->axes >> axis & 1;
+  for (uint32_t i = 0; i < read->n_conditions; i++)
+    if (read->conditions[i].subject->axes >> axis & 1) return false;
+  return dims == 1 && plain_dimension(k, read->args, read->n_args, axis) >= 0;
+}
+
+static bool ends_with(const layout *l, uint32_t dim) { return l->n && l->part[l->n - 1].dim == dim && l->part[l->n - 1].divisor == 1; }
+
+/* Neighbours along a dimension that is whole are put side by side. */
+static layout in_pairs(layout l, const tensor_type *t, uint32_t dim) {
+  if (!l.n) l = layout_row_major(t);
+  if (ends_with(&l, dim)) return l;
+  for (uint32_t i = 0; i < l.n; i++) {
+    if (l.part[i].dim != dim) continue;
+    l.part[i].divisor = 2;
+    l.part[i].extent = t->dim[dim] / 2;
+  }
+  l.part[l.n].dim = dim;
+  l.part[l.n].divisor = 1;
+  l.part[l.n++].extent = 2;
+  return l;
+}
+
+/* The reduced axis of which two neighbours of bf16 are multiplied at once; -1: none. Best is one along which the
+ * operand that is broadcast is contiguous already. */
+static int32_t find_pairs(const layouts *l, const kernel *k, uint32_t number, const wish *w, const uint32_t *buffers) {
+  contraction_form c;
+  int32_t best = -1;
+  if (!stage_contraction(k, number, &c) || !narrow_read(c.left) || !narrow_read(c.right)) return -1;
+  if (w->vector->number == w->other->number) return -1;
+  const plan_buffer *other = &l->plan->buffers[buffers[w->other->number]];
+  layout has = other->layout.n ? other->layout : layout_row_major(&other->type);
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    if (!(c.reduced & AXIS(a)) || k->axes[a].extent % 2 || !walks_plainly(k, w->vector, a) || !walks_plainly(k, w->other, a)) continue;
+    if (ends_with(&has, (uint32_t)plain_dimension(k, w->other->args, w->other->n_args, a))) return (int32_t)a;
+    if (best < 0) best = (int32_t)a;
+  }
+  return best >= 0 && w->points >= WORTH_A_COPY * (double)type_elements(&other->type) ? best : -1;
+}
+
+/* -- operands of contractions ---------------------------------------------------------------------------------- */
+
+/* Puts a converted copy in place of an operand: in panels along `axis`, if any, and in pairs along another. */
+static void convert_operand(layouts *l, const kernel *k, const expr *read, int32_t axis, int64_t width, int32_t along, int32_t pair, uint32_t *buffers) {
+  const plan_buffer *b = &l->plan->buffers[buffers[read->number]];
+  int32_t dim = axis < 0 ? -1 : plain_dimension(k, read->args, b->type.rank, (uint32_t)axis);
+  if (axis >= 0 && dim < 0) return;
+  layout wanted = dim < 0 ? b->layout : panels(&b->type, (uint32_t)dim, width, along);
+  if (pair >= 0) wanted = in_pairs(wanted, &b->type, (uint32_t)plain_dimension(k, read->args, b->type.rank, (uint32_t)pair));
+  if (wanted.n) buffers[read->number] = converted(l, buffers[read->number], &wanted);
 }
 
 /* The axis along which the result of a contraction is contiguous, if wide enough for vectors; -1: none. */
@@ -376,16 +451,21 @@ static int32_t axis_of_output(const layouts *l, const kernel *k, uint32_t number
   return -1;
 }
 
+/* Copies of operands are made where their panels would not be contiguous, or pairs not side by side. */
 static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint32_t *buffers) {
   wish w;
-  layout wanted;
   if (!find_wish(k, number, axis_of_output(l, k, number, buffers), &w)) return;
-  if (vector_panels(l, &w, &k->buffers[w.vector->number].type, &wanted)) convert_operand(l, w.vector, &wanted, w.points, buffers);
-  const bool rows_inside = w.inner >= 0 && k->stages[number].free & AXIS(w.inner) && 2 * w.summed * CACHE_LINE > l->target->l1_bytes;
-  const int32_t dim = rows_inside ? plain_dimension(w.other->args, w.other->n_args, (uint32_t)w.inner) : -1;
-  if (dim < 0) return;
-  wanted = panels(&k->buffers[w.other->number].type, (uint32_t)dim, tile_rows(l->target, k->axes[w.inner].extent), -1);
-  convert_operand(l, w.other, &wanted, w.points, buffers);
+  const tensor_type *vector = &l->plan->buffers[buffers[w.vector->number]].type, *other = &l->plan->buffers[buffers[w.other->number]].type;
+  const bool rows_inside = w.inner >= 0 && k->stages[number].free & AXIS(w.inner);
+  const int32_t pair = find_pairs(l, k, number, &w, buffers);
+  const bool many_lines = 2 * w.summed * CACHE_LINE > l->target->l1_bytes;
+  const bool vector_pays = w.points >= WORTH_A_COPY * (double)type_elements(vector), other_pays = w.points >= WORTH_A_COPY * (double)type_elements(other);
+  const int32_t inner = pair >= 0 ? pair : w.inner, along = inner < 0 ? -1 : plain_dimension(k, w.vector->args, w.vector->n_args, (uint32_t)inner);
+  const int64_t rows = rows_inside ? tile_rows(l->target, k->axes[w.inner].extent) : 0;
+  if (!vector_pays) return;
+  convert_operand(l, k, w.vector, w.axis, panel_width(l, vector), along, pair, buffers);
+  if (rows_inside && many_lines && other_pays) convert_operand(l, k, w.other, w.inner, rows, -1, pair, buffers);
+  else if (pair >= 0) convert_operand(l, k, w.other, -1, 0, -1, pair, buffers);
 }
 
 bool pass_layout(plan *p, pass_context *c) {

@@ -3,9 +3,10 @@
  * for each, a second combines them in order and does what came after. The number of chunks depends on
  * extents alone, never on threads. */
 #include "passes/passes.h"
+#include "passes/register_tile.h"
 #include "passes/transfer.h"
 
-enum { MOST_CHUNKS = 16, LEAST_CHUNKS = 4, WIDEST_PANEL = 32, ENOUGH_RESULTS = 2048, LEAST_REDUCED = 512, LEAST_POINTS = 1 << 15 };
+enum { MOST_CHUNKS = 16, LEAST_CHUNKS = 4, ENOUGH_RESULTS = 2048, LEAST_REDUCED = 512, LEAST_POINTS = 1 << 15 };
 enum { ENOUGH_PRODUCTS = 4096, LEAST_SUMMED = 16384 }; /* for contractions, which tile their results */
 enum { NO_AXIS = UINT32_MAX };
 
