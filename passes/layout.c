@@ -426,6 +426,27 @@ static int32_t find_pairs(const layouts *l, const kernel *k, uint32_t number, co
   return best >= 0 && w->points >= WORTH_A_COPY * (double)type_elements(&other->type) ? best : -1;
 }
 
+/* The dimension behind all others. */
+static layout behind_others(const layout *has, const tensor_type *t, uint32_t dim) {
+  layout l = has->n == t->rank ? *has : layout_row_major(t);
+  uint32_t n = 0;
+  if (ends_with(&l, dim)) return l;
+  for (uint32_t i = 0; i < l.n; i++)
+    if (l.part[i].dim != dim) l.part[n++] = l.part[i];
+  l.part[n].dim = dim;
+  l.part[n].divisor = 1;
+  l.part[n].extent = t->dim[dim];
+  return l;
+}
+
+/* Whether a matrix unit may take the product, so that rows are wanted contiguous along the sum; schedule.c looks closer. */
+static bool suits_tiles(const layouts *l, const kernel *k, const wish *w, int32_t pair) {
+  bool has_rows = false;
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    for (int64_t rows = 8; rows <= 16; rows++) has_rows |= plain_dimension(k, w->other->args, w->other->n_args, a) >= 0 && (int32_t)a != pair && k->axes[a].extent % rows == 0;
+  return l->target->tiles && pair >= 0 && has_rows && k->axes[pair].extent % 32 == 0 && k->axes[w->axis].extent % 16 == 0;
+}
+
 /* -- operands of contractions ---------------------------------------------------------------------------------- */
 
 /* Puts a converted copy in place of an operand: in panels along `axis`, if any, and in pairs along another. */
@@ -464,6 +485,11 @@ static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint3
   const int64_t rows = rows_inside ? tile_rows(l->target, k->axes[w.inner].extent) : 0;
   if (!vector_pays) return;
   convert_operand(l, k, w.vector, w.axis, panel_width(l, vector), along, pair, buffers);
+  if (suits_tiles(l, k, &w, pair)) {
+    const layout rows_along = behind_others(&l->plan->buffers[buffers[w.other->number]].layout, other, (uint32_t)plain_dimension(k, w.other->args, w.other->n_args, (uint32_t)pair));
+    buffers[w.other->number] = converted(l, buffers[w.other->number], &rows_along);
+    return;
+  }
   if (rows_inside && many_lines && other_pays) convert_operand(l, k, w.other, w.inner, rows, -1, pair, buffers);
   else if (pair >= 0) convert_operand(l, k, w.other, -1, 0, -1, pair, buffers);
 }

@@ -118,6 +118,8 @@ loops *lower_kernel(const kernel *k, arena *a, const char **error) {
                 .n_loops = k->schedule.n,
                 .vector_axis = -1,
                 .pair_axis = -1,
+                .tile_sums = -1,
+                .tile_edge = {-1, -1},
                 .lanes = 1,
                 .active = 1};
   l.loops->where = k->where;

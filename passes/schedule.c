@@ -24,6 +24,7 @@ typedef struct {
   axis_set tested;     /* that decide where something is scattered: tested before a vector's worth of it is added */
   int64_t lanes;
   int32_t pair;        /* the reduced axis of which two neighbours are multiplied at once; -1: none */
+  int64_t pair_step;   /* neighbours that one instruction takes in */
   bool pair_is_inner;  /* both operands are contiguous along it beyond a pair */
   schedule_loop *loops;
   uint32_t n, capacity;
@@ -225,6 +226,24 @@ static int64_t outermost_block(const scheduler *s, int32_t axis) {
   return index->kind == EXPR_AXIS && index->number == (uint32_t)axis ? l->part[0].divisor : 1;
 }
 
+typedef struct {
+  const kernel_buffer *written, *buffers;
+  bool other;
+} order_test;
+
+static void test_order(void *context, const expr *read) {
+  order_test *t = context;
+  const kernel_buffer *b = &t->buffers[read->number];
+  t->other |= type_elements(&b->type) == type_elements(&t->written->type) && !layout_equal(&b->layout, &t->written->layout);
+}
+
+/* Whether something as large as the result is read in another order: what a conversion does. */
+static bool lies_otherwise(const scheduler *s) {
+  order_test t = {&s->kernel->buffers[first_writer(s->kernel)->output], s->kernel->buffers, false};
+  visit_all_reads(s->kernel, test_order, &t);
+  return t.other;
+}
+
 static void schedule_rows(scheduler *s) {
   const kernel *k = s->kernel;
   int32_t vector = has_argmax(k) ? -1 : best_axis(s, s->used, vector_score);
@@ -238,6 +257,11 @@ static void schedule_rows(scheduler *s) {
   for (uint32_t a = 0; a < k->n_axes; a++) /* shared axes lead: stages meet inside them */
     if (s->shared & ~along & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
   sort_by_stride(s, outer + blocked, n - blocked);
+  if (blocked && n > 2 && lies_otherwise(s)) { /* each element of what is read is read once while it is in a cache */
+    const schedule_loop panel = outer[0];
+    outer[0] = outer[1];
+    outer[1] = panel;
+  }
   /* A vector axis that all stages keep is cut in tiles outside the reductions, so that these run over
    * registers; alone it also gives the threads their pieces. */
   int64_t tile = vector < 0 ? 1 : s->lanes * (s->reduced ? ROW_UNROLL : 1);
@@ -296,6 +320,7 @@ typedef struct {
   int32_t group; /* a second one, of whole tiles together, where the first is short; -1: none */
   int64_t vectors, rows, groups;
   int64_t panel; /* elements of the vector axis */
+  int64_t unit;  /* rows of a tile of a matrix unit; 0: none is used */
   axis_set free, inner; /* of the sum: axes it keeps, and axes it reduces */
 } register_tile;
 
@@ -354,8 +379,52 @@ static void find_pairs(scheduler *s, const contraction_form *c, const register_t
     if (!(c->reduced & AXIS(a)) || extent(s, a) % 2) continue;
     if (access_stride(k, vector->number, vector->args, a) != 1 || access_stride(k, other->number, other->args, a) != 1) continue;
     s->pair = (int32_t)a;
+    s->pair_step = 2;
     s->pair_is_inner = !ends_in_pairs(&k->buffers[other->number]);
   }
+}
+
+/* Rows of a tile of a matrix unit: they divide the extent; 0 when too few would. */
+static int64_t unit_rows(int64_t extent) {
+  enum { MOST = 16, LEAST = 8 };
+  for (int64_t rows = MOST; rows >= LEAST; rows--)
+    if (extent % rows == 0) return rows;
+  return 0;
+}
+
+/* Whether conditions of the operand that has rows can be told row by row, and others by the loops around. */
+static bool edges_by_row(const scheduler *s, const expr *read, uint32_t row, axis_set inside) {
+  for (uint32_t i = 0; i < read->n_conditions; i++) {
+    const condition *c = &read->conditions[i];
+    int64_t coefficient[MAX_AXES], offset;
+    if (c->subject->axes & inside) return false;
+    if (!(c->subject->axes & AXIS(row))) continue;
+    if (c->divisor != 1 || !expr_affine(s->kernel, c->subject, coefficient, &offset) || coefficient[row] < 1) return false;
+  }
+  return true;
+}
+
+/* Four tiles of sums, of which each takes in UNIT_SUMS neighbours of the sum at once. */
+static void choose_unit(scheduler *s, const contraction_form *c, register_tile *t) {
+  enum { UNIT_LANES = 16, UNIT_SUMS = 32, MOST_TILES = 4 };
+  if (!s->target->tiles || s->lanes != UNIT_LANES || s->pair < 0 || !s->pair_is_inner || t->row < 0) return;
+  const uint32_t row = (uint32_t)t->row, pair = (uint32_t)s->pair;
+  const expr *left = narrow_read(c->left), *right = narrow_read(c->right);
+  const expr *vector = c->left_only & AXIS(t->vector) ? left : right, *other = vector == left ? right : left;
+  const int64_t rows = unit_rows(extent(s, row)), stride = access_stride(s->kernel, other->number, other->args, row);
+  if (!rows || extent(s, pair) % UNIT_SUMS || extent(s, t->vector) % UNIT_LANES || stride == INT64_MAX || stride < 1) return;
+  if (!edges_by_row(s, other, row, AXIS(pair) | AXIS(t->vector)) || !edges_by_row(s, vector, row, AXIS(row) | AXIS(pair) | AXIS(t->vector))) return;
+  const int64_t together = extent(s, row) % (2 * rows) == 0 ? 2 : 1;
+  int64_t vectors = MOST_TILES / together;
+  while (extent(s, t->vector) % (vectors * UNIT_LANES)) vectors /= 2;
+  if (vectors % TILE_VECTORS && extent(s, t->vector) > TILE_VECTORS * UNIT_LANES) return; /* it would cut panels of the layout */
+  t->unit = rows;
+  t->rows = rows * together;
+  t->vectors = vectors;
+  t->panel = t->vectors * UNIT_LANES;
+  t->group = -1;
+  t->groups = 1;
+  s->pair_step = UNIT_SUMS;
 }
 
 static int64_t panels_together(const scheduler *s, const contraction_form *c, const register_tile *t) {
@@ -441,7 +510,7 @@ static streaming choose_stream(const scheduler *s, const contraction_form *c, co
     out.last = (int32_t)a;
     bytes /= extent(s, a);
   }
-  if (out.last == s->pair) out.step = 2;
+  if (out.last == s->pair) out.step = s->pair_step;
   while (out.step * 2 <= extent(s, (uint32_t)out.last) && out.step * 2 * bytes <= s->target->l1_bytes) out.step *= 2;
   return out;
 }
@@ -463,7 +532,7 @@ static void add_streams(scheduler *s, const contraction_form *c, const register_
   if (extent(s, t->vector) > t->panel) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
   for (uint32_t a = 0; a < k->n_axes; a++)
-    if (stream->axes & AXIS(a)) add_loop(s, a, (int32_t)a == stream->last ? stream->step : (int32_t)a == s->pair ? 2 : 1, LOOP_SERIAL);
+    if (stream->axes & AXIS(a)) add_loop(s, a, (int32_t)a == stream->last ? stream->step : (int32_t)a == s->pair ? s->pair_step : 1, LOOP_SERIAL);
   /* The rows' values are read again by what follows: the other free axes, taps of a window. */
   if (stream->piece > t->rows && extent(s, (uint32_t)t->row) > t->rows) add_loop(s, (uint32_t)t->row, t->rows, LOOP_SERIAL);
   const int32_t last = innermost_sum(s, t, stream->axes);
@@ -476,6 +545,10 @@ static void add_streams(scheduler *s, const contraction_form *c, const register_
 /* The innermost sum. A short one is spelled out: its end would be mispredicted again and again; so are its ends where it
  * runs over an edge. */
 static void add_innermost_sum(scheduler *s, uint32_t axis) {
+  if ((int32_t)axis == s->pair && s->pair_step > 2) {
+    if (extent(s, axis) > s->pair_step) add_loop(s, axis, s->pair_step, LOOP_SERIAL);
+    return;
+  }
   if ((int32_t)axis == s->pair) {
     const int64_t several = extent(s, axis) % 8 == 0 ? 8 : extent(s, axis) % 4 == 0 ? 4 : 2;
     if (extent(s, axis) > several) add_loop(s, axis, several, LOOP_SERIAL);
@@ -496,7 +569,7 @@ static void add_innermost_sum(scheduler *s, uint32_t axis) {
 static void add_reductions(scheduler *s, const register_tile *t, axis_set inner, axis_set streamed, bool edges) {
   const int32_t last = innermost_sum(s, t, streamed);
   for (uint32_t a = 0; a < s->kernel->n_axes; a++)
-    if (inner & AXIS(a) && (int32_t)a != last && (int32_t)a == s->pair) add_loop(s, a, 2, LOOP_SERIAL);
+    if (inner & AXIS(a) && (int32_t)a != last && (int32_t)a == s->pair) add_loop(s, a, s->pair_step, LOOP_SERIAL);
     else if (inner & AXIS(a) && (int32_t)a != last)
       add_loop(s, a, 1, edges && meets(s, a, (uint32_t)t->row) && extent(s, a) <= FEW_TAPS ? LOOP_UNROLL : LOOP_SERIAL);
   if (last >= 0) add_innermost_sum(s, (uint32_t)last);
@@ -506,6 +579,7 @@ static bool schedule_contraction(scheduler *s, const contraction_form *c) {
   register_tile t;
   if (!choose_registers(s, c, &t)) return false;
   find_pairs(s, c, &t);
+  choose_unit(s, c, &t);
   streaming stream = choose_stream(s, c, &t);
   if (stream.axes) t.group = -1;
   if (stream.axes) add_streams(s, c, &t, &stream);
@@ -514,12 +588,13 @@ static bool schedule_contraction(scheduler *s, const contraction_form *c) {
   if (t.row >= 0) visit_all_reads(s->kernel, test_window, &window);
   bool edges = window.window && (s->edges & AXIS(t.row));
   for (uint32_t i = 0; edges && i < s->n; i++)
-    if (s->loops[i].axis == (uint32_t)t.row) s->loops[i].peel = s->loops[i].kind == LOOP_SERIAL;
-  const int64_t smallest = stream.axes && stream.last == s->pair ? 2 : 1; /* that a step of the last streamed axis may be */
+    if (s->loops[i].axis == (uint32_t)t.row) s->loops[i].peel = s->loops[i].kind == LOOP_SERIAL || (t.unit && s->loops[i].kind == LOOP_PARALLEL);
+  const int64_t smallest = stream.axes && stream.last == s->pair ? s->pair_step : 1; /* that a step of the last streamed axis may be */
   add_reductions(s, &t, t.inner & ~(stream.step > smallest ? stream.axes & ~AXIS(stream.last) : stream.axes), stream.axes, edges);
   if (t.group >= 0) add_loop(s, (uint32_t)t.group, 1, LOOP_UNROLL);
-  if (t.row >= 0) add_loop(s, (uint32_t)t.row, 1, LOOP_UNROLL);
+  if (t.row >= 0 && t.unit < t.rows) add_loop(s, (uint32_t)t.row, t.unit ? t.unit : 1, LOOP_UNROLL);
   if (t.vectors > 1) add_loop(s, t.vector, s->lanes, LOOP_UNROLL);
+  if (t.unit) add_loop(s, (uint32_t)t.row, 1, LOOP_TILE);
   if (s->pair >= 0) add_loop(s, (uint32_t)s->pair, 1, LOOP_PAIR);
   add_loop(s, t.vector, 1, LOOP_VECTOR);
   return true;
@@ -527,7 +602,7 @@ static bool schedule_contraction(scheduler *s, const contraction_form *c) {
 
 /* -- the choice -------------------------------------------------------------------------------------------------- */
 
-void schedule_kernel(kernel *k, const target *t) {
+static void schedule_for(kernel *k, const target *t) {
   scheduler s = {.kernel = k, .target = t, .shared = ~(axis_set)0, .pair = -1};
   size_t widest = 4;
   contraction_form form;
@@ -548,6 +623,22 @@ void schedule_kernel(kernel *k, const target *t) {
   if (contraction_stage < 0 || !schedule_contraction(&s, &form)) schedule_rows(&s);
   k->schedule.loops = s.loops;
   k->schedule.n = s.n;
+}
+
+static bool has_tiles(const kernel *k) {
+  for (uint32_t i = 0; i < k->schedule.n; i++)
+    if (k->schedule.loops[i].kind == LOOP_TILE) return true;
+  return false;
+}
+
+/* Whether rows of a tile end where its loops can tell is seen best by carrying the schedule out. */
+void schedule_kernel(kernel *k, const target *t) {
+  const char *error;
+  schedule_for(k, t);
+  if (!has_tiles(k) || lower_kernel(k, k->arena, &error)) return;
+  target without = *t;
+  without.tiles = false;
+  schedule_for(k, &without);
 }
 
 bool pass_schedule(plan *p, pass_context *c) {
