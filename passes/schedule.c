@@ -452,6 +452,29 @@ static bool epilogue_reads(const scheduler *s, const register_tile *t) {
   return test.found && t->row >= 0;
 }
 
+/* The axis of the sum that lies contiguous, outside of those that are streamed; -1: none. */
+static int32_t innermost_sum(const scheduler *s, const register_tile *t, axis_set streamed) {
+  axis_set pair = s->pair >= 0 && !s->pair_is_inner ? AXIS(s->pair) : 0;
+  int32_t best = best_axis(s, t->inner & s->reduced & ~streamed & ~pair, contiguity);
+  return best >= 0 || pair & streamed ? best : best_axis(s, pair, contiguity);
+}
+
+/* Results of a window's taps, of which there are few and which move over what is summed: a weight gradient. */
+static axis_set few_taps(const scheduler *s, const contraction_form *c, axis_set among) {
+  axis_set taps = 0;
+  for (uint32_t a = 0; a < s->kernel->n_axes; a++)
+    for (uint32_t r = 0; among & AXIS(a) && extent(s, a) <= FEW_TAPS && r < s->kernel->n_axes; r++)
+      if (c->reduced & AXIS(r) && meets(s, a, r)) taps |= AXIS(a);
+  return taps;
+}
+
+/* Loops over them; what decides the ends of the innermost sum is spelled out. */
+static void add_taps(scheduler *s, const register_tile *t, axis_set taps, axis_set streamed) {
+  const int32_t last = innermost_sum(s, t, streamed);
+  for (uint32_t a = 0; a < s->kernel->n_axes; a++)
+    if (taps & AXIS(a)) add_loop(s, a, 1, last >= 0 && extent(s, a) <= FEW_TAPS && meets(s, a, (uint32_t)last) ? LOOP_UNROLL : LOOP_SERIAL);
+}
+
 /* Loops around the tiles when sums are short enough to be completed tile by tile. */
 static void add_tiles(scheduler *s, const contraction_form *c, const register_tile *t) {
   const kernel *k = s->kernel;
@@ -462,6 +485,8 @@ static void add_tiles(scheduler *s, const contraction_form *c, const register_ti
     if (c->batch & s->shared & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
   axis_set others = t->free & s->shared & ~AXIS(t->vector);
   if (t->row >= 0) others &= ~AXIS(t->row);
+  const axis_set taps = few_taps(s, c, others);
+  others &= ~taps;
   /* Panels of the vector operand are used again by everything inside: they stand behind the first axis, and outside of
    * all when the operand would not stay in the second cache from one round to the next. Of a product, the rows stay in
    * the first cache while the panels that the second holds pass by. */
@@ -479,6 +504,7 @@ static void add_tiles(scheduler *s, const contraction_form *c, const register_ti
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
   for (uint32_t a = 0; a < k->n_axes; a++) /* what other stages do not have */
     if ((c->batch | t->free) & ~s->shared & AXIS(a)) add_loop(s, a, 1, LOOP_SERIAL);
+  add_taps(s, t, taps, 0); /* they read the same panels */
 }
 
 /* A sum over so much that the panel of vectors leaves the first cache within a tile (weight gradients, which sum
@@ -515,13 +541,6 @@ static streaming choose_stream(const scheduler *s, const contraction_form *c, co
   return out;
 }
 
-/* The axis of the sum that lies contiguous, outside of those that are streamed; -1: none. */
-static int32_t innermost_sum(const scheduler *s, const register_tile *t, axis_set streamed) {
-  axis_set pair = s->pair >= 0 && !s->pair_is_inner ? AXIS(s->pair) : 0;
-  int32_t best = best_axis(s, t->inner & s->reduced & ~streamed & ~pair, contiguity);
-  return best >= 0 || pair & streamed ? best : best_axis(s, pair, contiguity);
-}
-
 static void add_streams(scheduler *s, const contraction_form *c, const register_tile *t, const streaming *stream) {
   const kernel *k = s->kernel;
   schedule_loop outer[MAX_AXES] = {{0}};
@@ -535,11 +554,7 @@ static void add_streams(scheduler *s, const contraction_form *c, const register_
     if (stream->axes & AXIS(a)) add_loop(s, a, (int32_t)a == stream->last ? stream->step : (int32_t)a == s->pair ? s->pair_step : 1, LOOP_SERIAL);
   /* The rows' values are read again by what follows: the other free axes, taps of a window. */
   if (stream->piece > t->rows && extent(s, (uint32_t)t->row) > t->rows) add_loop(s, (uint32_t)t->row, t->rows, LOOP_SERIAL);
-  const int32_t last = innermost_sum(s, t, stream->axes);
-  for (uint32_t a = 0; a < k->n_axes; a++) {
-    if (!((t->free | (c->batch & ~s->shared)) & AXIS(a)) || a == t->vector || (int32_t)a == t->row) continue;
-    add_loop(s, a, 1, last >= 0 && extent(s, a) <= FEW_TAPS && meets(s, a, (uint32_t)last) ? LOOP_UNROLL : LOOP_SERIAL);
-  }
+  add_taps(s, t, (t->free | (c->batch & ~s->shared)) & ~AXIS(t->vector) & ~AXIS(t->row), stream->axes);
 }
 
 /* The innermost sum. A short one is spelled out: its end would be mispredicted again and again; so are its ends where it
