@@ -283,6 +283,48 @@ static void schedule_rows(scheduler *s) {
   add_loop(s, (uint32_t)vector, 1, LOOP_VECTOR);
 }
 
+/* -- copies ------------------------------------------------------------------------------------------------------ */
+
+/* The block that a layout cuts a dimension in; 1: none. */
+static int64_t block_of(const kernel_buffer *b, const expr *const *index, uint32_t axis) {
+  int64_t width = 1;
+  for (uint32_t i = 0; i < b->layout.n; i++)
+    if (index[b->layout.part[i].dim]->axes & AXIS(axis) && b->layout.part[i].divisor > width) width = b->layout.part[i].divisor;
+  return width;
+}
+
+/* bf16 put in another order: along vectors as it is written, and across them as it is read, so that lines of the cache are used
+ * while they are there; pairs are written together. */
+static bool schedule_copy(scheduler *s) {
+  const kernel *k = s->kernel;
+  const stage *st = k->stages;
+  if (k->n_stages != 1 || st->monoid != MONOID_NONE || st->output < 0 || st->body->kind != EXPR_READ || st->body->type != DTYPE_BF16) return false;
+  const kernel_buffer *to = &k->buffers[st->output];
+  const bool pairs = ends_in_pairs(to);
+  int32_t vector = -1, across = -1;
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    const int64_t written = access_stride(k, (uint32_t)st->output, st->index, a), read = access_stride(k, st->body->number, st->body->args, a);
+    if (written == (pairs ? 2 : 1)) vector = (int32_t)a;
+    if ((pairs ? written : read) == 1) across = (int32_t)a;
+  }
+  if (vector < 0 || across < 0 || vector == across || extent(s, (uint32_t)vector) < s->lanes) return false;
+  const int64_t width = block_of(to, st->index, (uint32_t)vector), tile = width > 1 ? width : s->lanes;
+  if (tile % s->lanes) return false;
+  schedule_loop outer[MAX_AXES] = {{0}};
+  uint32_t n = 0;
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    if ((int32_t)a == vector || ((int32_t)a == across && (!pairs || extent(s, a) <= 2))) continue;
+    outer[n++] = (schedule_loop){.axis = a, .step = (int32_t)a == across ? 2 : 1};
+  }
+  if (extent(s, (uint32_t)vector) > tile) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = tile};
+  add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
+  if (!pairs) add_loop(s, (uint32_t)across, 1, LOOP_SERIAL);
+  if (tile > s->lanes) add_loop(s, (uint32_t)vector, s->lanes, LOOP_UNROLL);
+  if (pairs) add_loop(s, (uint32_t)across, 1, LOOP_UNROLL);
+  add_loop(s, (uint32_t)vector, 1, LOOP_VECTOR);
+  return true;
+}
+
 /* -- contractions ------------------------------------------------------------------------------------------------ */
 
 /* Whether an axis stands in some access only together with others (a window), so that tiles of it meet edges. */
@@ -635,7 +677,7 @@ static void schedule_for(kernel *k, const target *t) {
   visit_all_reads(k, note_edges, &s);
   s.tested = tested_axes(k);
   k->schedule = (schedule){0};
-  if (contraction_stage < 0 || !schedule_contraction(&s, &form)) schedule_rows(&s);
+  if (!schedule_copy(&s) && (contraction_stage < 0 || !schedule_contraction(&s, &form))) schedule_rows(&s);
   k->schedule.loops = s.loops;
   k->schedule.n = s.n;
 }

@@ -3,12 +3,11 @@
 
     python3 tests/bench/precision.py tests/bench/baseline.ssl --data-root DIR --steps 300 --set batch=64
 
-Prints means over stretches of the run, and processor time a step. Nothing but Python is needed.
+Prints means over stretches of the run. Nothing but Python is needed.
 """
 import argparse
 import json
 import pathlib
-import resource
 import subprocess
 import tempfile
 
@@ -17,19 +16,16 @@ STRETCHES = 10
 
 
 def losses(arguments, precision, seed):
-    """Losses by step, and seconds of processor time a step."""
+    """Losses by step."""
     with tempfile.TemporaryDirectory() as out:
         command = [arguments.sslc, "run", arguments.program, "--precision", precision, "--seed", str(seed), "--steps", str(arguments.steps),
                    "--out", f"{out}/run", "--quiet"]
         command += ["--data-root", arguments.data_root] if arguments.data_root else []
         for setting in arguments.set:
             command += ["--set", setting]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         rows = [json.loads(line) for line in pathlib.Path(out, "run", "metrics.jsonl").read_text().splitlines()]
-    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return [row["loss"] for row in rows if "loss" in row], busy / arguments.steps
+    return [row["loss"] for row in rows if "loss" in row]
 
 
 def main():
@@ -43,12 +39,11 @@ def main():
     runs = [("f32", 0), ("bf16", 0), ("f32", 1)]
     curves = [losses(arguments, *run) for run in runs]
     print("steps          " + "".join(f"{precision + ' seed ' + str(seed):>15}" for precision, seed in runs))
-    n = min(len(curve) for curve, _ in curves)
+    n = min(len(curve) for curve in curves)
     for i in range(STRETCHES):
         start, end = i * n // STRETCHES, (i + 1) * n // STRETCHES
         if start < end:
-            print(f"{start:6}-{end - 1:<8}" + "".join(f"{sum(curve[start:end]) / (end - start):15.5f}" for curve, _ in curves))
-    print("ms of processor" + "".join(f"{1000 * busy:15.1f}" for _, busy in curves))
+            print(f"{start:6}-{end - 1:<8}" + "".join(f"{sum(curve[start:end]) / (end - start):15.5f}" for curve in curves))
 
 
 if __name__ == "__main__":
