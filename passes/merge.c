@@ -84,6 +84,16 @@ static bool match_index(matching *m, const expr *first, const expr *second) {
   return first->kind == EXPR_AXIS && second->kind == EXPR_AXIS && match_axis(m, first->number, second->number);
 }
 
+/* As above, and equal steps along one axis each: windows that do not overlap. */
+static bool match_steps(matching *m, const expr *first, const expr *second) {
+  int64_t x[MAX_AXES], y[MAX_AXES], x_offset, y_offset;
+  if (match_index(m, first, second)) return true;
+  if (first->axes & (first->axes - 1) || second->axes & (second->axes - 1) || !first->axes || !second->axes) return false;
+  if (!expr_affine(m->first->kernel, first, x, &x_offset) || !expr_affine(m->second->kernel, second, y, &y_offset) || x_offset != y_offset) return false;
+  const uint32_t a = (uint32_t)__builtin_ctzll(first->axes), b = (uint32_t)__builtin_ctzll(second->axes);
+  return x[a] == y[b] && match_axis(m, a, b);
+}
+
 static const stage *writer(const fragment *f, value v) {
   for (uint32_t i = 0; i < f->kernel->n_stages; i++) {
     const stage *s = &f->kernel->stages[i];
@@ -110,7 +120,7 @@ static bool match_results(matching *m, uint32_t *n_matched) {
 static bool match_read(matching *m, const expr *first, const expr *second) {
   matching trial = *m;
   for (uint32_t d = 0; d < first->n_args; d++)
-    if (!match_index(&trial, first->args[d], second->args[d])) return false;
+    if (!match_steps(&trial, first->args[d], second->args[d])) return false;
   *m = trial;
   return true;
 }
@@ -377,6 +387,28 @@ static bool merge_siblings(merging *m, value v) {
   return merged;
 }
 
+static int64_t bytes_written(const kernel *k) {
+  int64_t bytes = 0;
+  for (uint32_t b = 0; b < k->n_buffers; b++)
+    if (k->buffers[b].access == ACCESS_OUT) bytes += type_bytes(&k->buffers[b].type);
+  return bytes;
+}
+
+/* Maps of one large value into which another is folded small (a mask of the largest in a window beside what pooling keeps
+ * of it): computed where the value is read first, though it may be long before they are used, since they are small. */
+static void merge_small_siblings(merging *m, value v) {
+  enum { A_PART = 4 };
+  const int64_t bytes = type_bytes(graph_type(m->graph, v));
+  const index_list readers = m->readers[v];
+  for (uint32_t i = 0; i < readers.n; i++)
+    for (uint32_t j = 0; j < i; j++) {
+      const uint32_t x = find(m, readers.items[j]), y = find(m, readers.items[i]);
+      const kernel *first = m->fragments[x < y ? x : y]->kernel, *second = m->fragments[x < y ? y : x]->kernel;
+      if (x == y || reduces(first) || reduces(second) || A_PART * bytes_written(second) > bytes) continue;
+      try_merge(m, x < y ? x : y, x < y ? y : x, true);
+    }
+}
+
 /* -- what is left ---------------------------------------------------------------------------------------------- */
 
 /* The kernel again with only what somebody needs: values that were results of merged kernels and are read
@@ -474,6 +506,7 @@ fragment **merge_fragments(const graph *g, fragment **fragments, uint32_t *n, ar
   }
   for (uint32_t i = 0; i < *n; i++) m.into[i] = i;
   note_values(&m);
+  for (value v = 1; v < g->n_values; v++) merge_small_siblings(&m, v);
   bool changed = true;
   for (int round = 0; changed && round < 3; round++) { /* siblings make room for more of the first kind */
     changed = false;

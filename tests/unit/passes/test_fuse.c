@@ -25,6 +25,18 @@ static const plan *check(bench *b, const graph *g, uint32_t launches) {
   return p;
 }
 
+/* Which of each pair is larger is seen where the larger is taken, though neither reads the other. */
+static void a_mask_goes_with_its_window(void **state) {
+  bench *b = *state;
+  graph *g = graph_new(b->arena, "t");
+  const value x = data(g, "x", shaped(DTYPE_F32, 2, 64, 128));
+  value side[2];
+  for (int64_t i = 0; i < 2; i++) side[i] = graph_slice(g, x, (int64_t[]){0, i}, (int64_t[]){64, 127 + i}, (int64_t[]){1, 2}, nowhere);
+  output(g, "largest", binary(g, OP_MAX, side[0], side[1]));
+  output(g, "mask", binary(g, OP_LT, side[0], side[1]));
+  check(b, g, 1);
+}
+
 static void elementwise_chain_is_one_kernel(void **state) {
   bench *b = *state;
   graph *g = graph_new(b->arena, "t");
@@ -271,6 +283,7 @@ static void random_graphs_keep_their_values(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      TEST(a_mask_goes_with_its_window),
       TEST(elementwise_chain_is_one_kernel),
       TEST(convolution_takes_bias_and_relu),
       TEST(derivatives_of_strided_convolution),
