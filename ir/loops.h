@@ -21,6 +21,10 @@ typedef enum {
   LOOPS_RAMP,     /* i64: args[0] + lane * stride */
   LOOPS_APPLY,    /* elementwise native op of args, all of the same lanes */
   LOOPS_FMA,      /* args[0] * args[1] + args[2], one rounding */
+  LOOPS_PAIRS,    /* u32: in each of `active` lanes two neighbours of bf16 buffer `number`, the first in the low half; contiguous
+                     from element offset args[0]; inactive lanes are 0 */
+  LOOPS_DOT,      /* f32: args[2] + the products of the high halves + those of the low halves of args[0] and args[1], which are
+                     pairs; subnormals may count as 0 */
   LOOPS_CALL,     /* f64 only: the backend's scalar library for op (exp, log, ...) */
   LOOPS_REDUCE    /* all `active` lanes of args[0] by op (ADD, MAX, MIN), halves added pairwise: a scalar */
 } loops_kind;

@@ -29,6 +29,15 @@ static scalar fused(dtype t, scalar x, scalar y, scalar z) {
   return scalar_round(t, (scalar){.real = fma(x.real, y.real, z.real)});
 }
 
+/* Two products of bf16, which are exact in f32, the odd one first. */
+static scalar dot(scalar x, scalar y, scalar z) {
+  for (int k = 1; k >= 0; k--) {
+    uint16_t halves[2] = {(uint16_t)(x.integer >> 16 * k), (uint16_t)(y.integer >> 16 * k)};
+    z = fused(DTYPE_F32, element_load(DTYPE_BF16, halves, 0), element_load(DTYPE_BF16, halves, 1), z);
+  }
+  return z;
+}
+
 /* The upper half of the active lanes is combined with the lower one until one lane is left; of an odd
  * number, the middle lane joins lane 0. */
 static scalar reduce(const loops_expr *e, vector v) {
@@ -78,6 +87,15 @@ static void evaluate(const machine *m, const loops_expr *e, vector *out) {
       break;
     case LOOPS_FMA:
       for (uint32_t i = 0; i < e->lanes; i++) out->lane[i] = fused(e->type, args[0].lane[i], args[1].lane[i], args[2].lane[i]);
+      break;
+    case LOOPS_PAIRS:
+      for (uint32_t i = 0; i < e->lanes; i++) {
+        const uint16_t *bits = (const uint16_t *)m->buffers[e->number] + args[0].lane[0].integer + 2 * (int64_t)i;
+        out->lane[i].integer = i < active ? (int64_t)bits[0] | (int64_t)bits[1] << 16 : 0;
+      }
+      break;
+    case LOOPS_DOT:
+      for (uint32_t i = 0; i < e->lanes; i++) out->lane[i] = dot(args[0].lane[i], args[1].lane[i], args[2].lane[i]);
       break;
     case LOOPS_REDUCE: out->lane[0] = reduce(e, args[0]); break;
   }

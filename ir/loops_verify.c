@@ -193,6 +193,14 @@ static void check(checker *c, const loops_expr *e) {
     for (int i = 0; i < 3; i++)
       if (e->args[i]->type != e->type || e->args[i]->lanes != e->lanes) fail(c, "fma of unequal types");
     break;
+  case LOOPS_PAIRS:
+    if (e->type != DTYPE_U32 || e->number >= c->loops->n_buffers || c->loops->buffers[e->number].type != DTYPE_BF16) fail(c, "pairs of something else than bf16");
+    else check_access(c, "load", e->number, e->args[0], 1, 2 * active, 1);
+    break;
+  case LOOPS_DOT:
+    for (int i = 0; i < 3; i++)
+      if (e->args[i]->type != (i < 2 ? DTYPE_U32 : DTYPE_F32) || e->args[i]->lanes != e->lanes || e->type != DTYPE_F32) fail(c, "dot of wrong types");
+    break;
   case LOOPS_REDUCE:
     if (e->lanes != 1 || e->args[0]->type != e->type) fail(c, "a reduction to another type");
     break;

@@ -130,6 +130,29 @@ static value rule_pow(const candidate *n) {
 
 static value rule_equal(const candidate *n) { return swap_constant(n); }
 
+/* True when no element can lie below 0 (one may be NaN): what came from unsigned integers and was scaled, as uniform
+ * numbers are made. */
+static bool never_negative(const graph *g, value v) {
+  for (;;) {
+    const node *n = graph_node(g, v);
+    const dtype t = graph_type(g, v)->dtype;
+    scalar factor;
+    if (!dtype_is_real(t)) return !dtype_is_signed(t);
+    if (n->op == OP_ABS || n->op == OP_EXP) return true;
+    if (n->op == OP_MUL && (!graph_splat_value(g, n->operands[1], &factor) || !(factor.real >= 0))) return false;
+    const bool looks_through = n->op == OP_MUL || n->op == OP_CAST || n->op == OP_RESHAPE || n->op == OP_TRANSPOSE ||
+                               n->op == OP_BROADCAST || n->op == OP_SLICE;
+    if (!looks_through) return false;
+    v = n->operands[0];
+  }
+}
+
+/* Dropout of nothing: its random numbers are not drawn. */
+static value rule_less(const candidate *n) {
+  const bool is_false = n->y_known && (dtype_is_real(n->type) ? n->y_splat.real <= 0 : n->y_splat.integer <= 0) && never_negative(n->g, n->x);
+  return is_false ? splat_of(n->c, n->v, (scalar){.integer = 0}) : 0;
+}
+
 /* All bits set: the neutral element of `and`. */
 static bool y_is_ones(const candidate *n) {
   const scalar all = {.integer = n->type == DTYPE_BOOL ? 1 : -1};
@@ -197,6 +220,7 @@ static elementwise_rule *const elementwise_rules[OP_COUNT] = {
     [OP_MOD] = rule_mod,
     [OP_FLOOR] = rule_floor,
     [OP_POW] = rule_pow,
+    [OP_LT] = rule_less,
     [OP_EQ] = rule_equal,
     [OP_AND] = rule_and,
     [OP_OR] = rule_or,

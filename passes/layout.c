@@ -21,6 +21,10 @@ typedef struct {
     kernel *made;
     struct variant *next;
   } *variants;
+  struct copy { /* that were made so far */
+    uint32_t from, to;
+    struct copy *next;
+  } *copies;
   plan_launch *launches; /* the new list */
   uint32_t n_launches, launches_capacity;
 } layouts;
@@ -242,16 +246,15 @@ static layout panels(const tensor_type *t, uint32_t dim, int64_t width, int32_t 
   return layout_blocked(t, order, dim, width);
 }
 
-/* Puts a converted copy in place of an operand when its panels would not be contiguous. */
-static void convert_operand(layouts *l, const expr *read, int32_t axis, int64_t width, int32_t along, double points, uint32_t *buffers) {
-  uint32_t from = buffers[read->number];
+/* The buffer, or a copy of it in the order that is wanted. */
+static uint32_t converted(layouts *l, uint32_t from, const layout *wanted) {
   plan_buffer b = l->plan->buffers[from];
-  int32_t dim = plain_dimension(read->args, b.type.rank, (uint32_t)axis);
-  if (dim < 0) return;
-  layout wanted = panels(&b.type, (uint32_t)dim, width, along), has = b.layout.n ? b.layout : layout_row_major(&b.type);
-  if (layout_equal(&wanted, &has) || points < WORTH_A_COPY * (double)type_elements(&b.type)) return;
+  layout has = b.layout.n ? b.layout : layout_row_major(&b.type);
+  if (layout_equal(wanted, &has)) return from;
+  for (struct copy *c = l->copies; c; c = c->next)
+    if (c->from == from && layout_equal(&l->plan->buffers[c->to].layout, wanted)) return c->to;
   b.name = b.role = "";
-  b.layout = wanted;
+  b.layout = *wanted;
   b.storage = STORAGE_TEMPORARY;
   b.alias = -1;
   b.is_splat = false;
@@ -259,17 +262,90 @@ static void convert_operand(layouts *l, const expr *read, int32_t axis, int64_t 
   b.bytes = layout_elements(&b.layout, &b.type) * (int64_t)dtype_bytes(b.type.dtype);
   uint32_t to = plan_add_buffer(l->plan, b);
   launch(l, copy_kernel(l, &b.type, b.where), (uint32_t[]){from, to});
-  buffers[read->number] = to;
+  struct copy *c = ARENA_NEW(l->arena, struct copy);
+  *c = (struct copy){from, to, l->copies};
+  l->copies = c;
+  return to;
 }
 
+/* -- pairs ---------------------------------------------------------------------------------------------------- */
+
+static const expr *narrow_read(const expr *e) {
+  bool widens = e->kind == EXPR_APPLY && e->op == OP_CAST && e->type == DTYPE_F32;
+  return widens && e->args[0]->kind == EXPR_READ && e->args[0]->type == DTYPE_BF16 ? e->args[0] : NULL;
+}
+
+/* Whether a read walks an axis by one dimension of its own, without edges. */
+static bool walks_plainly(const expr *read, uint32_t axis) {
+  uint32_t dims = 0;
+  for (uint32_t d = 0; d < read->n_args; d++) dims += read->args[d]->axes >> axis & 1;
+  for (uint32_t i = 0; i < read->n_conditions; i++)
+    if (read->conditions[i].subject->axes >> axis & 1) return false;
+  return dims == 1 && plain_dimension(read->args, read->n_args, axis) >= 0;
+}
+
+static bool ends_with(const layout *l, uint32_t dim) { return l->n && l->part[l->n - 1].dim == dim && l->part[l->n - 1].divisor == 1; }
+
+/* Neighbours along a dimension that is whole are put side by side. */
+static layout in_pairs(layout l, const tensor_type *t, uint32_t dim) {
+  if (!l.n) l = layout_row_major(t);
+  if (ends_with(&l, dim)) return l;
+  for (uint32_t i = 0; i < l.n; i++) {
+    if (l.part[i].dim != dim) continue;
+    l.part[i].divisor = 2;
+    l.part[i].extent = t->dim[dim] / 2;
+  }
+  l.part[l.n].dim = dim;
+  l.part[l.n].divisor = 1;
+  l.part[l.n++].extent = 2;
+  return l;
+}
+
+/* The reduced axis of which two neighbours of bf16 are multiplied at once; -1: none. Best is one along which the
+ * operand that is broadcast is contiguous already. */
+static int32_t find_pairs(const layouts *l, const kernel *k, uint32_t number, const wish *w, const uint32_t *buffers) {
+  contraction_form c;
+  int32_t best = -1;
+  if (!stage_contraction(k, number, &c) || !narrow_read(c.left) || !narrow_read(c.right)) return -1;
+  if (w->vector->number == w->other->number) return -1;
+  const plan_buffer *other = &l->plan->buffers[buffers[w->other->number]];
+  layout has = other->layout.n ? other->layout : layout_row_major(&other->type);
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    if (!(c.reduced & AXIS(a)) || k->axes[a].extent % 2 || !walks_plainly(w->vector, a) || !walks_plainly(w->other, a)) continue;
+    if (ends_with(&has, (uint32_t)plain_dimension(w->other->args, w->other->n_args, a))) return (int32_t)a;
+    if (best < 0) best = (int32_t)a;
+  }
+  return best >= 0 && w->points >= WORTH_A_COPY * (double)type_elements(&other->type) ? best : -1;
+}
+
+/* -- operands of contractions ---------------------------------------------------------------------------------- */
+
+/* Puts a converted copy in place of an operand: in panels along `axis`, if any, and in pairs along another. */
+static void convert_operand(layouts *l, const expr *read, int32_t axis, int64_t width, int32_t along, int32_t pair, uint32_t *buffers) {
+  const plan_buffer *b = &l->plan->buffers[buffers[read->number]];
+  int32_t dim = axis < 0 ? -1 : plain_dimension(read->args, b->type.rank, (uint32_t)axis);
+  if (axis >= 0 && dim < 0) return;
+  layout wanted = dim < 0 ? b->layout : panels(&b->type, (uint32_t)dim, width, along);
+  if (pair >= 0) wanted = in_pairs(wanted, &b->type, (uint32_t)plain_dimension(read->args, b->type.rank, (uint32_t)pair));
+  if (wanted.n) buffers[read->number] = converted(l, buffers[read->number], &wanted);
+}
+
+/* Copies of operands are made where their panels would not be contiguous, or pairs not side by side. */
 static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint32_t *buffers) {
   wish w;
   if (!find_wish(k, number, &w)) return;
-  const int64_t lanes = (int64_t)(l->target->vector_bytes / dtype_bytes(l->plan->buffers[buffers[w.vector->number]].type.dtype));
+  const tensor_type *vector = &l->plan->buffers[buffers[w.vector->number]].type, *other = &l->plan->buffers[buffers[w.other->number]].type;
+  const size_t bytes = dtype_bytes(vector->dtype) < 4 ? 4 : dtype_bytes(vector->dtype); /* of the sums */
+  const int64_t lanes = (int64_t)(l->target->vector_bytes / bytes);
   const bool rows_inside = w.inner >= 0 && k->stages[number].free & AXIS(w.inner);
-  const int32_t along = w.inner < 0 ? -1 : plain_dimension(w.vector->args, w.vector->n_args, (uint32_t)w.inner);
-  convert_operand(l, w.vector, w.axis, TILE_VECTORS * lanes, along, w.points, buffers);
-  if (rows_inside) convert_operand(l, w.other, w.inner, tile_rows(l->target, k->axes[w.inner].extent), -1, w.points, buffers);
+  const int32_t pair = find_pairs(l, k, number, &w, buffers);
+  const bool vector_pays = w.points >= WORTH_A_COPY * (double)type_elements(vector), other_pays = w.points >= WORTH_A_COPY * (double)type_elements(other);
+  const int32_t inner = pair >= 0 ? pair : w.inner, along = inner < 0 ? -1 : plain_dimension(w.vector->args, w.vector->n_args, (uint32_t)inner);
+  const int64_t rows = rows_inside ? tile_rows(l->target, k->axes[w.inner].extent) : 0;
+  if (!vector_pays) return;
+  convert_operand(l, w.vector, w.axis, TILE_VECTORS * lanes, along, pair, buffers);
+  if (rows_inside && other_pays) convert_operand(l, w.other, w.inner, rows, -1, pair, buffers);
+  else if (pair >= 0) convert_operand(l, w.other, -1, 0, -1, pair, buffers);
 }
 
 bool pass_layout(plan *p, pass_context *c) {

@@ -117,6 +117,7 @@ loops *lower_kernel(const kernel *k, arena *a, const char **error) {
                 .schedule = k->schedule.loops,
                 .n_loops = k->schedule.n,
                 .vector_axis = -1,
+                .pair_axis = -1,
                 .lanes = 1,
                 .active = 1};
   l.loops->where = k->where;

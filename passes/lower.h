@@ -97,6 +97,7 @@ typedef struct {
   coordinate axis[MAX_AXES];
   axis_set unrolled; /* axes whose coordinate is one of several in straight-line code */
   int32_t vector_axis;
+  int32_t pair_axis; /* whose two points are taken in at once; -1: none */
   uint32_t lanes, active;
 
   stage_state *stages;
@@ -161,15 +162,19 @@ void add_known_by(lowering *l, const void *name, const uint32_t *ids, uint32_t n
 
 void count_uses(lowering *l);
 operand lower_expr(lowering *l, const expr *e);
+bool is_reused(const lowering *l, const expr *e);
 operand apply_op(lowering *l, op_id op, dtype result, const operand *args, uint32_t n);
 operand cast_value(lowering *l, operand v, dtype to);
 operand fuse_multiply_add(lowering *l, operand x, operand y, operand z);
+operand dot_pairs(lowering *l, operand x, operand y, operand z);
 /* The body that an internal map stands for, while nothing else needs its value. */
 const expr *look_through(const lowering *l, const expr *e);
 
 /* -- lower_access.c --------------------------------------------------------------------------------------- */
 
 operand read_buffer(lowering *l, const expr *read);
+/* Two neighbours along an axis that is still to be bound, as pairs; false when they do not lie side by side. */
+bool read_pairs(lowering *l, const expr *read, uint32_t axis, operand *out);
 /* The test of an undecided condition on the value of its subject. */
 operand condition_value(lowering *l, const condition *c, operand subject);
 bool can_store_in_lanes(lowering *l, const stage *s);

@@ -144,6 +144,41 @@ operand read_buffer(lowering *l, const expr *read) {
   return has_test ? apply_op(l, OP_SELECT, read->type, (operand[]){test, v, otherwise}, 3) : v;
 }
 
+/* What is known of a read of pairs; its name among known values differs from that of the read itself. */
+static bool pairs_at(lowering *l, const expr *read, const location at[2], operand *out) {
+  affine apart = at[1].form;
+  if (at[0].has_lanes || at[1].has_lanes || !affine_add(&apart, &at[0].form, -1)) return false;
+  if (apart.n || apart.lane || apart.constant != 1 || (at[0].form.lane != 0 && at[0].form.lane != 2)) return false;
+  affine base = at[0].form;
+  base.lane = 0;
+  operand offset = emit_affine(l, &base);
+  loops_expr e = {.kind = LOOPS_PAIRS, .type = DTYPE_U32, .lanes = 1, .number = read->number, .n_args = 1, .args = &offset.expr};
+  if (at[0].form.lane) e.lanes = l->lanes, e.active = l->active;
+  uint32_t lowest = l->frames[l->depth - 1].guarded;
+  *out = (operand){loops_node(l->loops, e), offset.level > lowest ? offset.level : lowest};
+  bool reused = is_reused(l, read);
+  if (reused || out->level + 1 < l->depth) *out = share(l, *out);
+  if (reused) add_known(l, (const char *)read + 1, read->axes, *out);
+  return true;
+}
+
+bool read_pairs(lowering *l, const expr *read, uint32_t axis, operand *out) {
+  coordinate unbound = l->axis[axis];
+  location at[2];
+  for (uint32_t i = 0; i < read->n_conditions; i++)
+    if (decide_condition(l, &read->conditions[i]) != ALWAYS) return false;
+  for (int i = 1; i >= 0; i--) {
+    affine point = affine_constant(i);
+    l->axis[axis] = unbound;
+    bind_axis(l, axis, &point, 1);
+    if (i == 0 && find_known(l, (const char *)read + 1, read->axes, out)) break;
+    at[i] = buffer_offset(l, read->number, read->args);
+    if (i == 0 && !pairs_at(l, read, at, out)) out->expr = NULL;
+  }
+  l->axis[axis] = unbound;
+  return out->expr;
+}
+
 /* -- stores ----------------------------------------------------------------------------------------------- */
 
 /* What is larger than any cache is not read from one: a store past them saves the read of the line that a

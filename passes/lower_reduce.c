@@ -145,8 +145,28 @@ static bool fuses(const lowering *l, const stage *s) {
          body->type == accumulator_type(l->kernel, s, 0);
 }
 
+/* The bf16 that a factor widens; NULL for other factors. */
+static const expr *narrow_factor(const lowering *l, const expr *e) {
+  e = look_through(l, e);
+  if (e->kind != EXPR_APPLY || e->op != OP_CAST || e->type != DTYPE_F32) return NULL;
+  e = look_through(l, e->args[0]);
+  return e->kind == EXPR_READ && e->type == DTYPE_BF16 ? e : NULL;
+}
+
+static bool take_in_pair(lowering *l, const stage *s, operand *x) {
+  operand pairs[2];
+  if (!fuses(l, s) || x->expr->type != DTYPE_F32) return false;
+  const expr *product = look_through(l, s->body);
+  for (int i = 0; i < 2; i++) {
+    const expr *read = narrow_factor(l, product->args[i]);
+    if (!read || !read_pairs(l, read, (uint32_t)l->pair_axis, &pairs[i])) return false;
+  }
+  *x = dot_pairs(l, pairs[0], pairs[1], *x);
+  return true;
+}
+
 /* Takes the current elements into x; lanes beyond the end of a reduced axis leave it as it was. */
-static void take_in(lowering *l, uint32_t number, operand x[COMPONENTS]) {
+static void take_in_point(lowering *l, uint32_t number, operand x[COMPONENTS]) {
   const stage *s = &l->kernel->stages[number];
   operand before[COMPONENTS] = {x[0], x[1]}, y[COMPONENTS] = {{0}};
   if (fuses(l, s)) {
@@ -162,6 +182,25 @@ static void take_in(lowering *l, uint32_t number, operand x[COMPONENTS]) {
   operand ramp = value_of_index(l, &lane), end = constant_value(l, DTYPE_I64, (scalar){.integer = l->active});
   operand inside = share(l, apply_two(l, OP_LT, DTYPE_BOOL, ramp, end));
   for (uint32_t c = 0; c < accumulator_components(s); c++) x[c] = choose(l, inside, x[c], before[c]);
+}
+
+static void take_in(lowering *l, uint32_t number, operand x[COMPONENTS]) {
+  const stage *s = &l->kernel->stages[number];
+  int32_t axis = l->pair_axis;
+  if (axis < 0 || !(s->reduced >> axis & 1)) {
+    take_in_point(l, number, x);
+    return;
+  }
+  if (take_in_pair(l, s, x)) return;
+  coordinate unbound = l->axis[axis];
+  for (int i = 0; i < 2; i++) {
+    affine point = affine_constant(i);
+    l->axis[axis] = unbound;
+    bind_axis(l, (uint32_t)axis, &point, 1);
+    guard g = find_guard(l, s, false);
+    if (!g.nothing) take_in_point(l, number, x);
+  }
+  l->axis[axis] = unbound;
 }
 
 void accumulate(lowering *l, uint32_t number) {

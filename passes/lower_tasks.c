@@ -324,9 +324,22 @@ static void lower_lanes(lowering *l, task_list tasks, uint32_t at) {
   l->lanes = l->active = 1;
 }
 
+/* Two neighbours of one sum; how they are taken in is decided where the sum is. */
+static bool lower_pair(lowering *l, task_list tasks, uint32_t at) {
+  uint32_t axis = l->schedule[at].axis;
+  const task *t = tasks.items;
+  if (l->axis[axis].left != 2 || tasks.n != 1 || t->action != TASK_EVALUATE || !(stage_of(l, t)->reduced >> axis & 1)) return false;
+  if (!l->stages[t->stage].in_registers && !l->stages[t->stage].in_memory) return false;
+  l->pair_axis = (int32_t)axis;
+  lower_tasks(l, tasks, at + 1);
+  l->pair_axis = -1;
+  return true;
+}
+
 static void lower_loop(lowering *l, task_list tasks, uint32_t at) {
   loop_kind kind = l->schedule[at].kind;
   if (takes_part(l, &tasks.items[0], at) == IN_LANES) lower_lanes(l, tasks, at);
+  else if (kind == LOOP_PAIR && lower_pair(l, tasks, at)) return;
   else if (kind == LOOP_SERIAL) lower_serial(l, tasks, at);
   else lower_unrolled(l, tasks, at);
 }

@@ -39,7 +39,7 @@ void count_uses(lowering *l) {
 
 /* Whether an expression is evaluated more than once in straight-line code: it stands in several places,
  * or is the same for several of the unrolled coordinates. */
-static bool is_reused(const lowering *l, const expr *e) { return l->uses[e->id] > 1 || (l->unrolled & ~e->axes); }
+bool is_reused(const lowering *l, const expr *e) { return l->uses[e->id] > 1 || (l->unrolled & ~e->axes); }
 
 /* -- ops -------------------------------------------------------------------------------------------------- */
 
@@ -135,6 +135,13 @@ operand fuse_multiply_add(lowering *l, operand x, operand y, operand z) {
   uint32_t lanes = z.expr->lanes, level = x.level > y.level ? x.level : y.level;
   const loops_expr *args[] = {loops_splat(l->loops, x.expr, lanes), loops_splat(l->loops, y.expr, lanes), z.expr};
   loops_expr e = {.kind = LOOPS_FMA, .type = z.expr->type, .lanes = lanes, .n_args = 3, .args = args};
+  return (operand){loops_node(l->loops, e), level > z.level ? level : z.level};
+}
+
+operand dot_pairs(lowering *l, operand x, operand y, operand z) {
+  uint32_t lanes = z.expr->lanes, level = x.level > y.level ? x.level : y.level;
+  const loops_expr *args[] = {loops_splat(l->loops, x.expr, lanes), loops_splat(l->loops, y.expr, lanes), z.expr};
+  loops_expr e = {.kind = LOOPS_DOT, .type = DTYPE_F32, .lanes = lanes, .n_args = 3, .args = args};
   return (operand){loops_node(l->loops, e), level > z.level ? level : z.level};
 }
 

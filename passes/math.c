@@ -85,17 +85,22 @@ static term power_of_two(const maths *m, term exponent) {
   return from_bits(m, apply(m, OP_SHL, biased, integer(m, DTYPE_I32, 23)));
 }
 
+/* Added to a small number it leaves no place for a fraction: the sum's lowest bits are the number as an integer. */
+static const double integral = 0x1.8p23;
+static const int64_t integral_bits = 0x4b400000;
+
 /* e^(x + tail), the tail much smaller: x = n ln 2 + r, and e^r = 1 + r + r^2 q(r). Beyond the ends of
  * the range the result is 0 or infinite already. 2^n in two factors reaches the denormal numbers. */
 static term exponential(const maths *m, term x, term tail) {
   x = select(m, less(m, x, number(m, -105)), number(m, -105), x);
   x = keep(m, select(m, less(m, number(m, 89.5), x), number(m, 89.5), x));
-  term n = keep(m, whole(m, fused(m, x, number(m, 1.44269504088896341), number(m, 0.5))));
+  term counted = keep(m, fused(m, x, number(m, 1.44269504088896341), number(m, integral)));
+  term n = keep(m, sub(m, counted, number(m, integral)));
   term r = fused(m, n, number(m, -ln2_low), fused(m, n, number(m, -ln2_high), x));
   r = keep(m, tail ? add(m, r, tail) : r);
   term q = POLYNOMIAL(m, r, 0.499999935, 0.166665207, 0.0416683869, 0.0083687097, 0.0013814643);
   term p = add(m, fused(m, mul(m, r, r), q, r), number(m, 1));
-  term exponent = keep(m, apply_one(m, OP_CAST, DTYPE_I32, n));
+  term exponent = keep(m, sub(m, bits(m, counted), integer(m, DTYPE_I32, integral_bits)));
   term half = keep(m, apply(m, OP_SHR, exponent, integer(m, DTYPE_I32, 1)));
   return mul(m, mul(m, p, power_of_two(m, half)), power_of_two(m, sub(m, exponent, half)));
 }

@@ -21,6 +21,8 @@ typedef struct {
   axis_set reduced;    /* by any stage */
   axis_set edges;      /* that conditions of reads depend on */
   int64_t lanes;
+  int32_t pair;        /* the reduced axis of which two neighbours are multiplied at once; -1: none */
+  bool pair_is_inner;  /* both operands are contiguous along it beyond a pair */
   schedule_loop *loops;
   uint32_t n, capacity;
 } scheduler;
@@ -48,6 +50,12 @@ static int64_t access_stride(const kernel *k, uint32_t buffer, const expr *const
     if (l.part[i].divisor == 1) stride += coefficient[axis] * size; /* inside one block of a blocked dimension */
   }
   return stride;
+}
+
+/* Whether pairs of another dimension lie innermost: neighbours are two elements apart then. */
+static bool ends_in_pairs(const kernel_buffer *b) {
+  const layout *l = &b->layout;
+  return b->type.dtype == DTYPE_BF16 && l->n > b->type.rank && l->part[l->n - 1].extent == 2 && l->part[l->n - 1].divisor == 1;
 }
 
 typedef void access_visitor(void *context, const expr *read);
@@ -85,7 +93,7 @@ typedef struct {
 
 static void score_access(axis_score *s, uint32_t buffer, const expr *const *index, int64_t weight) {
   int64_t stride = access_stride(s->kernel, buffer, index, s->axis);
-  if (stride == 1) s->score += 2 * weight;
+  if (stride == 1 || (stride == 2 && ends_in_pairs(&s->kernel->buffers[buffer]))) s->score += 2 * weight;
   else if (stride != 0) s->score -= weight;
 }
 
@@ -262,12 +270,50 @@ static bool choose_registers(const scheduler *s, const contraction_form *c, regi
   return true;
 }
 
+/* The bf16 that an operand widens; NULL for other operands. */
+static const expr *narrow_read(const expr *e) {
+  bool widens = e->kind == EXPR_APPLY && e->op == OP_CAST && e->type == DTYPE_F32;
+  return widens && e->args[0]->kind == EXPR_READ && e->args[0]->type == DTYPE_BF16 ? e->args[0] : NULL;
+}
+
+/* A reduced axis along which both operands have neighbours side by side, the one that feeds vectors pair by pair. */
+static void find_pairs(scheduler *s, const contraction_form *c, const register_tile *t) {
+  const kernel *k = s->kernel;
+  const expr *left = narrow_read(c->left), *right = narrow_read(c->right);
+  if (!left || !right) return;
+  const expr *vector = c->left_only & AXIS(t->vector) ? left : right, *other = vector == left ? right : left;
+  if (!ends_in_pairs(&k->buffers[vector->number]) || access_stride(k, vector->number, vector->args, t->vector) != 2) return;
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    if (!(c->reduced & AXIS(a)) || extent(s, a) % 2) continue;
+    if (access_stride(k, vector->number, vector->args, a) != 1 || access_stride(k, other->number, other->args, a) != 1) continue;
+    s->pair = (int32_t)a;
+    s->pair_is_inner = !ends_in_pairs(&k->buffers[other->number]);
+  }
+}
+
 static int64_t panels_together(const scheduler *s, const contraction_form *c, const register_tile *t) {
   int64_t bytes = t->panel * s->target->vector_bytes / s->lanes, together = 1;
   for (uint32_t a = 0; a < s->kernel->n_axes && bytes <= s->target->l2_bytes; a++)
     if (c->reduced & AXIS(a)) bytes *= extent(s, a);
   while (t->row >= 0 && 2 * together * t->panel < extent(s, t->vector) && 2 * together * bytes <= s->target->l2_bytes / 4) together *= 2;
   return together;
+}
+
+/* Whether what follows the sum reads memory of the result's shape. */
+typedef struct {
+  axis_set tile;
+  bool found;
+} epilogue_test;
+
+static void test_epilogue(void *context, const expr *read) {
+  epilogue_test *t = context;
+  t->found |= (read->axes & t->tile) == t->tile;
+}
+
+static bool epilogue_reads(const scheduler *s, const register_tile *t) {
+  epilogue_test test = {.tile = AXIS(t->vector) | (t->row < 0 ? 0 : AXIS(t->row))};
+  visit_all_reads(s->kernel, test_epilogue, &test); /* an operand of the product has one of both axes */
+  return test.found && t->row >= 0;
 }
 
 /* Loops around the tiles when sums are short enough to be completed tile by tile. */
@@ -283,7 +329,7 @@ static void add_tiles(scheduler *s, const contraction_form *c, const register_ti
   /* Panels of the vector operand are used again by everything inside: they stand behind the first axis, and outside of
    * all when the operand would not stay in the second cache from one round to the next. Of a product, the rows stay in
    * the first cache while the panels that the second holds pass by. */
-  const int64_t together = others ? 1 : panels_together(s, c, t);
+  const int64_t together = others && !epilogue_reads(s, t) ? 1 : panels_together(s, c, t);
   const bool panel_first = !others || vector_operand_bytes(s, c, t) > s->target->l2_bytes;
   const schedule_loop panels = {.axis = t->vector, .step = t->panel * together};
   if (cut_vector && panel_first) outer[n++] = panels;
@@ -312,7 +358,7 @@ typedef struct {
 static streaming choose_stream(const scheduler *s, const contraction_form *c, const register_tile *t) {
   const kernel *k = s->kernel;
   streaming out = {.last = -1, .step = 1, .piece = t->rows};
-  int64_t bytes = t->panel * 4, partial = t->panel * 4;
+  int64_t bytes = t->panel * (s->pair >= 0 ? 2 : 4), partial = t->panel * 4;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->reduced & AXIS(a)) bytes *= extent(s, a);
   const int64_t row_bytes = bytes / t->panel * t->rows;
@@ -329,13 +375,16 @@ static streaming choose_stream(const scheduler *s, const contraction_form *c, co
     out.last = (int32_t)a;
     bytes /= extent(s, a);
   }
+  if (out.last == s->pair) out.step = 2;
   while (out.step * 2 <= extent(s, (uint32_t)out.last) && out.step * 2 * bytes <= s->target->l1_bytes) out.step *= 2;
   return out;
 }
 
 /* The axis of the sum that lies contiguous, outside of those that are streamed; -1: none. */
 static int32_t innermost_sum(const scheduler *s, const register_tile *t, axis_set streamed) {
-  return best_axis(s, t->inner & s->reduced & ~streamed, contiguity);
+  axis_set pair = s->pair >= 0 && !s->pair_is_inner ? AXIS(s->pair) : 0;
+  int32_t best = best_axis(s, t->inner & s->reduced & ~streamed & ~pair, contiguity);
+  return best >= 0 || pair & streamed ? best : best_axis(s, pair, contiguity);
 }
 
 static void add_streams(scheduler *s, const contraction_form *c, const register_tile *t, const streaming *stream) {
@@ -348,7 +397,7 @@ static void add_streams(scheduler *s, const contraction_form *c, const register_
   if (extent(s, t->vector) > t->panel) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
   for (uint32_t a = 0; a < k->n_axes; a++)
-    if (stream->axes & AXIS(a)) add_loop(s, a, (int32_t)a == stream->last ? stream->step : 1, LOOP_SERIAL);
+    if (stream->axes & AXIS(a)) add_loop(s, a, (int32_t)a == stream->last ? stream->step : (int32_t)a == s->pair ? 2 : 1, LOOP_SERIAL);
   /* The rows' values are read again by what follows: the other free axes, taps of a window. */
   if (stream->piece > t->rows && extent(s, (uint32_t)t->row) > t->rows) add_loop(s, (uint32_t)t->row, t->rows, LOOP_SERIAL);
   const int32_t last = innermost_sum(s, t, stream->axes);
@@ -361,6 +410,12 @@ static void add_streams(scheduler *s, const contraction_form *c, const register_
 /* The innermost sum. A short one is spelled out: its end would be mispredicted again and again; so are its ends where it
  * runs over an edge. */
 static void add_innermost_sum(scheduler *s, uint32_t axis) {
+  if ((int32_t)axis == s->pair) {
+    const int64_t several = extent(s, axis) % 8 == 0 ? 8 : extent(s, axis) % 4 == 0 ? 4 : 2;
+    if (extent(s, axis) > several) add_loop(s, axis, several, LOOP_SERIAL);
+    if (several > 2) add_loop(s, axis, 2, LOOP_UNROLL);
+    return;
+  }
   const int64_t length = extent(s, axis);
   const bool edges = (s->edges & AXIS(axis)) != 0;
   int64_t by = length % 4 == 0 ? 4 : length % 2 == 0 ? 2 : 1;
@@ -375,7 +430,8 @@ static void add_innermost_sum(scheduler *s, uint32_t axis) {
 static void add_reductions(scheduler *s, const register_tile *t, axis_set inner, axis_set streamed, bool edges) {
   const int32_t last = innermost_sum(s, t, streamed);
   for (uint32_t a = 0; a < s->kernel->n_axes; a++)
-    if (inner & AXIS(a) && (int32_t)a != last)
+    if (inner & AXIS(a) && (int32_t)a != last && (int32_t)a == s->pair) add_loop(s, a, 2, LOOP_SERIAL);
+    else if (inner & AXIS(a) && (int32_t)a != last)
       add_loop(s, a, 1, edges && meets(s, a, (uint32_t)t->row) && extent(s, a) <= FEW_TAPS ? LOOP_UNROLL : LOOP_SERIAL);
   if (last >= 0) add_innermost_sum(s, (uint32_t)last);
 }
@@ -383,6 +439,7 @@ static void add_reductions(scheduler *s, const register_tile *t, axis_set inner,
 static bool schedule_contraction(scheduler *s, const contraction_form *c) {
   register_tile t;
   if (!choose_registers(s, c, &t)) return false;
+  find_pairs(s, c, &t);
   streaming stream = choose_stream(s, c, &t);
   if (stream.axes) t.group = -1;
   if (stream.axes) add_streams(s, c, &t, &stream);
@@ -392,10 +449,12 @@ static bool schedule_contraction(scheduler *s, const contraction_form *c) {
   bool edges = window.window && (s->edges & AXIS(t.row));
   for (uint32_t i = 0; edges && i < s->n; i++)
     if (s->loops[i].axis == (uint32_t)t.row) s->loops[i].peel = s->loops[i].kind == LOOP_SERIAL;
-  add_reductions(s, &t, t.inner & ~(stream.step > 1 ? stream.axes & ~AXIS(stream.last) : stream.axes), stream.axes, edges);
+  const int64_t smallest = stream.axes && stream.last == s->pair ? 2 : 1; /* that a step of the last streamed axis may be */
+  add_reductions(s, &t, t.inner & ~(stream.step > smallest ? stream.axes & ~AXIS(stream.last) : stream.axes), stream.axes, edges);
   if (t.group >= 0) add_loop(s, (uint32_t)t.group, 1, LOOP_UNROLL);
   if (t.row >= 0) add_loop(s, (uint32_t)t.row, 1, LOOP_UNROLL);
   if (t.vectors > 1) add_loop(s, t.vector, s->lanes, LOOP_UNROLL);
+  if (s->pair >= 0) add_loop(s, (uint32_t)s->pair, 1, LOOP_PAIR);
   add_loop(s, t.vector, 1, LOOP_VECTOR);
   return true;
 }
@@ -403,7 +462,7 @@ static bool schedule_contraction(scheduler *s, const contraction_form *c) {
 /* -- the choice -------------------------------------------------------------------------------------------------- */
 
 void schedule_kernel(kernel *k, const target *t) {
-  scheduler s = {.kernel = k, .target = t, .shared = ~(axis_set)0};
+  scheduler s = {.kernel = k, .target = t, .shared = ~(axis_set)0, .pair = -1};
   size_t widest = 4;
   contraction_form form;
   int32_t contraction_stage = -1;

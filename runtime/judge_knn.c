@@ -66,14 +66,21 @@ static void sift_down(neighbour *heap, int64_t k, neighbour v) {
   heap[at] = v;
 }
 
+/* Most tiles hold no neighbour: a comparison without branches, which vectorises, says so. */
+static bool any_above(const float *row, float limit) {
+  int found = 0;
+  for (int l = 0; l < TILE_LANES; l++) found |= row[l] > limit;
+  return found;
+}
+
 /* Train samples come in order, so that an equal one never replaces an earlier one. */
 static void offer_tile(const knn_search *s, neighbour *heaps, const float *tile, int64_t first_train) {
   int64_t n = s->task->train->n - first_train;
   if (n > TILE_LANES) n = TILE_LANES;
-  for (int r = 0; r < TILE_ROWS; r++)
-    for (int64_t l = 0; l < n; l++)
-      if (tile[r * TILE_LANES + l] > heaps[r * s->k].similarity)
-        sift_down(heaps + r * s->k, s->k, (neighbour){tile[r * TILE_LANES + l], first_train + l});
+  for (int r = 0; r < TILE_ROWS; r++, heaps += s->k, tile += TILE_LANES)
+    if (any_above(tile, heaps->similarity))
+      for (int64_t l = 0; l < n; l++)
+        if (tile[l] > heaps->similarity) sift_down(heaps, s->k, (neighbour){tile[l], first_train + l});
 }
 
 static int nearest_first(const void *a, const void *b) { return worse(*(const neighbour *)a, *(const neighbour *)b) ? 1 : -1; }

@@ -1,29 +1,64 @@
 #include "runtime/product.h"
 
-#include <string.h>
-
-typedef float vector __attribute__((vector_size(TILE_LANES * sizeof(float))));
-
-/* One body for the vector units that x86-64 has had over the years; the widest that the machine has runs. Products and
- * sums stay apart (no FMA), so each of them gives the same bits. */
-#ifdef __x86_64__
-#define FOR_EACH_MACHINE __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
-#else
-#define FOR_EACH_MACHINE
+#include <math.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
 #endif
 
-/* Sums have names of their own because compilers keep arrays of them in memory. */
-FOR_EACH_MACHINE
-void product_tile(const float *left, int64_t left_stride, const float *panel, int64_t n, float *out, int64_t out_stride) {
-  const float *l0 = left, *l1 = l0 + left_stride, *l2 = l1 + left_stride, *l3 = l2 + left_stride;
-  vector s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, b;
-  for (int64_t k = 0; k < n; k++, panel += TILE_LANES) {
-    memcpy(&b, panel, sizeof b);
-    s0 += l0[k] * b;
-    s1 += l1[k] * b;
-    s2 += l2[k] * b;
-    s3 += l3[k] * b;
+/* A tile is cut in blocks of `rows` by `vectors` vectors, whose sums stay in registers: enough of them to hide the latency of two
+ * units. Blocks change no bit, since every sum goes its own way. */
+#define BLOCKS(rows, vectors, lanes)                             \
+  for (int64_t row = 0; row < TILE_ROWS; row += (rows))          \
+    for (int64_t lane = 0; lane < TILE_LANES; lane += (vectors) * (lanes))
+
+typedef void product(const float *left, int64_t left_stride, const float *panel, int64_t n, float *out, int64_t out_stride);
+
+#if defined(__x86_64__)
+#define PRODUCT(name, machine, vector, lanes, rows, vectors, zero, load, broadcast, fused, store)                             \
+  __attribute__((target(machine))) static void name(const float *left, int64_t left_stride, const float *panel, int64_t n,    \
+                                                    float *out, int64_t out_stride) {                                         \
+    BLOCKS(rows, vectors, lanes) {                                                                                            \
+      const float *l = left + row * left_stride, *p = panel + lane;                                                           \
+      vector sums[rows][vectors];                                                                                             \
+      _Pragma("GCC unroll 8") for (int r = 0; r < (rows); r++)                                                                \
+        _Pragma("GCC unroll 8") for (int v = 0; v < (vectors); v++) sums[r][v] = zero();                                      \
+      for (int64_t k = 0; k < n; k++, l++, p += TILE_LANES) {                                                                 \
+        vector b[vectors];                                                                                                    \
+        _Pragma("GCC unroll 8") for (int v = 0; v < (vectors); v++) b[v] = load(p + v * (lanes));                             \
+        _Pragma("GCC unroll 8") for (int r = 0; r < (rows); r++) {                                                            \
+          vector a = broadcast(l[r * left_stride]);                                                                           \
+          _Pragma("GCC unroll 8") for (int v = 0; v < (vectors); v++) sums[r][v] = fused(a, b[v], sums[r][v]);                \
+        }                                                                                                                     \
+      }                                                                                                                       \
+      _Pragma("GCC unroll 8") for (int r = 0; r < (rows); r++)                                                                \
+        _Pragma("GCC unroll 8") for (int v = 0; v < (vectors); v++)                                                           \
+          store(out + (row + r) * out_stride + lane + v * (lanes), sums[r][v]);                                               \
+    }                                                                                                                         \
   }
-  const vector sums[TILE_ROWS] = {s0, s1, s2, s3};
-  for (int r = 0; r < TILE_ROWS; r++) memcpy(out + r * out_stride, &sums[r], sizeof sums[r]);
+PRODUCT(product_512, "avx512f", __m512, 16, 8, 3, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_storeu_ps)
+PRODUCT(product_256, "avx2,fma", __m256, 8, 4, 2, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_storeu_ps)
+#endif
+
+/* A compiler that knows a fused multiply-add of vectors uses it; others call fmaf, slowly. */
+static void product_portable(const float *left, int64_t left_stride, const float *panel, int64_t n, float *out, int64_t out_stride) {
+  BLOCKS(4, 1, 8) {
+    float sums[4][8] = {{0}};
+    for (int64_t k = 0; k < n; k++)
+      for (int r = 0; r < 4; r++)
+        for (int v = 0; v < 8; v++) sums[r][v] = fmaf(left[(row + r) * left_stride + k], panel[k * TILE_LANES + lane + v], sums[r][v]);
+    for (int r = 0; r < 4; r++)
+      for (int v = 0; v < 8; v++) out[(row + r) * out_stride + lane + v] = sums[r][v];
+  }
+}
+
+static product *widest(void) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) return product_512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return product_256;
+#endif
+  return product_portable;
+}
+
+void product_tile(const float *left, int64_t left_stride, const float *panel, int64_t n, float *out, int64_t out_stride) {
+  widest()(left, left_stride, panel, n, out, out_stride);
 }

@@ -4,10 +4,10 @@
 
 #include <stdint.h>
 
-enum { TILE_ROWS = 4, TILE_LANES = 16 };
+enum { TILE_ROWS = 8, TILE_LANES = 48 };
 
 /* out[r * out_stride + l] = sum over k < n of left[r * left_stride + k] * panel[k * TILE_LANES + l].
- * Each sum is taken in the order of k, unfused: the same bits on every machine. */
+ * Each sum is taken in the order of k, each product fused into it: the same bits on every machine. */
 void product_tile(const float *left, int64_t left_stride, const float *panel, int64_t n, float *out, int64_t out_stride);
 
 #endif

@@ -47,7 +47,7 @@ static uint32_t cut(chooser *c, uint32_t axis, schedule_loop *out) {
     c->has_vector = true;
     c->vector = (schedule_loop){axis, 1, LOOP_VECTOR, false};
   } else {
-    out[n++] = (schedule_loop){axis, 1, serial_or_unrolled(c, step, 2), false};
+    out[n++] = (schedule_loop){axis, 1, step == 2 && one_in(c, 2) ? LOOP_PAIR : serial_or_unrolled(c, step, 2), false};
   }
   for (uint32_t i = 0; i < n; i++) out[i].peel = out[i].kind == LOOP_SERIAL && one_in(c, 4);
   return n;

@@ -320,6 +320,17 @@ static LLVMValueRef reduce(emitter *e, const loops_expr *x) {
   return NULL;
 }
 
+static LLVMValueRef pairs(emitter *e, const loops_expr *x) {
+  access a = {x->number, 2 * x->lanes, 2 * x->active, 1, offset_of(e, x->args[0]), false};
+  return LLVMBuildBitCast(e->values.builder, load(e, &a), value_register_type(&e->values, DTYPE_U32, x->lanes), "");
+}
+
+static LLVMValueRef dot(emitter *e, const loops_expr *x) {
+  LLVMValueRef args[3];
+  for (uint32_t i = 0; i < 3; i++) args[i] = expression(e, x->args[i]);
+  return value_dot(&e->values, x->lanes, args);
+}
+
 typedef LLVMValueRef expression_rule(emitter *e, const loops_expr *x);
 
 static LLVMValueRef constant(emitter *e, const loops_expr *x) {
@@ -338,6 +349,8 @@ static expression_rule *const expression_rules[] = {
     [LOOPS_RAMP] = ramp,
     [LOOPS_APPLY] = apply,
     [LOOPS_FMA] = apply,
+    [LOOPS_PAIRS] = pairs,
+    [LOOPS_DOT] = dot,
     [LOOPS_CALL] = call,
     [LOOPS_REDUCE] = reduce,
 };
@@ -535,6 +548,7 @@ LLVMModuleRef emit_loops(LLVMContextRef context, const loops *l, const emit_opti
   enum { FIRST_KNOWN = 256 };
   emitter e = {.loops = l, .options = o, .scratch = scratch, .error = error};
   e.values.context = context;
+  e.values.dots = o->dots;
   e.values.module = LLVMModuleCreateWithNameInContext(l->name, context);
   e.values.builder = LLVMCreateBuilderInContext(context);
   e.known = (known_values){ARENA_ARRAY(scratch, struct known, FIRST_KNOWN), 0, FIRST_KNOWN, 1};

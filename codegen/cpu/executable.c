@@ -12,7 +12,7 @@
 #include "codegen/cpu/machine.h"
 
 /* Part of every cache key: to be raised with any change of what is generated from the same loops. */
-static const char codegen_version[] = "1";
+static const char codegen_version[] = "2";
 
 typedef struct {
   atomic_int state; /* 0: none, 1: being written, 2: whole */

@@ -5,6 +5,7 @@
 #include <llvm-c/Target.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 #include <pthread.h>
+#include <string.h>
 
 /* Loops come vectorised and unrolled: what is left is to turn registers into values, share and simplify
  * index arithmetic, and take it out of loops. The standard pipelines cost four times as much and give
@@ -63,7 +64,9 @@ static bool optimise(const machine *m, LLVMModuleRef module, arena *scratch, con
 LLVMModuleRef machine_module(const machine *m, LLVMContextRef context, const loops *l, const emit_options *o,
                              arena *scratch, const char **error) {
   *error = NULL;
-  LLVMModuleRef module = emit_loops(context, l, o, scratch, error);
+  emit_options options = *o;
+  options.dots = strstr(m->features, "+avx512bf16") && strstr(m->features, "+avx512vl");
+  LLVMModuleRef module = emit_loops(context, l, &options, scratch, error);
   if (!module) return NULL;
   LLVMSetTarget(module, m->triple);
   LLVMSetModuleDataLayout(module, m->data_layout);

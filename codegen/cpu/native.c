@@ -244,6 +244,33 @@ LLVMValueRef value_apply(const value_builder *b, op_id op, dtype operand, dtype 
   return rounds(op) ? value_round(b, result, lanes, v) : v;
 }
 
+static LLVMValueRef half_of_pair(const value_builder *b, uint32_t lanes, LLVMValueRef pair, bool high) {
+  LLVMTypeRef f32 = value_register_type(b, DTYPE_F32, lanes);
+  LLVMValueRef by = value_constant(b, DTYPE_U32, lanes, (scalar){.integer = high ? 0xffff0000 : 16});
+  return LLVMBuildBitCast(b->builder, high ? LLVMBuildAnd(b->builder, pair, by, "") : LLVMBuildShl(b->builder, pair, by, ""), f32, "");
+}
+
+/* VDPBF16PS; else the same two fused steps, which keep subnormals. */
+LLVMValueRef value_dot(const value_builder *b, uint32_t lanes, const LLVMValueRef *args) {
+  static const struct {
+    uint32_t lanes;
+    const char *name;
+  } instructions[] = {{16, "llvm.x86.avx512bf16.dpbf16ps.512"}, {8, "llvm.x86.avx512bf16.dpbf16ps.256"}, {4, "llvm.x86.avx512bf16.dpbf16ps.128"}};
+  for (size_t i = 0; b->dots && i < sizeof instructions / sizeof *instructions; i++) {
+    if (instructions[i].lanes != lanes) continue;
+    LLVMTypeRef halves = LLVMVectorType(LLVMBFloatTypeInContext(b->context), 2 * lanes);
+    LLVMValueRef operands[] = {args[2], LLVMBuildBitCast(b->builder, args[0], halves, ""), LLVMBuildBitCast(b->builder, args[1], halves, "")};
+    return value_intrinsic(b, instructions[i].name, NULL, 0, operands, 3);
+  }
+  LLVMTypeRef type = value_register_type(b, DTYPE_F32, lanes);
+  LLVMValueRef sum = args[2];
+  for (int high = 1; high >= 0; high--) {
+    LLVMValueRef operands[] = {half_of_pair(b, lanes, args[0], high), half_of_pair(b, lanes, args[1], high), sum};
+    sum = value_intrinsic(b, "llvm.fma", &type, 1, operands, 3);
+  }
+  return sum;
+}
+
 /* bf16 goes through double, where the product is exact and the sum is rounded far below bf16. */
 LLVMValueRef value_fma(const value_builder *b, dtype t, uint32_t lanes, const LLVMValueRef *args) {
   if (!dtype_is_real(t)) return LLVMBuildAdd(b->builder, LLVMBuildMul(b->builder, args[0], args[1], ""), args[2], "");

@@ -1,5 +1,6 @@
 #include "codegen/cpu/value.h"
 
+#include <math.h>
 #include <string.h>
 
 static LLVMTypeRef widen(LLVMTypeRef element, uint32_t lanes) {
@@ -152,6 +153,32 @@ static LLVMValueRef cast_integer_to_real(const value_builder *b, dtype from, dty
   return direct ? real : cast_real_to_real(b, DTYPE_F64, to, lanes, real);
 }
 
+/* The largest value of an integer type that a real type of `digits` binary digits holds. */
+static double largest_integer(dtype to, int digits) {
+  int bits = (int)(8 * dtype_bytes(to)) - dtype_is_signed(to);
+  return ldexp(1, bits) - (bits > digits ? ldexp(1, bits - digits) : 1);
+}
+
+/* Truncated and saturated, NaN to 0. LLVM's own saturating conversion takes vectors apart. */
+static LLVMValueRef cast_real_to_integer(const value_builder *b, dtype from, dtype to, uint32_t lanes, LLVMValueRef v) {
+  LLVMBuilderRef at = b->builder;
+  LLVMTypeRef type = value_register_type(b, to, lanes), real = LLVMTypeOf(v);
+  bool is_signed = dtype_is_signed(to);
+  if (lanes == 1) {
+    LLVMTypeRef types[] = {type, real};
+    return value_intrinsic(b, is_signed ? "llvm.fptosi.sat" : "llvm.fptoui.sat", types, 2, &v, 1);
+  }
+  unsigned long long bits = 8 * dtype_bytes(to) - is_signed;
+  LLVMValueRef most = constant_splat(LLVMConstInt(LLVMIntTypeInContext(b->context, 8 * (unsigned)dtype_bytes(to)), bits == 64 ? ~0ull : (1ull << bits) - 1, 0), lanes);
+  LLVMTypeRef element = value_register_type(b, from, 1);
+  LLVMValueRef high = constant_splat(LLVMConstReal(element, largest_integer(to, from == DTYPE_F64 ? 53 : 24)), lanes);
+  LLVMValueRef low = constant_splat(LLVMConstReal(element, is_signed ? -ldexp(1, (int)bits) : 0), lanes);
+  LLVMValueRef above = LLVMBuildSelect(at, LLVMBuildFCmp(at, LLVMRealOLT, v, low, ""), low, v, "");
+  LLVMValueRef inside = LLVMBuildSelect(at, LLVMBuildFCmp(at, LLVMRealOLE, v, high, ""), above, LLVMConstNull(real), "");
+  LLVMValueRef whole = is_signed ? LLVMBuildFPToSI(at, inside, type, "") : LLVMBuildFPToUI(at, inside, type, "");
+  return LLVMBuildSelect(at, LLVMBuildFCmp(at, LLVMRealOGT, v, high, ""), most, whole, "");
+}
+
 LLVMValueRef value_cast(const value_builder *b, dtype from, dtype to, uint32_t lanes, LLVMValueRef v) {
   LLVMTypeRef type = value_register_type(b, to, lanes);
   if (from == to) return v;
@@ -160,9 +187,6 @@ LLVMValueRef value_cast(const value_builder *b, dtype from, dtype to, uint32_t l
                                : LLVMBuildICmp(b->builder, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)), "");
   if (dtype_is_real(from) && dtype_is_real(to)) return cast_real_to_real(b, from, to, lanes, v);
   if (dtype_is_real(to)) return cast_integer_to_real(b, from, to, lanes, v);
-  if (dtype_is_real(from)) {
-    LLVMTypeRef types[] = {type, LLVMTypeOf(v)};
-    return value_intrinsic(b, dtype_is_signed(to) ? "llvm.fptosi.sat" : "llvm.fptoui.sat", types, 2, &v, 1);
-  }
+  if (dtype_is_real(from)) return cast_real_to_integer(b, from, to, lanes, v);
   return LLVMBuildIntCast2(b->builder, v, type, dtype_is_signed(from), "");
 }

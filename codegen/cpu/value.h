@@ -13,6 +13,7 @@ typedef struct {
   LLVMContextRef context;
   LLVMModuleRef module;
   LLVMBuilderRef builder;
+  bool dots; /* AVX512_BF16 */
 } value_builder;
 
 LLVMTypeRef value_register_type(const value_builder *b, dtype t, uint32_t lanes);
@@ -38,6 +39,8 @@ LLVMValueRef value_intrinsic(const value_builder *b, const char *name, LLVMTypeR
 /* One native elementwise op; NULL when the op is not native (a pass should have expanded it). */
 LLVMValueRef value_apply(const value_builder *b, op_id op, dtype operand, dtype result, uint32_t lanes,
                          const LLVMValueRef *args);
+/* args[2] + both products of the pairs args[0] and args[1]. */
+LLVMValueRef value_dot(const value_builder *b, uint32_t lanes, const LLVMValueRef *args);
 LLVMValueRef value_fma(const value_builder *b, dtype t, uint32_t lanes, const LLVMValueRef *args);
 
 #endif

@@ -161,6 +161,20 @@ static void bits_and_choices(void **state) {
             LINE("%1 = constant {value=7} : f64[3]") Y("%1"));
 }
 
+static void nothing_unsigned_is_below_zero(void **state) {
+  CANONICAL(X("u32[3]") LINE("%2 = cast(%1) : f32[3]") LINE("%3 = constant {value=0.25} : f32[3]")
+                LINE("%4 = mul(%2, %3) : f32[3]") LINE("%5 = constant {value=0} : f32[3]") LINE("%6 = lt(%4, %5) : bool[3]") Y("%6"),
+            LINE("%1 = constant {value=false} : bool[3]") Y("%1"));
+  static const char *const may_be[][3] = {{"i32", "cast", "0"}, {"u32", "cast", "0.5"}, {"f32", "neg", "0"}};
+  for (size_t i = 0; i < sizeof may_be / sizeof *may_be; i++) {
+    bench *b = *state;
+    const char *text = arena_printf(b->arena, "  %%1 = parameter {role=data, name=\"x\"} : %s[3]\n" LINE("%%2 = %s(%%1) : f32[3]") LINE("%%3 = constant {value=%s} : f32[3]")
+                                                  LINE("%%4 = lt(%%2, %%3) : bool[3]") Y("%%4"),
+                                    may_be[i][0], may_be[i][1], may_be[i][2]);
+    CANONICAL(text, text);
+  }
+}
+
 static void stop_grad_has_had_its_effect(void **state) {
   CANONICAL(X("f64[3]") LINE("%2 = stop_grad(%1) : f64[3]") Y("%2"), X("f64[3]") Y("%1"));
 }
@@ -407,6 +421,7 @@ int main(void) {
       TEST(casts_collapse_where_nothing_is_lost),
       TEST(integer_constants_gather),
       TEST(bits_and_choices),
+      TEST(nothing_unsigned_is_below_zero),
       TEST(stop_grad_has_had_its_effect),
       TEST(views_compose),
       TEST(slices_look_through),

@@ -62,7 +62,7 @@ static void tiles_are_sums_in_order(void **state) {
     for (int r = 0; r < TILE_ROWS; r++)
       for (int l = 0; l < TILE_LANES; l++) {
         float sum = 0;
-        for (int64_t k = 0; k < n; k++) sum += left[r * LEFT + k] * panel[k * TILE_LANES + l];
+        for (int64_t k = 0; k < n; k++) sum = fmaf(left[r * LEFT + k], panel[k * TILE_LANES + l], sum);
         assert_true(out[r * OUT + l] == sum);
       }
   }

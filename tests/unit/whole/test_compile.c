@@ -142,6 +142,52 @@ static void weight_gradients_are_streamed(void **state) {
   }
 }
 
+/* Products of bf16 in their default schedules: in pairs where a sum is even, along the batch in weight gradients; sizes that no
+ * tile divides, sums that are streamed. */
+static void products_of_bf16_come_in_pairs(void **state) {
+  (void)state;
+  static const struct {
+    const char *spec, *x, *y, *out;
+    int64_t l1;
+    bool pairs;
+  } cases[] = {{"i,k; j,k -> i,j", "37,50", "45,50", "37,45", 32 << 10, true},
+               {"i,k; k,j -> i,j", "64,51", "51,48", "64,48", 32 << 10, false},
+               {"n,c,p+r-1,q+s-1; k,c,r,s -> n,k,p,q", "6,20,9,11", "37,20,3,3", "6,37,9,11", 32 << 10, true},
+               {"n,k,h-r+1,w-s+1; k,c,r,s -> n,c,h,w", "6,36,9,11", "36,40,3,3", "6,40,9,11", 32 << 10, true},
+               {"n,c,2*p+r-1,2*q+s-1; k,c,r,s -> n,k,p,q", "6,20,9,11", "37,20,3,3", "6,37,5,6", 32 << 10, true},
+               {"n,k,p,q; n,c,p+r-1,q+s-1 -> k,c,r,s", "6,37,9,11", "6,45,9,11", "37,45,3,3", 32 << 10, true},
+               {"n,k,p,q; n,c,p+r-1,q+s-1 -> k,c,r,s", "10,37,9,11", "10,45,9,11", "37,45,3,3", 4 << 10, true},
+               {"n,k; n,c -> k,c", "90,130", "90,70", "130,70", 4 << 10, true},
+               {"b,i,k; b,j,k -> b,i,j", "3,34,36", "3,40,36", "3,34,40", 32 << 10, true}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    arena *a = arena_new();
+    diagnostics *d = diagnostics_new(a, sources_new(a));
+    graph *g = parse(arena_printf(a,
+                                  "graph g {\n"
+                                  "  %%1 = parameter {role=state, name=\"x\"} : bf16[%s]\n"
+                                  "  %%2 = parameter {role=state, name=\"y\"} : bf16[%s]\n"
+                                  "  %%3 = cast(%%1) : f32[%s]\n"
+                                  "  %%4 = cast(%%2) : f32[%s]\n"
+                                  "  %%5 = contract(%%3, %%4) {spec=\"%s\"} : f32[%s]\n"
+                                  "  result output \"out\" %%5\n"
+                                  "}\n",
+                                  cases[i].x, cases[i].y, cases[i].x, cases[i].y, cases[i].spec, cases[i].out),
+                     a, d);
+    random_source r = {17};
+    uint32_t n;
+    graph_binding *bindings = random_bindings(&r, g, a, &n);
+    target t;
+    host_target(&t);
+    t.l1_bytes = cases[i].l1;
+    pass_context c = {.arena = a, .diagnostics = d, .target = &t};
+    plan *p = run_passes(g, &c, NULL, NULL);
+    assert_non_null(p);
+    if (!strstr(plan_print(p, a), " pair") == cases[i].pairs) fail_msg("case %zu: %s", i, plan_print(p, a));
+    check_for(&t, g, bindings, n, 1e-5, 1, a, d);
+    arena_free(a);
+  }
+}
+
 static void rows_softmax(void **state) {
   (void)state;
   check_text("graph g {\n"
@@ -183,6 +229,7 @@ int main(void) {
       cmocka_unit_test(a_linear_encoder_trains),
       cmocka_unit_test(a_convolution_trains),
       cmocka_unit_test(weight_gradients_are_streamed),
+      cmocka_unit_test(products_of_bf16_come_in_pairs),
       cmocka_unit_test(rows_softmax),
       cmocka_unit_test(random_graphs_compile_to_what_they_mean),
   };
