@@ -8,7 +8,7 @@
 static const char *const monoid_words[] = {
     [MONOID_NONE] = "", [MONOID_SUM] = "sum", [MONOID_MAX] = "max", [MONOID_ARGMAX] = "argmax"};
 static const char *const loop_words[] = {
-    [LOOP_SERIAL] = "", [LOOP_UNROLL] = "unroll", [LOOP_VECTOR] = "vector", [LOOP_PAIR] = "pair", [LOOP_PARALLEL] = "parallel"};
+    [LOOP_SERIAL] = "", [LOOP_UNROLL] = "unroll", [LOOP_VECTOR] = "vector", [LOOP_PAIR] = "pair", [LOOP_TILE] = "tile", [LOOP_PARALLEL] = "parallel"};
 
 #define BITCAST_PREFIX "bitcast."
 

@@ -132,7 +132,9 @@ static const char *check_loop(checker *c, const schedule *s, uint32_t i, const i
   loop_kind before = i ? s->loops[i - 1].kind : LOOP_PARALLEL;
   if (l->kind == LOOP_PARALLEL && before != LOOP_PARALLEL) WRONG("the parallel loop over %s does not lead", name);
   if (i && before == LOOP_VECTOR && l->kind != LOOP_VECTOR) WRONG("the loop over %s is inside a vector loop", name);
-  if (l->kind == LOOP_PAIR && (l->step != 1 || (outermost ? c->k->axes[l->axis].extent : left[l->axis]) != 2)) WRONG("the pair loop over %s does not walk two", name);
+  int64_t walked = outermost ? c->k->axes[l->axis].extent : left[l->axis];
+  if (l->kind == LOOP_PAIR && (l->step != 1 || walked % 2)) WRONG("the pair loop over %s does not walk pairs", name);
+  if (l->kind == LOOP_TILE && l->step != 1) WRONG("the tile loop over %s has a step", name);
   if (l->kind == LOOP_VECTOR && l->step != 1) WRONG("the vector loop over %s has a step", name);
   return NULL;
 }

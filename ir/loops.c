@@ -72,3 +72,8 @@ statement *loops_append(loops *l, block *to, statement s) {
   *ARENA_PUSH(l->arena, to->items, to->n, to->capacity) = made;
   return made;
 }
+
+void loops_tile_shape(const loops *l, uint32_t tile, uint32_t *rows, uint32_t *columns) {
+  *rows = tile < FIRST_LANE_TILE ? l->tile_rows : l->tile_pairs;
+  *columns = tile < FIRST_ROW_TILE || tile >= FIRST_LANE_TILE ? TILE_LANES : l->tile_pairs;
+}

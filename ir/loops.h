@@ -42,7 +42,17 @@ struct loops_expr {
   scalar constant;
 };
 
-typedef enum { STATEMENT_FOR, STATEMENT_IF, STATEMENT_SET, STATEMENT_STORE } statement_kind;
+typedef enum { STATEMENT_FOR, STATEMENT_IF, STATEMENT_SET, STATEMENT_STORE, STATEMENT_TILE } statement_kind;
+
+/* Tiles of a matrix unit. All of one kind have one shape: 0 to 3 hold `tile_rows` rows of TILE_LANES sums in f32; 4 and 5 as many rows of
+ * `tile_pairs` pairs of bf16; 6 and 7 `tile_pairs` rows of TILE_LANES pairs. */
+enum { TILE_LANES = 16, FIRST_ROW_TILE = 4, FIRST_LANE_TILE = 6, N_TILES = 8 };
+typedef enum {
+  TILE_ZERO,
+  TILE_LOAD,  /* from a buffer: its first row at element `offset`, the others `stride` elements apart */
+  TILE_STORE, /* to one */
+  TILE_DOT    /* tile[0] of sums takes in the products of tile[1], rows, and tile[2], lanes, as LOOPS_DOT does */
+} tile_action;
 
 typedef struct statement statement;
 typedef struct {
@@ -52,13 +62,15 @@ typedef struct {
 
 struct statement {
   statement_kind kind;
-  uint32_t number;                /* FOR: index register; SET: register; STORE: buffer */
+  uint32_t number;                /* FOR: index register; SET: register; STORE, TILE: buffer */
   const loops_expr *begin, *end;  /* FOR: scalar i64, counts up by `step` while below end */
   int64_t step;
   const loops_expr *value;        /* IF: scalar bool; SET; STORE */
-  const loops_expr *offset;       /* STORE: scalar i64 element offset */
+  const loops_expr *offset;       /* STORE, TILE: scalar i64 element offset */
   uint32_t active;                /* STORE: how many lanes, from lane 0, contiguous unless stride != 1 */
-  int64_t stride;                 /* STORE: elements between lanes */
+  int64_t stride;                 /* STORE: elements between lanes; TILE: between rows */
+  tile_action action;             /* TILE */
+  uint32_t tile[3];               /* TILE */
   bool streams;                   /* STORE: of a whole aligned vector that nobody reads soon, past the caches */
   block body;                     /* FOR, IF */
 };
@@ -85,6 +97,7 @@ typedef struct loops {
   uint32_t n_registers, registers_capacity;
   int64_t iterations; /* of the parallel loops together; register 0 is the number of the iteration */
   block body;         /* for one iteration */
+  uint32_t tile_rows, tile_pairs; /* 0: no tiles */
   span where;
 } loops;
 
@@ -100,6 +113,8 @@ const loops_expr *loops_variable(loops *l, uint32_t number);
 const loops_expr *loops_apply(loops *l, op_id op, dtype result, const loops_expr *const *args, uint32_t n);
 const loops_expr *loops_splat(loops *l, const loops_expr *e, uint32_t lanes); /* `e` if it has them already */
 statement *loops_append(loops *l, block *to, statement s);
+/* Rows of a tile, and columns of four bytes each. */
+void loops_tile_shape(const loops *l, uint32_t tile, uint32_t *rows, uint32_t *columns);
 char *loops_print(const loops *l, arena *into);
 /* Registers set before they are read, lanes and types agreeing, every access inside its buffer by
  * interval analysis (gathers are clamped by construction and proven likewise). NULL when sound. */

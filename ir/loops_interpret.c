@@ -1,5 +1,6 @@
 /* The meaning of lowered loops. Slow: it walks the trees once for every point. */
 #include <math.h>
+#include <string.h>
 
 #include "ir/loops.h"
 
@@ -13,6 +14,7 @@ typedef struct {
   const loops *loops;
   void **buffers;
   vector *registers;
+  uint32_t (*tiles)[TILE_LANES][TILE_LANES];
 } machine;
 
 static void evaluate(const machine *m, const loops_expr *e, vector *out);
@@ -101,6 +103,30 @@ static void evaluate(const machine *m, const loops_expr *e, vector *out) {
   }
 }
 
+static void add_products(const machine *m, const uint32_t tile[3]) {
+  for (uint32_t i = 0; i < m->loops->tile_rows; i++)
+    for (uint32_t j = 0; j < TILE_LANES; j++) {
+      scalar sum = element_load(DTYPE_F32, &m->tiles[tile[0]][i][j], 0);
+      for (uint32_t k = 0; k < m->loops->tile_pairs; k++)
+        sum = dot((scalar){.integer = m->tiles[tile[1]][i][k]}, (scalar){.integer = m->tiles[tile[2]][k][j]}, sum);
+      element_store(DTYPE_F32, &m->tiles[tile[0]][i][j], 0, sum);
+    }
+}
+
+static void run_tile(const machine *m, const statement *s) {
+  uint32_t rows, columns, tile = s->tile[0];
+  loops_tile_shape(m->loops, tile, &rows, &columns);
+  if (s->action == TILE_ZERO) memset(m->tiles[tile], 0, sizeof m->tiles[tile]);
+  if (s->action == TILE_DOT) add_products(m, s->tile);
+  if (s->action != TILE_LOAD && s->action != TILE_STORE) return;
+  size_t size = dtype_bytes(m->loops->buffers[s->number].type);
+  char *at = (char *)m->buffers[s->number] + evaluate_index(m, s->offset) * (int64_t)size;
+  for (uint32_t i = 0; i < rows; i++, at += s->stride * (int64_t)size) {
+    if (s->action == TILE_LOAD) memcpy(m->tiles[tile][i], at, 4 * columns);
+    else memcpy(at, m->tiles[tile][i], 4 * columns);
+  }
+}
+
 static void run(const machine *m, const block *b) {
   for (uint32_t i = 0; i < b->n; i++) {
     const statement *s = b->items[i];
@@ -122,6 +148,7 @@ static void run(const machine *m, const block *b) {
         evaluate(m, s->value, &v);
         m->registers[s->number] = v;
         break;
+      case STATEMENT_TILE: run_tile(m, s); break;
       case STATEMENT_STORE: {
         int64_t at = evaluate_index(m, s->offset);
         evaluate(m, s->value, &v);
@@ -134,7 +161,7 @@ static void run(const machine *m, const block *b) {
 }
 
 void loops_interpret(const loops *l, void *const *buffers, arena *scratch) {
-  machine m = {l, ARENA_ARRAY(scratch, void *, l->n_buffers + 1), ARENA_ARRAY(scratch, vector, l->n_registers)};
+  machine m = {l, ARENA_ARRAY(scratch, void *, l->n_buffers + 1), ARENA_ARRAY(scratch, vector, l->n_registers), arena_alloc(scratch, N_TILES * sizeof *m.tiles)};
   for (uint32_t i = 0; i < l->n_buffers; i++)
     m.buffers[i] = i < l->n_arguments ? buffers[i] : arena_alloc(scratch, (size_t)l->buffers[i].elements * dtype_bytes(l->buffers[i].type));
   for (int64_t i = 0; i < l->iterations; i++) {

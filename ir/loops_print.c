@@ -59,6 +59,17 @@ static void print_expr(printer *p, const loops_expr *e) {
   }
 }
 
+static void print_tile(printer *p, const statement *s) {
+  if (s->action == TILE_ZERO) text_add(&p->out, "t%u = 0\n", s->tile[0]);
+  if (s->action == TILE_DOT) text_add(&p->out, "t%u = t%u * t%u + t%u\n", s->tile[0], s->tile[1], s->tile[2], s->tile[0]);
+  if (s->action != TILE_LOAD && s->action != TILE_STORE) return;
+  if (s->action == TILE_LOAD) text_add(&p->out, "t%u = ", s->tile[0]);
+  text_add(&p->out, "%s[", p->loops->buffers[s->number].name);
+  print_expr(p, s->offset);
+  text_add(&p->out, "] rows by %lld", (long long)s->stride);
+  text_add(&p->out, s->action == TILE_STORE ? " = t%u\n" : "\n", s->tile[0]);
+}
+
 static void print_block(printer *p, const block *b, int depth) {
   for (uint32_t i = 0; i < b->n; i++) {
     const statement *s = b->items[i];
@@ -81,6 +92,7 @@ static void print_block(printer *p, const block *b, int depth) {
         print_expr(p, s->value);
         text_add(&p->out, "\n");
         break;
+      case STATEMENT_TILE: print_tile(p, s); break;
       case STATEMENT_STORE:
         text_add(&p->out, "%s[", p->loops->buffers[s->number].name);
         print_expr(p, s->offset);
@@ -110,6 +122,7 @@ char *loops_print(const loops *l, arena *into) {
     if (l->registers[i].lanes != 1) text_add(&p.out, "x%u", l->registers[i].lanes);
   }
   text_add(&p.out, "\n");
+  if (l->tile_rows) text_add(&p.out, "  tiles of %u rows, %u pairs\n", l->tile_rows, l->tile_pairs);
   print_block(&p, &l->body, 1);
   text_add(&p.out, "}\n");
   return text_done(&p.out);

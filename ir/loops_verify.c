@@ -291,6 +291,23 @@ static void check_store(checker *c, const statement *s) {
   if (!c->error && !c->loops->buffers[s->number].written) fail(c, "a store to what is only read");
 }
 
+static void check_tile(checker *c, const statement *s) {
+  uint32_t rows, columns;
+  for (int i = 0; i < (s->action == TILE_DOT ? 3 : 1); i++)
+    if (s->tile[i] >= N_TILES) fail(c, "a tile that does not exist");
+  if (!c->loops->tile_rows || c->loops->tile_rows > TILE_LANES || !c->loops->tile_pairs || c->loops->tile_pairs > TILE_LANES) fail(c, "tiles of no possible shape");
+  if (s->action == TILE_DOT && (s->tile[0] >= FIRST_ROW_TILE || s->tile[1] / 2 != FIRST_ROW_TILE / 2 || s->tile[2] < FIRST_LANE_TILE)) fail(c, "a product of other tiles");
+  if (c->error || (s->action != TILE_LOAD && s->action != TILE_STORE)) return;
+  check(c, s->offset);
+  loops_tile_shape(c->loops, s->tile[0], &rows, &columns);
+  if (s->number >= c->loops->n_buffers || s->stride < 0) fail(c, "a tile of no buffer");
+  if (c->error) return;
+  const loops_buffer *b = &c->loops->buffers[s->number];
+  const int64_t wide = columns * 4 / (int64_t)dtype_bytes(b->type), last = (rows - 1) * s->stride;
+  check_access(c, "tile", s->number, s->offset, 1, (uint32_t)(last + wide), 1);
+  if (!c->error && s->action == TILE_STORE && !b->written) fail(c, "a store to what is only read");
+}
+
 static void check_block(checker *c, const block *b) {
   for (uint32_t i = 0; i < b->n && !c->error; i++) {
     const statement *s = b->items[i];
@@ -299,6 +316,7 @@ static void check_block(checker *c, const block *b) {
     case STATEMENT_IF: check_if(c, s); break;
     case STATEMENT_SET: check_set(c, s); break;
     case STATEMENT_STORE: check_store(c, s); break;
+    case STATEMENT_TILE: check_tile(c, s); break;
     }
   }
 }

@@ -2,12 +2,14 @@
 #ifndef SSLC_IR_TARGET_H
 #define SSLC_IR_TARGET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct {
   char name[64];            /* the processor as LLVM names it: "znver4", "sapphirerapids" */
   uint32_t vector_bytes;    /* 64 with AVX-512, 32 with AVX2, 16 else */
   uint32_t vector_registers; /* 32 with AVX-512 and NEON, 16 with AVX2 */
+  bool tiles; /* a matrix unit multiplies tiles of bf16: AMX */
   int64_t l1_bytes, l2_bytes; /* data caches of one core */
 } target;
 

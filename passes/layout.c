@@ -1,11 +1,15 @@
 /* Layouts over the whole plan. Buffers that maps read and write with the same dimensions (also at strides, as
  * pooling does) share one order, so that no elementwise kernel ever walks two. Contractions vote, with their arithmetic as weight, for the
  * dimension of each operand that should be innermost; where the vote went against the operand that feeds
- * vectors, a conversion kernel makes a copy in the order that is wanted, which one can see and count. */
+ * vectors, a conversion kernel makes a copy in the order that is wanted, which one can see and count. Parameters, and
+ * with them their moments, averages and gradients, lie in panels from the start. */
 #include "passes/passes.h"
 #include "passes/register_tile.h"
 
 enum { WORTH_A_COPY = 32 }; /* uses of each element that pay for converting it first */
+/* Rows of a tile that do not lie together take a line of the cache for each product of a sum, and lines at equal
+ * distances compete for few places: packed, they are one run of memory. */
+enum { CACHE_LINE = 64 };
 
 #define AXIS(i) ((axis_set)1 << (i))
 
@@ -16,6 +20,9 @@ typedef struct {
   uint32_t *parent; /* classes of buffers that share a layout */
   double (*votes)[MAX_RANK]; /* by class: for each dimension, as the innermost one */
   bool *fixed;               /* by class: row-major, since a loop takes slices of it or copies it */
+  layout *packed;            /* by class of a state: what the heaviest of its vector operands wants; n == 0: nothing */
+  double *packed_weight;
+  uint32_t *computed;        /* by class: dimensions that some access computes an index of */
   struct variant {
     const kernel *from;
     kernel *made;
@@ -88,10 +95,20 @@ static void find_classes(layouts *l) {
 
 /* -- what a contraction wants -------------------------------------------------------------------------------- */
 
-/* The dimension of an index list that is exactly this axis; -1 when there is none. */
-static int32_t plain_dimension(const expr *const *index, uint32_t rank, uint32_t axis) {
+/* Whether an index walks along one axis, with others in steps of whole panels (a head of attention beside others). */
+static bool walks_along(const kernel *k, const expr *index, uint32_t axis) {
+  int64_t coefficient[MAX_AXES], offset;
+  if (index->kind == EXPR_AXIS) return index->number == axis;
+  if (!(index->axes & AXIS(axis)) || !expr_affine(k, index, coefficient, &offset) || coefficient[axis] != 1 || offset % WIDEST_PANEL) return false;
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (a != axis && coefficient[a] % WIDEST_PANEL) return false;
+  return true;
+}
+
+/* The dimension of an index list that walks along this axis; -1 when there is none. */
+static int32_t plain_dimension(const kernel *k, const expr *const *index, uint32_t rank, uint32_t axis) {
   for (uint32_t d = 0; d < rank; d++)
-    if (index[d]->kind == EXPR_AXIS && index[d]->number == axis) return (int32_t)d;
+    if (walks_along(k, index[d], axis)) return (int32_t)d;
   return -1;
 }
 
@@ -102,19 +119,24 @@ static const expr *only_read(const expr *e) {
 }
 
 typedef struct {
+  const kernel *kernel;
   const expr *vector, *other; /* the operand that feeds vectors, and the one whose values are broadcast */
   int32_t axis;               /* that runs along vectors */
-  int32_t inner;              /* innermost axis of the other operand: what it sums over; when that is several (a
-                                 batch of images), what a tile has rows of; -1: none stands plain */
+  int32_t inner;              /* innermost axis of the other operand: what it sums over, or what a tile has rows of;
+                                 -1: none stands plain */
+  int64_t summed;             /* products a result */
   double points;
 } wish;
 
-static bool find_wish(const kernel *k, uint32_t number, wish *out) {
+enum { WIDE_ENOUGH = 16 }; /* to fill vectors */
+
+/* `given`: the axis of the vectors, where what is written lies along it already; -1: to be chosen. */
+static bool find_wish(const kernel *k, uint32_t number, int32_t given, wish *out) {
   contraction_form c;
   if (!stage_contraction(k, number, &c)) return false;
   const expr *left = only_read(c.left), *right = only_read(c.right);
   if (!left || !right) return false;
-  *out = (wish){.axis = -1, .inner = -1, .points = 1};
+  *out = (wish){.kernel = k, .axis = -1, .inner = -1, .points = 1};
   const stage *s = &k->stages[number];
   int64_t best = -1;
   for (uint32_t a = 0, rank = 0; a < k->n_axes; a++) {
@@ -124,28 +146,81 @@ static bool find_wish(const kernel *k, uint32_t number, wish *out) {
     if (!((c.left_only | c.right_only) & AXIS(a))) continue;
     rank++;
     const expr *operand = c.left_only & AXIS(a) ? left : right;
-    if (plain_dimension(operand->args, operand->n_args, a) < 0) continue;
-    int64_t score = rank + (k->axes[a].extent >= 16 ? 1000 : k->axes[a].extent >= 8 ? 500 : 0);
+    if (plain_dimension(k, operand->args, operand->n_args, a) < 0) continue;
+    int64_t score = rank + (k->axes[a].extent >= WIDE_ENOUGH ? 1000 : k->axes[a].extent >= WIDE_ENOUGH / 2 ? 500 : 0);
+    if ((int32_t)a == given) score = INT64_MAX;
     if (score > best) best = score, out->axis = (int32_t)a;
   }
   if (out->axis < 0) return false;
   out->vector = c.left_only & AXIS(out->axis) ? left : right;
   out->other = out->vector == left ? right : left;
-  uint32_t n_reduced = 0;
+  const axis_set rows = (c.left_only | c.right_only) & ~AXIS(out->axis);
+  uint32_t n_summed = 0;
+  int32_t summed = -1, row = -1;
+  int32_t summed_axis = -1, row_axis = -1;
   for (uint32_t a = 0; a < k->n_axes; a++) {
-    if (!(c.reduced & AXIS(a)) || plain_dimension(out->other->args, out->other->n_args, a) < 0) continue;
-    out->inner = (int32_t)a;
-    n_reduced++;
+    const int32_t d = plain_dimension(k, out->other->args, out->other->n_args, a);
+    if (d < 0 || k->axes[a].extent < 2) continue;
+    if (c.reduced & AXIS(a)) {
+      n_summed++;
+      if (d >= summed) summed = d, summed_axis = (int32_t)a;
+    } else if (rows & AXIS(a) && d >= row) {
+      row = d, row_axis = (int32_t)a;
+    }
   }
-  if (n_reduced <= 1) return true;
-  axis_set rows = (c.left_only | c.right_only) & ~AXIS(out->axis);
+  /* A later dimension is more of a channel here too: over a batch of rows, or of images, tiles are of channels. */
+  out->inner = row >= 0 && (n_summed > 1 || row > summed) ? row_axis : summed_axis;
+  out->summed = 1;
   for (uint32_t a = 0; a < k->n_axes; a++)
-    if (rows & AXIS(a) && k->axes[a].extent > 1 && plain_dimension(out->other->args, out->other->n_args, a) >= 0) out->inner = (int32_t)a;
+    if (c.reduced & AXIS(a)) out->summed *= k->axes[a].extent;
   return true;
 }
 
-static void vote(layouts *l, uint32_t buffer, const expr *const *index, int32_t axis, double weight) {
-  int32_t d = axis < 0 ? -1 : plain_dimension(index, l->plan->buffers[buffer].type.rank, (uint32_t)axis);
+static layout innermost(const tensor_type *t, uint32_t dim) {
+  uint32_t order[MAX_RANK], n = 0;
+  for (uint32_t d = 0; d < t->rank; d++)
+    if (d != dim) order[n++] = d;
+  order[n] = dim;
+  return layout_permuted(t, order);
+}
+
+/* One dimension in panels as wide as a register tile, where it is wider, so that a panel is one run of memory and
+ * its rows do not fall on the same lines of the cache; `along`, if any, is what the innermost sum walks. */
+static layout panels(const tensor_type *t, uint32_t dim, int64_t width, int32_t along) {
+  uint32_t order[MAX_RANK], n = 0;
+  if (t->dim[dim] <= width) return innermost(t, dim);
+  order[n++] = dim;
+  for (uint32_t d = 0; d < t->rank; d++)
+    if (d != dim && (int32_t)d != along) order[n++] = d;
+  if (along >= 0) order[n++] = (uint32_t)along;
+  return layout_blocked(t, order, dim, width);
+}
+
+/* Of a register tile: as many vectors of sums as it has, which narrow operands are widened to. */
+static int64_t panel_width(const layouts *l, const tensor_type *t) {
+  const size_t bytes = dtype_bytes(t->dtype);
+  return TILE_VECTORS * (int64_t)(l->target->vector_bytes / (bytes < sizeof(float) ? sizeof(float) : bytes));
+}
+
+/* What the vector operand of a contraction is best read from; false when its vectors do not run along a dimension. */
+static bool vector_panels(const layouts *l, const wish *w, const tensor_type *t, layout *out) {
+  const int32_t dim = plain_dimension(w->kernel, w->vector->args, t->rank, (uint32_t)w->axis);
+  if (dim < 0) return false;
+  const int32_t along = w->inner < 0 ? -1 : plain_dimension(w->kernel, w->vector->args, t->rank, (uint32_t)w->inner);
+  *out = panels(t, (uint32_t)dim, panel_width(l, t), along);
+  return true;
+}
+
+static void wish_panels(layouts *l, const wish *w, uint32_t buffer) {
+  const uint32_t class = class_of(l, buffer);
+  layout wanted;
+  if (w->points <= l->packed_weight[class] || !vector_panels(l, w, &l->plan->buffers[buffer].type, &wanted)) return;
+  l->packed[class] = wanted;
+  l->packed_weight[class] = w->points;
+}
+
+static void vote(layouts *l, const kernel *k, uint32_t buffer, const expr *const *index, int32_t axis, double weight) {
+  int32_t d = axis < 0 ? -1 : plain_dimension(k, index, l->plan->buffers[buffer].type.rank, (uint32_t)axis);
   if (d >= 0) l->votes[class_of(l, buffer)][d] += weight;
 }
 
@@ -155,11 +230,43 @@ static void collect_votes(layouts *l) {
     const kernel *k = launch->kernel;
     for (uint32_t at = 0; at < k->n_stages; at++) {
       wish w;
-      if (!find_wish(k, at, &w)) continue;
-      vote(l, launch->buffers[w.vector->number], w.vector->args, w.axis, w.points);
-      vote(l, launch->buffers[w.other->number], w.other->args, w.inner, w.points / 2);
+      if (!find_wish(k, at, -1, &w)) continue;
+      vote(l, k, launch->buffers[w.vector->number], w.vector->args, w.axis, w.points);
+      wish_panels(l, &w, launch->buffers[w.vector->number]);
+      vote(l, k, launch->buffers[w.other->number], w.other->args, w.inner, w.points / 2);
       for (uint32_t s = at; s < k->n_stages; s++)
-        if (k->stages[s].output >= 0) vote(l, launch->buffers[k->stages[s].output], k->stages[s].index, w.axis, w.points / 2);
+        if (k->stages[s].output >= 0) vote(l, k, launch->buffers[k->stages[s].output], k->stages[s].index, w.axis, w.points / 2);
+    }
+  }
+}
+
+/* Whether vectors along an index stay inside panels. */
+static bool walks_panels(const kernel *k, const expr *index) {
+  if (index->kind == EXPR_CONSTANT) return true;
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (walks_along(k, index, a)) return true;
+  return false;
+}
+
+static void note_indices(layouts *l, const kernel *k, uint32_t buffer, const expr *const *index) {
+  for (uint32_t d = 0; d < l->plan->buffers[buffer].type.rank; d++)
+    if (!walks_panels(k, index[d])) l->computed[class_of(l, buffer)] |= 1u << d;
+}
+
+static void note_reads(layouts *l, const plan_launch *launch, const expr *e, bool *seen) {
+  if (seen[e->id]) return;
+  seen[e->id] = true;
+  for (uint32_t i = 0; i < e->n_args; i++) note_reads(l, launch, e->args[i], seen);
+  if (e->kind == EXPR_READ) note_indices(l, launch->kernel, launch->buffers[e->number], e->args);
+}
+
+static void note_accesses(layouts *l) {
+  for (uint32_t i = 0; i < l->plan->n_launches; i++) {
+    const plan_launch *launch = &l->plan->launches[i];
+    for (uint32_t n = 0; n < launch->kernel->n_stages; n++) {
+      const stage *s = &launch->kernel->stages[n];
+      note_reads(l, launch, s->body, ARENA_ARRAY(l->arena, bool, s->body->id + 1));
+      if (s->output >= 0) note_indices(l, launch->kernel, launch->buffers[s->output], s->index);
     }
   }
 }
@@ -172,24 +279,37 @@ static void fix_bounds_of_loops(layouts *l) {
     if (p->buffers[i].storage != STORAGE_TEMPORARY) l->fixed[class_of(l, i)] = true;
 }
 
-static layout innermost(const tensor_type *t, uint32_t dim) {
-  uint32_t order[MAX_RANK], n = 0;
-  for (uint32_t d = 0; d < t->rank; d++)
-    if (d != dim) order[n++] = d;
-  order[n] = dim;
-  return layout_permuted(t, order);
+static int64_t bytes_of(const plan_buffer *b) { return layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype); }
+
+static bool is_state(const plan_buffer *b) { return b->storage == STORAGE_STATE || !strcmp(b->role, "state"); }
+
+/* Panels, where they cost little padding and no access computes an index along them. */
+static bool packs_well(const layouts *l, uint32_t class, const tensor_type *t) {
+  const layout *packed = &l->packed[class];
+  if (!packed->n) return false;
+  const uint32_t dim = packed->part[packed->n - 1].dim;
+  return !(l->computed[class] >> dim & 1) && layout_elements(packed, t) <= type_elements(t) * 9 / 8;
 }
 
 static void decide(layouts *l) {
+  const tensor_type **of_state = ARENA_ARRAY(l->arena, const tensor_type *, l->plan->n_buffers + 1);
+  for (uint32_t i = 0; i < l->plan->n_buffers; i++)
+    if (is_state(&l->plan->buffers[i])) of_state[class_of(l, i)] = &l->plan->buffers[i].type;
   for (uint32_t i = 0; i < l->plan->n_buffers; i++) {
     plan_buffer *b = &l->plan->buffers[i];
-    const double *votes = l->votes[class_of(l, i)];
-    if (l->fixed[class_of(l, i)]) continue;
-    uint32_t best = b->type.rank ? b->type.rank - 1 : 0;
+    const uint32_t class = class_of(l, i);
+    const double *votes = l->votes[class];
+    /* What the host gives for each run stays as the host has it. */
+    if (l->fixed[class] || b->storage == STORAGE_DATA || b->type.rank < 2) continue;
+    if (of_state[class] && shape_equal(of_state[class], &b->type) && packs_well(l, class, &b->type)) {
+      b->layout = l->packed[class];
+      b->bytes = bytes_of(b);
+      continue;
+    }
+    uint32_t best = b->type.rank - 1;
     for (uint32_t d = 0; d < b->type.rank; d++)
       if (votes[d] > votes[best]) best = d;
-    /* What the host gives for each run stays as the host has it. */
-    if (b->type.rank > 1 && best != b->type.rank - 1 && b->storage != STORAGE_DATA) b->layout = innermost(&b->type, best);
+    if (best != b->type.rank - 1) b->layout = innermost(&b->type, best);
   }
 }
 
@@ -234,18 +354,6 @@ static kernel *copy_kernel(layouts *l, const tensor_type *t, span where) {
   return k;
 }
 
-/* One dimension in panels as wide as a register tile, where it is wider, so that a panel is one run of memory and
- * its rows do not fall on the same lines of the cache; `along`, if any, is what the innermost sum walks. */
-static layout panels(const tensor_type *t, uint32_t dim, int64_t width, int32_t along) {
-  uint32_t order[MAX_RANK], n = 0;
-  if (t->dim[dim] <= width) return innermost(t, dim);
-  order[n++] = dim;
-  for (uint32_t d = 0; d < t->rank; d++)
-    if (d != dim && (int32_t)d != along) order[n++] = d;
-  if (along >= 0) order[n++] = (uint32_t)along;
-  return layout_blocked(t, order, dim, width);
-}
-
 /* The buffer, or a copy of it in the order that is wanted. */
 static uint32_t converted(layouts *l, uint32_t from, const layout *wanted) {
   plan_buffer b = l->plan->buffers[from];
@@ -259,7 +367,7 @@ static uint32_t converted(layouts *l, uint32_t from, const layout *wanted) {
   b.alias = -1;
   b.is_splat = false;
   b.literal = NULL;
-  b.bytes = layout_elements(&b.layout, &b.type) * (int64_t)dtype_bytes(b.type.dtype);
+  b.bytes = bytes_of(&b);
   uint32_t to = plan_add_buffer(l->plan, b);
   launch(l, copy_kernel(l, &b.type, b.where), (uint32_t[]){from, to});
   struct copy *c = ARENA_NEW(l->arena, struct copy);
@@ -276,12 +384,12 @@ static const expr *narrow_read(const expr *e) {
 }
 
 /* Whether a read walks an axis by one dimension of its own, without edges. */
-static bool walks_plainly(const expr *read, uint32_t axis) {
+static bool walks_plainly(const kernel *k, const expr *read, uint32_t axis) {
   uint32_t dims = 0;
   for (uint32_t d = 0; d < read->n_args; d++) dims += read->args[d]->axes >> axis & 1;
   for (uint32_t i = 0; i < read->n_conditions; i++)
     if (read->conditions[i].subject->axes >> axis & 1) return false;
-  return dims == 1 && plain_dimension(read->args, read->n_args, axis) >= 0;
+  return dims == 1 && plain_dimension(k, read->args, read->n_args, axis) >= 0;
 }
 
 static bool ends_with(const layout *l, uint32_t dim) { return l->n && l->part[l->n - 1].dim == dim && l->part[l->n - 1].divisor == 1; }
@@ -311,41 +419,79 @@ static int32_t find_pairs(const layouts *l, const kernel *k, uint32_t number, co
   const plan_buffer *other = &l->plan->buffers[buffers[w->other->number]];
   layout has = other->layout.n ? other->layout : layout_row_major(&other->type);
   for (uint32_t a = 0; a < k->n_axes; a++) {
-    if (!(c.reduced & AXIS(a)) || k->axes[a].extent % 2 || !walks_plainly(w->vector, a) || !walks_plainly(w->other, a)) continue;
-    if (ends_with(&has, (uint32_t)plain_dimension(w->other->args, w->other->n_args, a))) return (int32_t)a;
+    if (!(c.reduced & AXIS(a)) || k->axes[a].extent % 2 || !walks_plainly(k, w->vector, a) || !walks_plainly(k, w->other, a)) continue;
+    if (ends_with(&has, (uint32_t)plain_dimension(k, w->other->args, w->other->n_args, a))) return (int32_t)a;
     if (best < 0) best = (int32_t)a;
   }
   return best >= 0 && w->points >= WORTH_A_COPY * (double)type_elements(&other->type) ? best : -1;
 }
 
+/* The dimension behind all others. */
+static layout behind_others(const layout *has, const tensor_type *t, uint32_t dim) {
+  layout l = has->n == t->rank ? *has : layout_row_major(t);
+  uint32_t n = 0;
+  if (ends_with(&l, dim)) return l;
+  for (uint32_t i = 0; i < l.n; i++)
+    if (l.part[i].dim != dim) l.part[n++] = l.part[i];
+  l.part[n].dim = dim;
+  l.part[n].divisor = 1;
+  l.part[n].extent = t->dim[dim];
+  return l;
+}
+
+/* Whether a matrix unit may take the product, so that rows are wanted contiguous along the sum; schedule.c looks closer. */
+static bool suits_tiles(const layouts *l, const kernel *k, const wish *w, int32_t pair) {
+  bool has_rows = false;
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    for (int64_t rows = 8; rows <= 16; rows++) has_rows |= plain_dimension(k, w->other->args, w->other->n_args, a) >= 0 && (int32_t)a != pair && k->axes[a].extent % rows == 0;
+  return l->target->tiles && pair >= 0 && has_rows && k->axes[pair].extent % 32 == 0 && k->axes[w->axis].extent % 16 == 0;
+}
+
 /* -- operands of contractions ---------------------------------------------------------------------------------- */
 
 /* Puts a converted copy in place of an operand: in panels along `axis`, if any, and in pairs along another. */
-static void convert_operand(layouts *l, const expr *read, int32_t axis, int64_t width, int32_t along, int32_t pair, uint32_t *buffers) {
+static void convert_operand(layouts *l, const kernel *k, const expr *read, int32_t axis, int64_t width, int32_t along, int32_t pair, uint32_t *buffers) {
   const plan_buffer *b = &l->plan->buffers[buffers[read->number]];
-  int32_t dim = axis < 0 ? -1 : plain_dimension(read->args, b->type.rank, (uint32_t)axis);
+  int32_t dim = axis < 0 ? -1 : plain_dimension(k, read->args, b->type.rank, (uint32_t)axis);
   if (axis >= 0 && dim < 0) return;
   layout wanted = dim < 0 ? b->layout : panels(&b->type, (uint32_t)dim, width, along);
-  if (pair >= 0) wanted = in_pairs(wanted, &b->type, (uint32_t)plain_dimension(read->args, b->type.rank, (uint32_t)pair));
+  if (pair >= 0) wanted = in_pairs(wanted, &b->type, (uint32_t)plain_dimension(k, read->args, b->type.rank, (uint32_t)pair));
   if (wanted.n) buffers[read->number] = converted(l, buffers[read->number], &wanted);
+}
+
+/* The axis along which the result of a contraction is contiguous, if wide enough for vectors; -1: none. */
+static int32_t axis_of_output(const layouts *l, const kernel *k, uint32_t number, const uint32_t *buffers) {
+  for (uint32_t i = number; i < k->n_stages; i++) {
+    const stage *s = &k->stages[i];
+    if (s->output < 0) continue;
+    const plan_buffer *b = &l->plan->buffers[buffers[s->output]];
+    if (!b->type.rank) return -1;
+    const expr *index = s->index[b->layout.n ? b->layout.part[b->layout.n - 1].dim : b->type.rank - 1];
+    return index->kind == EXPR_AXIS && k->axes[index->number].extent >= WIDE_ENOUGH ? (int32_t)index->number : -1;
+  }
+  return -1;
 }
 
 /* Copies of operands are made where their panels would not be contiguous, or pairs not side by side. */
 static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint32_t *buffers) {
   wish w;
-  if (!find_wish(k, number, &w)) return;
+  if (!find_wish(k, number, axis_of_output(l, k, number, buffers), &w)) return;
   const tensor_type *vector = &l->plan->buffers[buffers[w.vector->number]].type, *other = &l->plan->buffers[buffers[w.other->number]].type;
-  const size_t bytes = dtype_bytes(vector->dtype) < 4 ? 4 : dtype_bytes(vector->dtype); /* of the sums */
-  const int64_t lanes = (int64_t)(l->target->vector_bytes / bytes);
   const bool rows_inside = w.inner >= 0 && k->stages[number].free & AXIS(w.inner);
   const int32_t pair = find_pairs(l, k, number, &w, buffers);
+  const bool many_lines = 2 * w.summed * CACHE_LINE > l->target->l1_bytes;
   const bool vector_pays = w.points >= WORTH_A_COPY * (double)type_elements(vector), other_pays = w.points >= WORTH_A_COPY * (double)type_elements(other);
-  const int32_t inner = pair >= 0 ? pair : w.inner, along = inner < 0 ? -1 : plain_dimension(w.vector->args, w.vector->n_args, (uint32_t)inner);
+  const int32_t inner = pair >= 0 ? pair : w.inner, along = inner < 0 ? -1 : plain_dimension(k, w.vector->args, w.vector->n_args, (uint32_t)inner);
   const int64_t rows = rows_inside ? tile_rows(l->target, k->axes[w.inner].extent) : 0;
   if (!vector_pays) return;
-  convert_operand(l, w.vector, w.axis, TILE_VECTORS * lanes, along, pair, buffers);
-  if (rows_inside && other_pays) convert_operand(l, w.other, w.inner, rows, -1, pair, buffers);
-  else if (pair >= 0) convert_operand(l, w.other, -1, 0, -1, pair, buffers);
+  convert_operand(l, k, w.vector, w.axis, panel_width(l, vector), along, pair, buffers);
+  if (suits_tiles(l, k, &w, pair)) {
+    const layout rows_along = behind_others(&l->plan->buffers[buffers[w.other->number]].layout, other, (uint32_t)plain_dimension(k, w.other->args, w.other->n_args, (uint32_t)pair));
+    buffers[w.other->number] = converted(l, buffers[w.other->number], &rows_along);
+    return;
+  }
+  if (rows_inside && many_lines && other_pays) convert_operand(l, k, w.other, w.inner, rows, -1, pair, buffers);
+  else if (pair >= 0) convert_operand(l, k, w.other, -1, 0, -1, pair, buffers);
 }
 
 bool pass_layout(plan *p, pass_context *c) {
@@ -357,6 +503,10 @@ bool pass_layout(plan *p, pass_context *c) {
   l.votes = arena_alloc(p->arena, (p->n_buffers + 1) * sizeof *l.votes);
   find_classes(&l);
   fix_bounds_of_loops(&l);
+  l.packed = ARENA_ARRAY(p->arena, layout, p->n_buffers + 1);
+  l.packed_weight = ARENA_ARRAY(p->arena, double, p->n_buffers + 1);
+  l.computed = ARENA_ARRAY(p->arena, uint32_t, p->n_buffers + 1);
+  note_accesses(&l);
   collect_votes(&l);
   decide(&l);
   for (uint32_t i = 0; i < p->n_launches; i++) {

@@ -30,7 +30,7 @@ static bool lanes_can_store(lowering *l, uint32_t loop) {
   l->axis[axis].at = affine_constant(0);
   for (uint32_t i = 0; i < loop; i++) { /* wherever the loops around it may stand */
     if (l->schedule[i].axis != axis) continue;
-    interval trips = {0, reach_of_loop(l, i) / l->schedule[i].step};
+    interval trips = {0, (reach_of_loop(l, i) - 1) / l->schedule[i].step};
     affine tile = affine_register(new_register(l, DTYPE_I64, 1, trips, 0), l->schedule[i].step);
     affine_add(&l->axis[axis].at, &tile, 1);
   }
@@ -118,6 +118,8 @@ loops *lower_kernel(const kernel *k, arena *a, const char **error) {
                 .n_loops = k->schedule.n,
                 .vector_axis = -1,
                 .pair_axis = -1,
+                .tile_sums = -1,
+                .tile_edge = {-1, -1},
                 .lanes = 1,
                 .active = 1};
   l.loops->where = k->where;

@@ -10,7 +10,8 @@
  *   lower_emit.c      blocks, registers, and which values are known where
  *   lower_value.c     expressions of a kernel at the current coordinates
  *   lower_access.c    reads and writes: offsets, layouts, masks
- *   lower_reduce.c    accumulators, in registers and in memory */
+ *   lower_reduce.c    accumulators, in registers and in memory
+ *   lower_tile.c      accumulators in a matrix unit */
 #ifndef SSLC_PASSES_LOWER_H
 #define SSLC_PASSES_LOWER_H
 
@@ -71,11 +72,20 @@ typedef struct {
   home home[COMPONENTS];        /* of an argmax: the index, and the largest value so far */
   int32_t local[COMPONENTS];    /* the local buffer it has had, or -1 */
   uint32_t lanes;               /* of accumulators whose reduced axis runs in lanes; else 1 */
+  bool in_tiles;                /* of a matrix unit, where it is said to be in registers */
+  uint32_t n_tiles;
   uint32_t slots;               /* accumulators that take turns, to hide the latency of the chain */
   uint32_t slot_axis;
   int64_t slot_step;
   char accumulator[COMPONENTS][MAX_SLOTS], value; /* their addresses name registers among the known values */
 } stage_state;
+
+/* What a tile of an operand holds, as long as straight-line code goes on. */
+typedef struct {
+  const expr *read;
+  const block *block;
+  uint32_t ids[MAX_AXES];
+} loaded_tile;
 
 /* A condition that an enclosing IF has tested; `pinned` is the register that holds its subject. */
 typedef struct {
@@ -111,6 +121,11 @@ typedef struct {
 
   fact facts[MAX_FACTS];
   uint32_t n_facts;
+  const expr *equalities[MAX_FACTS]; /* that enclosing IFs have tested */
+  uint32_t n_equalities;
+  loaded_tile loaded[N_TILES - FIRST_ROW_TILE];
+  uint32_t tile_turn[2];
+  int32_t tile_sums, tile_edge[2]; /* memory of the thread; -1: none yet */
   struct known_table *known;
   struct coordinate_table *coordinates;
   uint32_t *uses; /* by expression: how often it stands in what is computed */
@@ -175,6 +190,8 @@ const expr *look_through(const lowering *l, const expr *e);
 operand read_buffer(lowering *l, const expr *read);
 /* Two neighbours along an axis that is still to be bound, as pairs; false when they do not lie side by side. */
 bool read_pairs(lowering *l, const expr *read, uint32_t axis, operand *out);
+/* The offset of a read as a form; false when it is none. */
+bool read_place(lowering *l, const expr *read, affine *out);
 /* The test of an undecided condition on the value of its subject. */
 operand condition_value(lowering *l, const condition *c, operand subject);
 bool can_store_in_lanes(lowering *l, const stage *s);
@@ -191,6 +208,9 @@ void prepare_registers(lowering *l, uint32_t stage); /* identities */
 void clear_memory(lowering *l, uint32_t stage);
 void accumulate(lowering *l, uint32_t stage);
 void finish_registers(lowering *l, uint32_t stage);
+void complete_sum(lowering *l, uint32_t stage, operand x[COMPONENTS]); /* goes where the stage's value goes */
+/* The reads of bf16 whose product a sum takes in; false when it is another sum. */
+bool narrow_factors(const lowering *l, const stage *s, const expr *reads[2]);
 void finish_memory(lowering *l, uint32_t stage);
 
 /* -- lower_guard.c ---------------------------------------------------------------------------------------- */
@@ -199,6 +219,7 @@ void finish_memory(lowering *l, uint32_t stage);
 typedef struct {
   const condition *conditions[MAX_FACTS];
   uint32_t n;
+  const expr *equality; /* what selects the body where few of many points do (a scatter's address); or NULL */
   bool nothing; /* one of them always fails here */
 } guard;
 /* `any_bound`: also conditions that differ between unrolled coordinates. */
@@ -236,6 +257,13 @@ const bool *reads_of(lowering *l, uint32_t number);
 int64_t reach_of_loop(const lowering *l, uint32_t loop);
 /* Tasks in the schedule's loops from number `at` on. */
 void lower_tasks(lowering *l, task_list tasks, uint32_t at);
+
+/* -- lower_tile.c ----------------------------------------------------------------------------------------- */
+
+/* The tile loop over an axis that the stage keeps, from loop `at` on; -1: none. */
+int32_t find_tile_loop(const lowering *l, uint32_t stage, uint32_t at);
+/* Carries a task out at its tile loop; false when that is a loop like others to it. */
+bool lower_tile(lowering *l, const task *t, uint32_t at);
 
 /* -- lower_parallel.c ------------------------------------------------------------------------------------- */
 

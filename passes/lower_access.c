@@ -144,6 +144,12 @@ operand read_buffer(lowering *l, const expr *read) {
   return has_test ? apply_op(l, OP_SELECT, read->type, (operand[]){test, v, otherwise}, 3) : v;
 }
 
+bool read_place(lowering *l, const expr *read, affine *out) {
+  location at = buffer_offset(l, read->number, read->args);
+  *out = at.form;
+  return !at.has_lanes && !at.form.lane;
+}
+
 /* What is known of a read of pairs; its name among known values differs from that of the read itself. */
 static bool pairs_at(lowering *l, const expr *read, const location at[2], operand *out) {
   affine apart = at[1].form;

@@ -292,6 +292,8 @@ static decision decide_conjunction(lowering *l, const expr *e, decision deciding
 }
 
 decision decide_truth(lowering *l, const expr *e) {
+  for (uint32_t i = 0; i < l->n_equalities; i++)
+    if (e == l->equalities[i]) return ALWAYS;
   if (e->kind == EXPR_CONSTANT) return e->constant.integer ? ALWAYS : NEVER;
   if (e->kind != EXPR_APPLY || e->type != DTYPE_BOOL) return UNDECIDED;
   if (e->op == OP_AND) return decide_conjunction(l, e, NEVER);

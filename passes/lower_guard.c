@@ -1,4 +1,5 @@
-/* Work that is skipped because a read lies outside its buffer: padding of a convolution adds zeros. */
+/* Work that is skipped because a read lies outside its buffer (padding of a convolution adds zeros), or because an
+ * address is another (what is scattered elsewhere adds zero here). */
 #include <math.h>
 
 #include "passes/lower.h"
@@ -7,6 +8,8 @@ static bool is_identity(const stage *s, const expr *read) {
   if (!dtype_is_real(read->type)) return s->monoid == MONOID_SUM && read->constant.integer == 0;
   return read->constant.real == (s->monoid == MONOID_SUM ? 0 : -INFINITY);
 }
+
+static bool is_equality(const expr *e) { return e->kind == EXPR_APPLY && e->op == OP_EQ && dtype_is_integer(e->args[0]->type); }
 
 /* Reads that make the whole body the identity when their conditions fail: factors of a product for a
  * sum; as for NaN and infinity in the other factor, what is not read takes no part. */
@@ -22,6 +25,7 @@ static void collect(lowering *l, const stage *s, const expr *e, guard *g) {
   } else if (e->kind == EXPR_APPLY && e->op == OP_SELECT) {
     decision holds = decide_truth(l, e->args[0]);
     if (holds != UNDECIDED) collect(l, s, e->args[holds == ALWAYS ? 1 : 2], g);
+    else if (is_equality(e->args[0]) && e->args[2]->kind == EXPR_CONSTANT && is_identity(s, e->args[2])) g->equality = e->args[0];
   } else if (e->kind == EXPR_CONSTANT && is_identity(s, e)) {
     g->nothing = true;
   }
@@ -38,6 +42,7 @@ guard find_guard(lowering *l, const stage *s, bool any_bound) {
   if (s->monoid != MONOID_SUM && s->monoid != MONOID_MAX) return g;
   collect(l, s, s->body, &all);
   g.nothing = all.nothing;
+  if (all.equality && l->n_equalities < MAX_FACTS && is_bound(l, all.equality->axes) && (any_bound || !(all.equality->axes & l->unrolled))) g.equality = all.equality;
   for (uint32_t i = 0; i < all.n; i++) {
     const condition *c = all.conditions[i];
     decision holds = decide_condition(l, c);
@@ -64,8 +69,13 @@ void open_guard(lowering *l, const guard *g, block *body, statement *s) {
     operand one = condition_value(l, c, variable_value(l, pinned[i]));
     test = i ? apply_op(l, OP_AND, DTYPE_BOOL, (operand[]){test, one}, 2) : one;
   }
+  if (g->equality) {
+    const operand equal = lower_expr(l, g->equality);
+    test = g->n ? apply_op(l, OP_AND, DTYPE_BOOL, (operand[]){test, equal}, 2) : equal;
+  }
   *s = (statement){.kind = STATEMENT_IF, .value = test.expr};
   open_frame(l, body, true);
+  if (g->equality) l->equalities[l->n_equalities++] = g->equality;
   for (uint32_t i = 0; i < g->n; i++) {
     interval *r = &l->registers[pinned[i]].range;
     l->registers[pinned[i]].level = l->depth - 1;
@@ -77,6 +87,7 @@ void open_guard(lowering *l, const guard *g, block *body, statement *s) {
 
 void close_guard(lowering *l, const guard *g, block *body, statement *s) {
   close_frame(l);
+  l->n_equalities -= g->equality != NULL;
   l->n_facts -= g->n;
   s->body = *body;
   if (body->n) emit(l, *s);

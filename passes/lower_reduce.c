@@ -153,14 +153,20 @@ static const expr *narrow_factor(const lowering *l, const expr *e) {
   return e->kind == EXPR_READ && e->type == DTYPE_BF16 ? e : NULL;
 }
 
+bool narrow_factors(const lowering *l, const stage *s, const expr *reads[2]) {
+  if (!fuses(l, s) || accumulator_type(l->kernel, s, 0) != DTYPE_F32) return false;
+  const expr *product = look_through(l, s->body);
+  for (int i = 0; i < 2; i++)
+    if (!(reads[i] = narrow_factor(l, product->args[i]))) return false;
+  return true;
+}
+
 static bool take_in_pair(lowering *l, const stage *s, operand *x) {
   operand pairs[2];
-  if (!fuses(l, s) || x->expr->type != DTYPE_F32) return false;
-  const expr *product = look_through(l, s->body);
-  for (int i = 0; i < 2; i++) {
-    const expr *read = narrow_factor(l, product->args[i]);
-    if (!read || !read_pairs(l, read, (uint32_t)l->pair_axis, &pairs[i])) return false;
-  }
+  const expr *reads[2];
+  if (l->axis[l->pair_axis].left != 2 || !narrow_factors(l, s, reads)) return false;
+  for (int i = 0; i < 2; i++)
+    if (!read_pairs(l, reads[i], (uint32_t)l->pair_axis, &pairs[i])) return false;
   *x = dot_pairs(l, pairs[0], pairs[1], *x);
   return true;
 }
@@ -247,15 +253,22 @@ void finish_registers(lowering *l, uint32_t number) {
   for (uint32_t apart = 1; apart < state->slots; apart *= 2)
     for (uint32_t slot = 0; slot + apart < state->slots; slot += 2 * apart) combine(l, s, x[slot], x[slot + apart]);
   if (state->lanes > 1) combine_lanes(l, s, x[0]);
+  complete_sum(l, number, x[0]);
+}
+
+void complete_sum(lowering *l, uint32_t number, operand x[COMPONENTS]) {
+  const stage *s = &l->kernel->stages[number];
+  stage_state *state = &l->stages[number];
+  uint32_t n = accumulator_components(s);
   if (state->in_memory) {
     operand kept[COMPONENTS] = {{0}};
     for (uint32_t c = 0; c < n; c++) kept[c] = share(l, load_home(l, number, c));
-    for (uint32_t c = 0; c < n; c++) x[0][c] = share(l, x[0][c]);
-    combine(l, s, kept, x[0]);
+    for (uint32_t c = 0; c < n; c++) x[c] = share(l, x[c]);
+    combine(l, s, kept, x);
     for (uint32_t c = 0; c < n; c++) store_home(l, number, c, kept[c]);
     return;
   }
-  operand complete = share(l, x[0][0]);
+  operand complete = share(l, x[0]);
   publish(l, number, complete);
   if ((state->needs_home || state->is_kept) && !state->home[0].is_output) store_home(l, number, 0, complete);
 }

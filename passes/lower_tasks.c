@@ -198,6 +198,9 @@ static void open_registers(lowering *l, uint32_t number, uint32_t at, int64_t po
   stage_state *state = &l->stages[number];
   choose_slots(l, number, at, points);
   state->lanes = 1;
+  state->in_tiles = find_tile_loop(l, number, at) >= 0;
+  state->n_tiles = 0;
+  state->needs_home |= state->in_tiles && state->uses;
   if (state->vector_loop >= 0 && (s->reduced >> l->schedule[state->vector_loop].axis & 1))
     state->lanes = (uint32_t)reach_of_loop(l, (uint32_t)state->vector_loop);
   if (state->needs_home && !state->is_kept && !state->in_memory)
@@ -340,7 +343,8 @@ static void lower_loop(lowering *l, task_list tasks, uint32_t at) {
   loop_kind kind = l->schedule[at].kind;
   if (takes_part(l, &tasks.items[0], at) == IN_LANES) lower_lanes(l, tasks, at);
   else if (kind == LOOP_PAIR && lower_pair(l, tasks, at)) return;
-  else if (kind == LOOP_SERIAL) lower_serial(l, tasks, at);
+  else if (kind == LOOP_TILE && tasks.n == 1 && lower_tile(l, tasks.items, at)) return;
+  else if (kind == LOOP_SERIAL || kind == LOOP_TILE) lower_serial(l, tasks, at);
   else lower_unrolled(l, tasks, at);
 }
 
@@ -386,7 +390,7 @@ static bool lower_guarded(lowering *l, task_list tasks, uint32_t at) {
   int64_t points;
   guard g = find_guard(l, stage_of(l, t), !unrolls(l, t->stage, t->axes, at, &points));
   if (g.nothing) return true;
-  if (!g.n) return false;
+  if (!g.n && !g.equality) return false;
   block body = {0};
   statement s;
   open_guard(l, &g, &body, &s);

@@ -6,8 +6,8 @@
 #include "ir/target.h"
 
 /* With two vectors a value loaded for either side serves many products, and the panel that feeds the vectors is
- * narrow enough for the caches to deliver it. */
-enum { TILE_VECTORS = 2 };
+ * narrow enough for the caches to deliver it. Panels are this wide or a part of it. */
+enum { TILE_VECTORS = 2, WIDEST_PANEL = 32 };
 
 /* Accumulators leave room for the operands. */
 int64_t tile_most_rows(const target *t);

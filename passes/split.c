@@ -3,9 +3,10 @@
  * for each, a second combines them in order and does what came after. The number of chunks depends on
  * extents alone, never on threads. */
 #include "passes/passes.h"
+#include "passes/register_tile.h"
 #include "passes/transfer.h"
 
-enum { MOST_CHUNKS = 16, ENOUGH_RESULTS = 2048, LEAST_REDUCED = 512, LEAST_POINTS = 1 << 15 };
+enum { MOST_CHUNKS = 16, LEAST_CHUNKS = 4, ENOUGH_RESULTS = 2048, LEAST_REDUCED = 512, LEAST_POINTS = 1 << 15 };
 enum { ENOUGH_PRODUCTS = 4096, LEAST_SUMMED = 16384 }; /* for contractions, which tile their results */
 enum { NO_AXIS = UINT32_MAX };
 
@@ -32,7 +33,10 @@ static int64_t points(const kernel *k, axis_set axes) {
   return n;
 }
 
+/* Pieces of whole panels, where there can be some: parameters lie in those. */
 static int64_t chunks_of(int64_t extent) {
+  for (int64_t n = MOST_CHUNKS; n >= LEAST_CHUNKS; n--)
+    if (extent % (n * WIDEST_PANEL) == 0) return n;
   for (int64_t n = MOST_CHUNKS; n > 1; n--)
     if (extent % n == 0) return n;
   return 1;

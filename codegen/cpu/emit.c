@@ -437,11 +437,53 @@ static void store_statement(emitter *e, const statement *s) {
   store(e, &a, v);
 }
 
+/* -- tiles ------------------------------------------------------------------------------------------------- */
+
+static LLVMValueRef tile_number(emitter *e, uint32_t tile) { return LLVMConstInt(LLVMInt8TypeInContext(e->values.context), tile, 0); }
+
+static void tile_statement(emitter *e, const statement *s) {
+  static const char *const names[] = {
+      [TILE_ZERO] = "llvm.x86.tilezero", [TILE_LOAD] = "llvm.x86.tileloadd64", [TILE_STORE] = "llvm.x86.tilestored64", [TILE_DOT] = "llvm.x86.tdpbf16ps"};
+  bool moves = s->action == TILE_LOAD || s->action == TILE_STORE;
+  LLVMValueRef args[3];
+  unsigned n = s->action == TILE_ZERO ? 1 : 3;
+  for (unsigned i = 0; i < (moves ? 1 : n); i++) args[i] = tile_number(e, s->tile[i]);
+  if (moves) {
+    args[1] = address(e, s->number, offset_of(e, s->offset));
+    args[2] = value_integer(&e->values, s->stride * (int64_t)dtype_bytes(e->loops->buffers[s->number].type));
+  }
+  LLVMValueRef done = value_intrinsic(&e->values, names[s->action], NULL, 0, args, n);
+  if (moves) mark(e, s->number, done);
+}
+
+/* Palette 1: rows and bytes a row of each tile. */
+static void configure_tiles(emitter *e) {
+  enum { BYTES = 64, WIDTHS = 16, HEIGHTS = 48 };
+  LLVMContextRef c = e->values.context;
+  LLVMTypeRef byte = LLVMInt8TypeInContext(c);
+  uint8_t configuration[BYTES] = {1};
+  LLVMValueRef bytes[BYTES];
+  for (uint32_t i = 0; i < N_TILES; i++) {
+    uint32_t rows, columns;
+    loops_tile_shape(e->loops, i, &rows, &columns);
+    configuration[WIDTHS + 2 * i] = (uint8_t)(4 * columns);
+    configuration[HEIGHTS + i] = (uint8_t)rows;
+  }
+  for (uint32_t i = 0; i < BYTES; i++) bytes[i] = LLVMConstInt(byte, configuration[i], 0);
+  LLVMValueRef constant = LLVMAddGlobal(e->values.module, LLVMArrayType2(byte, BYTES), "tiles");
+  LLVMSetInitializer(constant, LLVMConstArray2(byte, bytes, BYTES));
+  LLVMSetGlobalConstant(constant, 1);
+  LLVMSetLinkage(constant, LLVMPrivateLinkage);
+  value_intrinsic(&e->values, "llvm.x86.ldtilecfg", NULL, 0, &constant, 1);
+  if (!e->options->tiles) fail(e, arena_printf(e->scratch, "%s: this processor has no matrix unit", e->loops->name));
+}
+
 static void (*const statement_rules[])(emitter *e, const statement *s) = {
     [STATEMENT_FOR] = for_statement,
     [STATEMENT_IF] = if_statement,
     [STATEMENT_SET] = set_statement,
     [STATEMENT_STORE] = store_statement,
+    [STATEMENT_TILE] = tile_statement,
 };
 
 static void statements(emitter *e, const block *b) {
@@ -535,9 +577,11 @@ static void emit_function(emitter *e) {
   add_text_attribute(e, "no-builtins", "");
   LLVMPositionBuilderAtEnd(e->values.builder, append_block(e));
   make_storage(e);
+  if (e->loops->tile_rows) configure_tiles(e);
   open_loop iterations = begin_loop(e, LLVMGetParam(e->function, 1), LLVMGetParam(e->function, 2), 1, 0);
   statements(e, &e->loops->body);
   end_loop(e, &iterations);
+  if (e->loops->tile_rows) value_intrinsic(&e->values, "llvm.x86.tilerelease", NULL, 0, NULL, 0);
   /* Stores past the caches are ordered by nothing else: another thread may be told next that they are done. */
   if (e->streams) LLVMBuildFence(e->values.builder, LLVMAtomicOrderingSequentiallyConsistent, 0, "");
   LLVMBuildRetVoid(e->values.builder);

@@ -10,7 +10,7 @@ typedef struct {
   const char *symbol;
   const uint32_t *groups; /* per argument: those with equal numbers may share memory, others do not */
   bool checked;
-  bool dots; /* the processor has an instruction for LOOPS_DOT */
+  bool dots, tiles; /* the processor has an instruction for LOOPS_DOT, and a matrix unit */
 } emit_options;
 
 /* What checked code calls instead of an access outside its buffer; `record` is the address that the

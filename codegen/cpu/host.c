@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 #include <unistd.h>
 
 /* Vector units by the feature that LLVM reports, best first. */
@@ -27,6 +30,16 @@ static int64_t cache_bytes(int name, int64_t otherwise) {
   return bytes > 0 ? bytes : otherwise;
 }
 
+/* Linux hands the state of a matrix unit out to processes that ask; every thread has it then. */
+static bool may_use_tiles(void) {
+#if defined(__x86_64__) && defined(__linux__)
+  enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+  return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+  return false;
+#endif
+}
+
 void host_target(target *out) {
   char *name = LLVMGetHostCPUName(), *features = LLVMGetHostCPUFeatures();
   *out = (target){.l1_bytes = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 32 << 10),
@@ -37,6 +50,7 @@ void host_target(target *out) {
       out->vector_bytes = vector_units[i].vector_bytes;
       out->vector_registers = vector_units[i].vector_registers;
     }
+  out->tiles = has_feature(features, "+amx-bf16") && has_feature(features, "+amx-tile") && may_use_tiles();
   LLVMDisposeMessage(name);
   LLVMDisposeMessage(features);
 }

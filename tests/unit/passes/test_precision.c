@@ -20,29 +20,29 @@ static void becomes(bench *b, bool bf16, const char *before, const char *expecte
 /* What goes between contractions is rounded, what states are updated with and losses are not. */
 static const char between_contractions_and_maps_before[] =
     "graph t {\n"
-    "  %1 = parameter {role=state, name=\"w\"} : f32[4,3]\n"
+    "  %1 = parameter {role=state, name=\"w\"} : f32[4,6]\n"
     "  %2 = parameter {role=state, name=\"u\"} : f32[5,4]\n"
-    "  %3 = parameter {role=data, name=\"x\"} : f32[2,3]\n"
+    "  %3 = parameter {role=data, name=\"x\"} : f32[2,6]\n"
     "  %4 = contract(%3, %1) {spec=\"i,k; j,k -> i,j\"} : f32[2,4]\n"
     "  %5 = tanh(%4) : f32[2,4]\n"
     "  %6 = mul(%4, %5) : f32[2,4]\n"
     "  %7 = contract(%6, %2) {spec=\"i,k; j,k -> i,j\"} : f32[2,5]\n"
     "  %8 = reduce_sum(%7) {axes=[0,1]} : f32[]\n"
-    "  %9 = contract(%5, %3) {spec=\"i,j; i,k -> j,k\"} : f32[4,3]\n"
-    "  %10 = sub(%1, %9) : f32[4,3]\n"
+    "  %9 = contract(%5, %3) {spec=\"i,j; i,k -> j,k\"} : f32[4,6]\n"
+    "  %10 = sub(%1, %9) : f32[4,6]\n"
     "  result metric \"loss\" %8\n"
     "  result state \"w\" %10\n"
     "}\n";
 
 static const char between_contractions_and_maps_behind[] =
     "graph t {\n"
-    "  %1 = parameter {role=state, name=\"w\"} : f32[4,3]\n"
+    "  %1 = parameter {role=state, name=\"w\"} : f32[4,6]\n"
     "  %2 = parameter {role=state, name=\"u\"} : f32[5,4]\n"
-    "  %3 = parameter {role=data, name=\"x\"} : f32[2,3]\n"
-    "  %4 = cast(%3) : bf16[2,3]\n"
-    "  %5 = cast(%4) : f32[2,3]\n"
-    "  %6 = cast(%1) : bf16[4,3]\n"
-    "  %7 = cast(%6) : f32[4,3]\n"
+    "  %3 = parameter {role=data, name=\"x\"} : f32[2,6]\n"
+    "  %4 = cast(%3) : bf16[2,6]\n"
+    "  %5 = cast(%4) : f32[2,6]\n"
+    "  %6 = cast(%1) : bf16[4,6]\n"
+    "  %7 = cast(%6) : f32[4,6]\n"
     "  %8 = contract(%5, %7) {spec=\"i,k; j,k -> i,j\"} : f32[2,4]\n"
     "  %9 = cast(%8) : bf16[2,4]\n"
     "  %10 = cast(%9) : f32[2,4]\n"
@@ -56,8 +56,8 @@ static const char between_contractions_and_maps_behind[] =
     "  %18 = cast(%17) : f32[5,4]\n"
     "  %19 = contract(%16, %18) {spec=\"i,k; j,k -> i,j\"} : f32[2,5]\n"
     "  %20 = reduce_sum(%19) {axes=[0,1]} : f32[]\n"
-    "  %21 = contract(%13, %5) {spec=\"i,j; i,k -> j,k\"} : f32[4,3]\n"
-    "  %22 = sub(%1, %21) : f32[4,3]\n"
+    "  %21 = contract(%13, %5) {spec=\"i,j; i,k -> j,k\"} : f32[4,6]\n"
+    "  %22 = sub(%1, %21) : f32[4,6]\n"
     "  result metric \"loss\" %20\n"
     "  result state \"w\" %22\n"
     "}\n";
@@ -65,14 +65,14 @@ static const char between_contractions_and_maps_behind[] =
 /* Of a softmax the exponents stay; so do products of data alone, and sums of products without rows and columns. */
 static const char softmax_and_vectors_before[] =
     "graph t {\n"
-    "  %1 = parameter {role=state, name=\"w\"} : f32[4,3]\n"
-    "  %2 = parameter {role=data, name=\"x\"} : f32[2,3]\n"
+    "  %1 = parameter {role=state, name=\"w\"} : f32[4,6]\n"
+    "  %2 = parameter {role=data, name=\"x\"} : f32[2,6]\n"
     "  %3 = contract(%2, %1) {spec=\"i,k; j,k -> i,j\"} : f32[2,4]\n"
     "  %4 = reduce_max(%3) {axes=[1]} : f32[2]\n"
     "  %5 = broadcast(%4) {axes=[0]} : f32[2,4]\n"
     "  %6 = sub(%3, %5) : f32[2,4]\n"
     "  %7 = exp(%6) : f32[2,4]\n"
-    "  %8 = contract(%7, %1) {spec=\"i,k; k,j -> i,j\"} : f32[2,3]\n"
+    "  %8 = contract(%7, %1) {spec=\"i,k; k,j -> i,j\"} : f32[2,6]\n"
     "  %9 = contract(%2, %2) {spec=\"i,k; j,k -> i,j\"} : f32[2,2]\n"
     "  %10 = contract(%2, %8) {spec=\"i,k; i,k -> i\"} : f32[2]\n"
     "  result output \"y\" %8\n"
@@ -82,12 +82,12 @@ static const char softmax_and_vectors_before[] =
 
 static const char softmax_and_vectors_behind[] =
     "graph t {\n"
-    "  %1 = parameter {role=state, name=\"w\"} : f32[4,3]\n"
-    "  %2 = parameter {role=data, name=\"x\"} : f32[2,3]\n"
-    "  %3 = cast(%2) : bf16[2,3]\n"
-    "  %4 = cast(%3) : f32[2,3]\n"
-    "  %5 = cast(%1) : bf16[4,3]\n"
-    "  %6 = cast(%5) : f32[4,3]\n"
+    "  %1 = parameter {role=state, name=\"w\"} : f32[4,6]\n"
+    "  %2 = parameter {role=data, name=\"x\"} : f32[2,6]\n"
+    "  %3 = cast(%2) : bf16[2,6]\n"
+    "  %4 = cast(%3) : f32[2,6]\n"
+    "  %5 = cast(%1) : bf16[4,6]\n"
+    "  %6 = cast(%5) : f32[4,6]\n"
     "  %7 = contract(%4, %6) {spec=\"i,k; j,k -> i,j\"} : f32[2,4]\n"
     "  %8 = reduce_max(%7) {axes=[1]} : f32[2]\n"
     "  %9 = broadcast(%8) {axes=[0]} : f32[2,4]\n"
@@ -95,7 +95,7 @@ static const char softmax_and_vectors_behind[] =
     "  %11 = exp(%10) : f32[2,4]\n"
     "  %12 = cast(%11) : bf16[2,4]\n"
     "  %13 = cast(%12) : f32[2,4]\n"
-    "  %14 = contract(%13, %6) {spec=\"i,k; k,j -> i,j\"} : f32[2,3]\n"
+    "  %14 = contract(%13, %6) {spec=\"i,k; k,j -> i,j\"} : f32[2,6]\n"
     "  %15 = contract(%2, %2) {spec=\"i,k; j,k -> i,j\"} : f32[2,2]\n"
     "  %16 = contract(%2, %14) {spec=\"i,k; i,k -> i\"} : f32[2]\n"
     "  result output \"y\" %14\n"
@@ -106,15 +106,15 @@ static const char softmax_and_vectors_behind[] =
 /* Regions too, where something learned goes in. */
 static const char regions_before[] =
     "graph t {\n"
-    "  %1 = parameter {role=state, name=\"w\"} : f32[3,3]\n"
-    "  %2 = parameter {role=data, name=\"x\"} : f32[2,3]\n"
-    "  %3 = repeat(%2, %1) {times=5, carries=1, slices=0} : f32[2,3] {\n"
-    "    %1 = parameter {role=state, name=\"0\"} : f32[2,3]\n"
-    "    %2 = parameter {role=invariant, name=\"0\"} : f32[3,3]\n"
-    "    %3 = transpose(%2) {axes=[1,0]} : f32[3,3]\n"
-    "    %4 = contract(%1, %3) {spec=\"i,k; k,j -> i,j\"} : f32[2,3]\n"
-    "    %5 = tanh(%4) : f32[2,3]\n"
-    "    %6 = contract(%5, %3) {spec=\"i,k; k,j -> i,j\"} : f32[2,3]\n"
+    "  %1 = parameter {role=state, name=\"w\"} : f32[6,6]\n"
+    "  %2 = parameter {role=data, name=\"x\"} : f32[2,6]\n"
+    "  %3 = repeat(%2, %1) {times=5, carries=1, slices=0} : f32[2,6] {\n"
+    "    %1 = parameter {role=state, name=\"0\"} : f32[2,6]\n"
+    "    %2 = parameter {role=invariant, name=\"0\"} : f32[6,6]\n"
+    "    %3 = transpose(%2) {axes=[1,0]} : f32[6,6]\n"
+    "    %4 = contract(%1, %3) {spec=\"i,k; k,j -> i,j\"} : f32[2,6]\n"
+    "    %5 = tanh(%4) : f32[2,6]\n"
+    "    %6 = contract(%5, %3) {spec=\"i,k; k,j -> i,j\"} : f32[2,6]\n"
     "    result state \"0\" %6\n"
     "  }\n"
     "  result output \"y\" %3\n"
@@ -122,22 +122,22 @@ static const char regions_before[] =
 
 static const char regions_behind[] =
     "graph t {\n"
-    "  %1 = parameter {role=state, name=\"w\"} : f32[3,3]\n"
-    "  %2 = parameter {role=data, name=\"x\"} : f32[2,3]\n"
-    "  %3 = repeat(%2, %1) {times=5, carries=1, slices=0} : f32[2,3] {\n"
-    "    %1 = parameter {role=state, name=\"0\"} : f32[2,3]\n"
-    "    %2 = parameter {role=invariant, name=\"0\"} : f32[3,3]\n"
-    "    %3 = transpose(%2) {axes=[1,0]} : f32[3,3]\n"
-    "    %4 = cast(%1) : bf16[2,3]\n"
-    "    %5 = cast(%4) : f32[2,3]\n"
-    "    %6 = cast(%2) : bf16[3,3]\n"
-    "    %7 = cast(%6) : f32[3,3]\n"
-    "    %8 = transpose(%7) {axes=[1,0]} : f32[3,3]\n"
-    "    %9 = contract(%5, %8) {spec=\"i,k; k,j -> i,j\"} : f32[2,3]\n"
-    "    %10 = tanh(%9) : f32[2,3]\n"
-    "    %11 = cast(%10) : bf16[2,3]\n"
-    "    %12 = cast(%11) : f32[2,3]\n"
-    "    %13 = contract(%12, %8) {spec=\"i,k; k,j -> i,j\"} : f32[2,3]\n"
+    "  %1 = parameter {role=state, name=\"w\"} : f32[6,6]\n"
+    "  %2 = parameter {role=data, name=\"x\"} : f32[2,6]\n"
+    "  %3 = repeat(%2, %1) {times=5, carries=1, slices=0} : f32[2,6] {\n"
+    "    %1 = parameter {role=state, name=\"0\"} : f32[2,6]\n"
+    "    %2 = parameter {role=invariant, name=\"0\"} : f32[6,6]\n"
+    "    %3 = transpose(%2) {axes=[1,0]} : f32[6,6]\n"
+    "    %4 = cast(%1) : bf16[2,6]\n"
+    "    %5 = cast(%4) : f32[2,6]\n"
+    "    %6 = cast(%2) : bf16[6,6]\n"
+    "    %7 = cast(%6) : f32[6,6]\n"
+    "    %8 = transpose(%7) {axes=[1,0]} : f32[6,6]\n"
+    "    %9 = contract(%5, %8) {spec=\"i,k; k,j -> i,j\"} : f32[2,6]\n"
+    "    %10 = tanh(%9) : f32[2,6]\n"
+    "    %11 = cast(%10) : bf16[2,6]\n"
+    "    %12 = cast(%11) : f32[2,6]\n"
+    "    %13 = contract(%12, %8) {spec=\"i,k; k,j -> i,j\"} : f32[2,6]\n"
     "    result state \"0\" %13\n"
     "  }\n"
     "  result output \"y\" %3\n"
@@ -146,6 +146,16 @@ static const char regions_behind[] =
 static void between_contractions_and_maps(void **state) { becomes(*state, true, between_contractions_and_maps_before, between_contractions_and_maps_behind); }
 static void softmax_and_vectors(void **state) { becomes(*state, true, softmax_and_vectors_before, softmax_and_vectors_behind); }
 static void regions(void **state) { becomes(*state, true, regions_before, regions_behind); }
+
+static const char odd_sum[] =
+    "graph t {\n"
+    "  %1 = parameter {role=state, name=\"w\"} : f32[4,3]\n"
+    "  %2 = parameter {role=data, name=\"x\"} : f32[2,3]\n"
+    "  %3 = contract(%2, %1) {spec=\"i,k; j,k -> i,j\"} : f32[2,4]\n"
+    "  result output \"y\" %3\n"
+    "}\n";
+
+static void sums_over_an_odd_number_stay(void **state) { becomes(*state, true, odd_sum, odd_sum); }
 
 static void nothing_is_rounded_unless_asked_for(void **state) {
   becomes(*state, false, between_contractions_and_maps_before, between_contractions_and_maps_before);
@@ -185,6 +195,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(softmax_and_vectors, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(regions, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(random_graphs_stay_sound, bench_setup, bench_teardown),
+      cmocka_unit_test_setup_teardown(sums_over_an_odd_number_stay, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(nothing_is_rounded_unless_asked_for, bench_setup, bench_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

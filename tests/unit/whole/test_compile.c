@@ -178,12 +178,68 @@ static void products_of_bf16_come_in_pairs(void **state) {
     graph_binding *bindings = random_bindings(&r, g, a, &n);
     target t;
     host_target(&t);
+    t.tiles = false;
     t.l1_bytes = cases[i].l1;
     pass_context c = {.arena = a, .diagnostics = d, .target = &t};
     plan *p = run_passes(g, &c, NULL, NULL);
     assert_non_null(p);
     if (!strstr(plan_print(p, a), " pair") == cases[i].pairs) fail_msg("case %zu: %s", i, plan_print(p, a));
     check_for(&t, g, bindings, n, 1e-5, 1, a, d);
+    arena_free(a);
+  }
+}
+
+/* The same in tiles of a matrix unit, which machines without one interpret: whole tiles and short ones, taps that run over the ends of rows,
+ * strides, sums that are kept in memory between pieces of a batch, and a map that reads them. */
+static void products_of_bf16_come_in_tiles(void **state) {
+  (void)state;
+  static const struct {
+    const char *spec, *x, *y, *out;
+    int64_t l1, l2;
+    bool refused; /* taps in a loop: rows end where it decides */
+  } cases[] = {{"i,k; j,k -> i,j", "48,64", "96,64", "48,96", 32 << 10, 1 << 20},
+               {"i,k; k,j -> i,j", "44,32", "32,16", "44,16", 32 << 10, 1 << 20},
+               {"n,c,p+r-1,q+s-1; k,c,r,s -> n,k,p,q", "2,32,5,32", "64,32,3,3", "2,64,5,32", 32 << 10, 1 << 20},
+               {"n,c,p+r-2,q+s-2; k,c,r,s -> n,k,p,q", "2,64,3,48", "32,64,5,5", "2,32,3,48", 32 << 10, 1 << 20, .refused = true},
+               {"n,c,p+r-1,q+s-1; k,c,r,s -> n,k,p,q", "2,64,4,10", "16,64,3,3", "2,16,4,10", 32 << 10, 1 << 20},
+               {"n,k,h-r+1,w-s+1; k,c,r,s -> n,c,h,w", "2,32,5,16", "32,64,3,3", "2,64,5,16", 32 << 10, 1 << 20},
+               {"n,c,2*p+r-1,2*q+s-1; k,c,r,s -> n,k,p,q", "2,32,9,17", "64,32,3,3", "2,64,5,9", 32 << 10, 1 << 20},
+               {"n,k,p,q; n,c,p+r-1,q+s-1 -> k,c,r,s", "32,48,3,5", "32,64,3,5", "48,64,3,3", 32 << 10, 1 << 20},
+               {"n,k,p,q; n,c,p+r-1,q+s-1 -> k,c,r,s", "64,16,3,5", "64,32,3,5", "16,32,3,3", 4 << 10, 96 << 10},
+               {"n,k; n,c -> k,c", "96,64", "96,32", "64,32", 4 << 10, 96 << 10},
+               {"b,i,k; b,j,k -> b,i,j", "3,32,32", "3,64,32", "3,32,64", 32 << 10, 1 << 20}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    arena *a = arena_new();
+    diagnostics *d = diagnostics_new(a, sources_new(a));
+    graph *g = parse(arena_printf(a,
+                                  "graph g {\n"
+                                  "  %%1 = parameter {role=state, name=\"x\"} : bf16[%s]\n"
+                                  "  %%2 = parameter {role=state, name=\"y\"} : bf16[%s]\n"
+                                  "  %%3 = cast(%%1) : f32[%s]\n"
+                                  "  %%4 = cast(%%2) : f32[%s]\n"
+                                  "  %%5 = contract(%%3, %%4) {spec=\"%s\"} : f32[%s]\n"
+                                  "  %%6 = abs(%%5) : f32[%s]\n"
+                                  "  result output \"out\" %%5\n"
+                                  "  result output \"abs\" %%6\n"
+                                  "}\n",
+                                  cases[i].x, cases[i].y, cases[i].x, cases[i].y, cases[i].spec, cases[i].out, cases[i].out),
+                     a, d);
+    random_source r = {17};
+    expectation e = {.graph = g, .tolerance = 1e-5, .runs = 1};
+    const char *error = NULL;
+    e.bindings = random_bindings(&r, g, a, &e.n_bindings);
+    e.run = graph_interpret(g, e.bindings, e.n_bindings, a, &error);
+    target t;
+    host_target(&t);
+    bool runs = t.tiles;
+    t = (target){.tiles = true, .vector_bytes = 64, .vector_registers = 32, .l1_bytes = cases[i].l1, .l2_bytes = cases[i].l2};
+    pass_context c = {.arena = a, .diagnostics = d, .target = &t};
+    plan *p = run_passes(g, &c, NULL, NULL);
+    if (!p) fail_msg("case %zu: %s", i, diagnostics_render(d, a, false));
+    if (!strstr(plan_print(p, a), " tile") != cases[i].refused) fail_msg("case %zu: %s", i, plan_print(p, a));
+    error = interpreted_fault(p, &e, a);
+    if (!error && runs) error = compiled_fault(p, &e, &(compile_options){.threads = 1}, a);
+    if (error) fail_msg("case %zu: %s\n%s", i, error, plan_print(p, a));
     arena_free(a);
   }
 }
@@ -230,6 +286,7 @@ int main(void) {
       cmocka_unit_test(a_convolution_trains),
       cmocka_unit_test(weight_gradients_are_streamed),
       cmocka_unit_test(products_of_bf16_come_in_pairs),
+      cmocka_unit_test(products_of_bf16_come_in_tiles),
       cmocka_unit_test(rows_softmax),
       cmocka_unit_test(random_graphs_compile_to_what_they_mean),
   };

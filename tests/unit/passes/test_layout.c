@@ -1,0 +1,66 @@
+/* Layouts of whole plans: what lies in panels, and which conversions are left. */
+#include "plan_testing.h"
+
+static const span nowhere = {0};
+
+static const char *layout_of(bench *b, const plan *p, const char *name) {
+  const int32_t at = plan_find(p, "state", name);
+  if (at < 0) fail_msg("no state %s\n%s", name, plan_print(p, b->arena));
+  const plan_buffer *buffer = &p->buffers[at];
+  return layout_text(&buffer->layout, &buffer->type, b->arena);
+}
+
+static uint32_t conversions(const plan *p) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < p->n_launches; i++) n += !strcmp(p->launches[i].kernel->name, "convert");
+  return n;
+}
+
+/* y = x w; the next w is w plus x' y; and the products of two batches by one w. `computed`: w is also read elsewhere at
+ * indices that are no axis. */
+static plan *training_step(bench *b, bool computed) {
+  const tensor_type x = shaped(DTYPE_F32, 2, 256, 96), w = shaped(DTYPE_F32, 2, 96, 128), y = shaped(DTYPE_F32, 2, 256, 128);
+  graph *g = graph_new(b->arena, "step");
+  const value weight = graph_parameter(g, "state", "w", w, nowhere);
+  value next = weight;
+  for (int i = 0; i < 2; i++) {
+    const value given = graph_parameter(g, "data", i ? "x2" : "x1", x, nowhere);
+    const value product = graph_contract(g, given, weight, "n,c; c,k -> n,k", &y, nowhere);
+    next = graph_binary(g, OP_ADD, next, graph_contract(g, given, product, "n,c; n,k -> c,k", &w, nowhere), nowhere);
+    graph_add_result(g, "output", i ? "y2" : "y1", product, nowhere);
+  }
+  if (computed) {
+    const value numbers = graph_reshape(g, weight, 1, (int64_t[]){96 * 128}, nowhere);
+    graph_add_result(g, "output", "flat", graph_unary(g, OP_NEG, numbers, nowhere), nowhere);
+  }
+  graph_add_result(g, "state", "w", next, nowhere);
+  plan *p = fused(b, g);
+  apply_pass(b, p, pass_layout, "layout");
+  assert_plan_equals_graph(b, g, p, 1e-4);
+  return p;
+}
+
+/* Panels of two vectors of 8: nothing that reads or writes w converts it. */
+static void parameters_lie_in_panels(void **state) {
+  bench *b = *state;
+  const plan *p = training_step(b, false);
+  assert_string_equal(layout_of(b, p, "w"), "1/16 0 1%16");
+  for (uint32_t i = 0; i < p->n_launches; i++)
+    assert_false(!strcmp(p->launches[i].kernel->name, "convert") && p->launches[i].kernel->buffers[0].type.dim[0] == 96);
+}
+
+/* Rows at computed places would take panels apart: then there is a copy in panels, one for both products. */
+static void one_copy_serves_all(void **state) {
+  bench *b = *state;
+  const plan *packed = training_step(b, false), *plain = training_step(b, true);
+  assert_string_equal(layout_of(b, plain, "w"), "0 1");
+  assert_int_equal(conversions(plain), conversions(packed) + 1);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(parameters_lie_in_panels, bench_setup, bench_teardown),
+      cmocka_unit_test_setup_teardown(one_copy_serves_all, bench_setup, bench_teardown),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
