@@ -99,6 +99,13 @@ static const char *text_of_loops(const command *c, const graph *g, bool bf16) {
   return lowered ? arena_printf(c->arena, "%s\n%s", plan_print(p, c->arena), lowered) : NULL;
 }
 
+static const char *text_of_plan(const command *c, const graph *g, bool bf16) {
+  const plan *p = whole_plan(c, g, bf16);
+  if (!p) return NULL;
+  return arena_printf(c->arena, "# an arena of %lld bytes; %lld of them are in use at once\n%s", (long long)p->arena_bytes,
+                      (long long)plan_live_bytes(p, c->arena), plan_print(p, c->arena));
+}
+
 static const char *text_of_llvm(const command *c, const graph *g, bool bf16) { return text_of_kernels(c, whole_plan(c, g, bf16), ";", loops_llvm_text); }
 static const char *text_of_asm(const command *c, const graph *g, bool bf16) { return text_of_kernels(c, whole_plan(c, g, bf16), "#", loops_assembly_text); }
 
@@ -112,6 +119,7 @@ static const struct {
     {"dot", text_of_dot},
     {"autodiff", text_of_autodiff},
     {"fused", text_of_fused},
+    {"plan", text_of_plan},
     {"kernels", text_of_loops},
     {"llvm", text_of_llvm},
     {"asm", text_of_asm},
@@ -163,7 +171,7 @@ int command_emit(command *c) {
   const char *form = "emit --stage STAGE [options] FILE";
   const char *wanted = NULL, *which = "step";
   program_arguments a = PROGRAM_DEFAULTS;
-  const command_option options[] = {{"--stage", OPTION_TEXT, &wanted, "ast|graph|dot|autodiff|fused|kernels|llvm|asm", "how far down"},
+  const command_option options[] = {{"--stage", OPTION_TEXT, &wanted, "ast|graph|dot|autodiff|fused|plan|kernels|llvm|asm", "how far down"},
                                     {"--graph", OPTION_TEXT, &which, "init|step|eval", "of which part of the program (step)"},
                                     MEANING_OPTIONS(a),
                                     {NULL}};

@@ -25,6 +25,9 @@ static void show_facts(const char *path, sslc_program *p) {
   sslc_facts f;
   if (sslc_get_facts(p, &f)) return;
   printf("%s: %s parameters, %s of memory at most\n", path, figure_grouped(f.parameters).text, figure_bytes(f.peak_bytes).text);
+  if (f.temporary_bytes)
+    printf("a step's temporaries take %s; %s are in use at once (+%.1f %%)\n", figure_bytes(f.temporary_bytes).text, figure_bytes(f.live_bytes).text,
+           100.0 * (double)(f.temporary_bytes - f.live_bytes) / (double)f.live_bytes);
   sslc_origin from;
   for (size_t i = 0; sslc_get_origin(p, i, &from); i++) {
     printf("%s: %u of %u weights from %s (%s)", from.model, from.taken, from.taken + from.missing, from.file, from.part);

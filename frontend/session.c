@@ -119,10 +119,19 @@ static int64_t peak_bytes(const sslc_program *p) {
   return bytes + beside;
 }
 
+/* Of the phase with the largest arena. */
+static const plan *largest_step(const sslc_program *p) {
+  const plan *largest = p->phases[0].plan;
+  for (uint32_t i = 1; i < p->experiment->n_phases; i++)
+    if (p->phases[i].plan->arena_bytes > largest->arena_bytes) largest = p->phases[i].plan;
+  return largest;
+}
+
 sslc_status sslc_get_facts(sslc_program *p, sslc_facts *out) {
   if (session_check(p)) return p ? SSLC_BAD_CALL : SSLC_NO_RESOURCE;
   const experiment *x = p->experiment;
-  *out = (sslc_facts){.parameters = x->parameters, .peak_bytes = peak_bytes(p), .batch = x->batch, .steps = x->steps, .epochs = x->epochs,
+  const plan *step = largest_step(p);
+  *out = (sslc_facts){.parameters = x->parameters, .peak_bytes = peak_bytes(p), .temporary_bytes = step->arena_bytes, .live_bytes = plan_live_bytes(step, p->arena), .batch = x->batch, .steps = x->steps, .epochs = x->epochs,
                       .steps_per_epoch = x->steps_per_epoch, .step = p->stepper.done, .kernels = p->kernels, .compiled = p->kernels_compiled,
                       .compile_seconds = p->compile_seconds};
   return SSLC_OK;

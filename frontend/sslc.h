@@ -116,6 +116,8 @@ SSLC_API const char *sslc_report(sslc_program *p, int color);
 typedef struct {
   int64_t parameters;            /* trained numbers */
   int64_t peak_bytes;            /* all memory that tensors will take at once, known before anything runs */
+  int64_t temporary_bytes;       /* of them for what a step computes on its way */
+  int64_t live_bytes;            /* of those in use at the same time: what no plan can do without */
   int64_t batch, steps, steps_per_epoch, epochs; /* what the program's train block asks for */
   int64_t step;                  /* steps done since the states were made */
   unsigned kernels, compiled;    /* machine code in all, and what of it the cache did not have */

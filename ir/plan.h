@@ -56,6 +56,8 @@ typedef struct plan {
   bool region; /* of a loop */
 } plan;
 
+enum { PLAN_ALIGNMENT = 64 };
+
 plan *plan_new(arena *a, const char *name);
 uint32_t plan_add_buffer(plan *p, plan_buffer b);
 void plan_add_launch(plan *p, kernel *k, const uint32_t *buffers);
@@ -77,6 +79,12 @@ bool plan_in_arena(const plan *p, const plan_buffer *b);
 uint32_t plan_owner(const plan *p, uint32_t buffer);
 /* Index of the buffer with that role and name, or -1. */
 int32_t plan_find(const plan *p, const char *role, const char *name);
+/* Sets bytes and lives of all buffers, from the launches; what the host or the loop around gives or takes lives longer. */
+void plan_note_lives(plan *p);
+/* Bytes of its arena that are in use at the same time, at most, in places of PLAN_ALIGNMENT: no packing can do with less. Of a plan whose
+ * loops have no place for their region yet, what these need at least is counted where they run. Wants lives. */
+int64_t plan_live_bytes(const plan *p, arena *scratch);
+int64_t plan_place_bytes(int64_t bytes);
 /* Types and layouts of launches agree with buffers; nothing is read before it is written; temporaries
  * that live at the same time do not overlap; an alias is legal. NULL when sound. */
 const char *plan_verify(const plan *p, arena *scratch);

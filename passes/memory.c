@@ -1,28 +1,9 @@
 /* Where buffers lie. The next value of a state overwrites the state where nobody reads the old one any
- * more, and is copied over it at the end where somebody does. Temporaries share one arena: largest first,
- * each at the lowest place that is free for as long as it lives. */
+ * more, and is copied over it at the end where somebody does. Temporaries share one arena: each at the place
+ * that fits best for as long as it lives. */
 #include "passes/passes.h"
 
 #include <stdlib.h>
-
-enum { ALIGNMENT = 64 };
-
-static void note_uses(plan *p) {
-  for (uint32_t i = 0; i < p->n_buffers; i++) {
-    plan_buffer *b = &p->buffers[i];
-    b->first = p->n_launches;
-    b->last = 0;
-    b->bytes = layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype);
-  }
-  for (uint32_t l = 0; l < p->n_launches; l++)
-    for (uint32_t b = 0; b < p->launches[l].kernel->n_buffers; b++) {
-      plan_buffer *used = &p->buffers[p->launches[l].buffers[b]];
-      if (l < used->first) used->first = l;
-      used->last = l;
-    }
-  for (uint32_t i = 0; i < p->n_buffers; i++) /* nobody uses it */
-    if (p->buffers[i].first == p->n_launches) p->buffers[i].first = 0;
-}
 
 /* -- state ---------------------------------------------------------------------------------------------------- */
 
@@ -97,56 +78,107 @@ static void place_states(plan *p, pass_context *c) {
 
 /* -- temporaries ------------------------------------------------------------------------------------------------ */
 
+/* Buffers of the arena, in the order in which they get their places. */
+typedef struct {
+  plan *plan;
+  uint32_t *order, *placed; /* placed: by offset */
+  uint32_t n;
+  bool tight;    /* the smallest gap that holds a buffer, not the lowest */
+  int64_t bytes; /* of the arena */
+  uint32_t top;  /* the buffer that ends last */
+} packing;
+
+static bool live_together(const plan_buffer *x, const plan_buffer *y) { return x->first <= y->last && y->first <= x->last; }
+
+/* A gap that holds the buffer among those that live with it. `placed` is in order of offsets. */
+static int64_t find_gap(const packing *k, const plan_buffer *b, uint32_t n) {
+  int64_t at = 0, best = -1, smallest = 0, bytes = plan_place_bytes(b->bytes);
+  for (uint32_t i = 0; i < n; i++) {
+    const plan_buffer *other = &k->plan->buffers[k->placed[i]];
+    if (!live_together(b, other)) continue;
+    int64_t gap = other->offset - at;
+    if (gap >= bytes && !k->tight) return at;
+    if (gap >= bytes && (best < 0 || gap < smallest)) best = at, smallest = gap;
+    if (other->offset + plan_place_bytes(other->bytes) > at) at = other->offset + plan_place_bytes(other->bytes);
+  }
+  return best < 0 ? at : best;
+}
+
+static void pack(packing *k) {
+  k->bytes = 0;
+  for (uint32_t i = 0; i < k->n; i++) {
+    plan_buffer *b = &k->plan->buffers[k->order[i]];
+    uint32_t at = i;
+    b->offset = find_gap(k, b, i);
+    if (b->offset + plan_place_bytes(b->bytes) > k->bytes) k->bytes = b->offset + plan_place_bytes(b->bytes), k->top = i;
+    for (; at > 0 && k->plan->buffers[k->placed[at - 1]].offset > b->offset; at--) k->placed[at] = k->placed[at - 1];
+    k->placed[at] = k->order[i];
+  }
+}
+
+/* What comes first lies lowest: the largest, the largest by bytes times launches that they live for, those that live longest, those that
+ * are made first. */
+typedef double priority(const plan_buffer *b);
+static double by_bytes(const plan_buffer *b) { return (double)b->bytes; }
+static double by_area(const plan_buffer *b) { return (double)b->bytes * (b->last - b->first + 1); }
+static double by_life(const plan_buffer *b) { return b->last - b->first; }
+static double by_time(const plan_buffer *b) { return -(double)b->first; }
+static priority *const priorities[] = {by_bytes, by_area, by_life, by_time};
+enum { N_PRIORITIES = sizeof priorities / sizeof *priorities };
+
 typedef struct {
   uint32_t buffer;
-  int64_t bytes;
+  double priority, bytes;
 } request;
 
-static int larger_first(const void *x, const void *y) {
+static int first_of_two(const void *x, const void *y) {
   const request *a = x, *b = y;
+  if (a->priority != b->priority) return a->priority < b->priority ? 1 : -1;
   if (a->bytes != b->bytes) return a->bytes < b->bytes ? 1 : -1;
   return (a->buffer > b->buffer) - (a->buffer < b->buffer);
 }
 
-static bool live_together(const plan_buffer *x, const plan_buffer *y) {
-  return x->first <= y->last && y->first <= x->last;
+static void sort(packing *k, request *requests, priority *of) {
+  for (uint32_t i = 0; i < k->n; i++) requests[i] = (request){k->order[i], of(&k->plan->buffers[k->order[i]]), (double)k->plan->buffers[k->order[i]].bytes};
+  qsort(requests, k->n, sizeof *requests, first_of_two);
+  for (uint32_t i = 0; i < k->n; i++) k->order[i] = requests[i].buffer;
 }
 
-static int64_t aligned(int64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
-
-/* `placed` is in order of offsets. */
-static int64_t lowest_gap(const plan *p, const plan_buffer *b, const uint32_t *placed, uint32_t n) {
-  int64_t at = 0;
-  for (uint32_t i = 0; i < n; i++) {
-    const plan_buffer *other = &p->buffers[placed[i]];
-    if (!live_together(b, other)) continue;
-    if (other->offset >= at + aligned(b->bytes)) break;
-    if (other->offset + aligned(other->bytes) > at) at = other->offset + aligned(other->bytes);
-  }
-  return at;
+/* The buffer on top had to go there because others were before it: now it is the first. */
+static void raise(packing *k) {
+  uint32_t top = k->order[k->top];
+  memmove(k->order + 1, k->order, k->top * sizeof *k->order);
+  k->order[0] = top;
 }
 
+/* Several orders and both kinds of gaps are tried, each with its worst buffers raised a few times, until an arena is near the bound; the
+ * smallest is kept. */
 static void place_temporaries(plan *p, pass_context *c) {
+  enum { RAISES = 8, NEAR = 256 };
+  packing k = {.plan = p, .order = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers), .placed = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers)};
+  uint32_t *best = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers);
   request *requests = ARENA_ARRAY(c->arena, request, p->n_buffers);
-  uint32_t *placed = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers), n = 0;
-  for (uint32_t i = 0; i < p->n_buffers; i++) {
-    plan_buffer *b = &p->buffers[i];
-    if (!plan_in_arena(p, b)) continue;
-    if (b->is_splat || b->literal) b->first = 0, b->last = p->n_launches; /* filled once, by the host */
-    if (b->storage == STORAGE_DATA) b->first = 0;                         /* of a region: given at its start */
-    if (b->storage == STORAGE_RESULT) b->last = p->n_launches;            /* and taken at its end */
-    requests[n++] = (request){i, aligned(b->bytes)};
+  const int64_t bound = plan_live_bytes(p, c->arena);
+  for (uint32_t i = 0; i < p->n_buffers; i++)
+    if (plan_in_arena(p, &p->buffers[i])) k.order[k.n++] = i;
+  p->arena_bytes = INT64_MAX;
+  bool tight = false;
+  for (size_t way = 0; way < 2 * N_PRIORITIES; way++) {
+    k.tight = way % 2;
+    sort(&k, requests, priorities[way / 2]);
+    for (int i = 0; i < RAISES && p->arena_bytes > bound + bound / NEAR; i++) {
+      pack(&k);
+      if (k.bytes < p->arena_bytes) {
+        memcpy(best, k.order, k.n * sizeof *best);
+        p->arena_bytes = k.bytes;
+        tight = k.tight;
+      }
+      if (k.n) raise(&k);
+    }
   }
-  p->arena_bytes = 0;
-  qsort(requests, n, sizeof *requests, larger_first);
-  for (uint32_t i = 0; i < n; i++) {
-    plan_buffer *b = &p->buffers[requests[i].buffer];
-    uint32_t at = i;
-    b->offset = lowest_gap(p, b, placed, i);
-    if (b->offset + requests[i].bytes > p->arena_bytes) p->arena_bytes = b->offset + requests[i].bytes;
-    for (; at > 0 && p->buffers[placed[at - 1]].offset > b->offset; at--) placed[at] = placed[at - 1];
-    placed[at] = requests[i].buffer;
-  }
+  memcpy(k.order, best, k.n * sizeof *best);
+  k.tight = tight;
+  pack(&k);
 }
 
 /* A place for the arenas of loops, as long as they run. */
@@ -163,9 +195,9 @@ static void place_regions(plan *p) {
 bool pass_memory(plan *p, pass_context *c) {
   if (!for_each_region(p, c, pass_memory)) return false;
   place_regions(p);
-  note_uses(p);
+  plan_note_lives(p);
   place_states(p, c);
-  note_uses(p); /* with the copies */
+  plan_note_lives(p); /* with the copies */
   place_temporaries(p, c);
   return pass_schedule(p, c); /* the copies: all other kernels have their schedules */
 }

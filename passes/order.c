@@ -14,6 +14,7 @@ typedef struct {
   int32_t *writer;     /* per buffer: its launch, or -1 */
   int32_t *state;      /* per buffer that is the next value of a state: the state's buffer, or -1 */
   int64_t *bytes;      /* per buffer: 0 where it is not a temporary */
+  int64_t *inside;     /* per launch: what a loop needs beside, as long as it runs */
 } ordering;
 
 static bool is_read_before(const plan_launch *l, uint32_t at) { /* the same buffer as an earlier argument */
@@ -28,6 +29,7 @@ static ordering analyse(plan *p, arena *a) {
   o.writer = ARENA_ARRAY(a, int32_t, p->n_buffers);
   o.state = ARENA_ARRAY(a, int32_t, p->n_buffers);
   o.bytes = ARENA_ARRAY(a, int64_t, p->n_buffers);
+  o.inside = ARENA_ARRAY(a, int64_t, p->n_launches);
   for (uint32_t i = 0; i < p->n_buffers; i++) {
     const plan_buffer *b = &p->buffers[i];
     o.writer[i] = o.state[i] = -1;
@@ -39,6 +41,10 @@ static ordering analyse(plan *p, arena *a) {
   }
   for (uint32_t l = 0; l < p->n_launches; l++) {
     const plan_launch *launch = &p->launches[l];
+    if (launch->repeat) {
+      plan_note_lives(launch->repeat->plan);
+      o.inside[l] = plan_live_bytes(launch->repeat->plan, a);
+    }
     for (uint32_t b = 0; b < launch->kernel->n_buffers; b++) {
       index_list *readers = &o.readers[launch->buffers[b]];
       if (launch->kernel->buffers[b].access == ACCESS_OUT) o.writer[launch->buffers[b]] = (int32_t)l;
@@ -50,17 +56,18 @@ static ordering analyse(plan *p, arena *a) {
 
 /* -- measuring ------------------------------------------------------------------------------------------------ */
 
-/* What changes in use when a launch runs: its outputs come (`made`), and inputs go that nobody else waits for. */
+/* What changes in use when a launch runs: its outputs come (`made`, together with what it needs beside), and inputs go that nobody else
+ * waits for. */
 static int64_t growth(const ordering *o, uint32_t launch, const uint32_t *waiting, int64_t *made) {
   const plan_launch *l = &o->plan->launches[launch];
-  int64_t freed = 0;
-  *made = 0;
+  int64_t freed = 0, kept = 0;
   for (uint32_t b = 0; b < l->kernel->n_buffers; b++) {
     uint32_t buffer = l->buffers[b];
-    if (l->kernel->buffers[b].access == ACCESS_OUT) *made += o->bytes[buffer];
+    if (l->kernel->buffers[b].access == ACCESS_OUT) kept += o->bytes[buffer];
     else if (waiting[buffer] == 1 && !is_read_before(l, b)) freed += o->bytes[buffer];
   }
-  return *made - freed;
+  *made = kept + o->inside[launch];
+  return kept - freed;
 }
 
 static void run(const ordering *o, uint32_t launch, uint32_t *waiting) {

@@ -22,6 +22,10 @@ if grep -q "warning\[" "$out"; then
   echo "FAILED: a trial program has warnings"
   exit 1
 fi
+awk '/are in use at once/ { sub(/.*[+]/, ""); if ($1 + 0 > 5) exit 1 }' "$out" || {
+  echo "FAILED: the arena is more than 5 % larger than what is in use"
+  exit 1
+}
 [ "$(wc -l <"$run/metrics.jsonl")" = "$steps" ] || {
   echo "FAILED: not $steps steps"
   exit 1

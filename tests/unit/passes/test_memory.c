@@ -161,6 +161,22 @@ static void order_lowers_the_peak(void **state) {
   assert_plan_equals_graph(b, g, p, 1e-4);
 }
 
+/* Three buffers of which two live at a time: by hand. */
+static void bytes_in_use_are_counted_by_life(void **state) {
+  bench *b = *state;
+  plan *p = plan_new(b->arena, "p");
+  const int64_t bytes[] = {100, 1000, 64};
+  const uint32_t lives[][2] = {{0, 1}, {1, 2}, {2, 3}};
+  for (int i = 0; i < 3; i++)
+    plan_add_buffer(p, (plan_buffer){.type = make_type(DTYPE_U8, 1, &bytes[i]), .storage = STORAGE_TEMPORARY, .alias = -1, .bytes = bytes[i], .first = lives[i][0], .last = lives[i][1]});
+  for (int i = 0; i < 4; i++) plan_add_launch(p, kernel_new(b->arena, "k", nowhere), NULL);
+  assert_int_equal(plan_live_bytes(p, b->arena), 128 + 1024);
+  p->buffers[0].last = 2;
+  assert_int_equal(plan_live_bytes(p, b->arena), 128 + 1024 + 64);
+  p->buffers[1].alias = 0; /* lies elsewhere */
+  assert_int_equal(plan_live_bytes(p, b->arena), 128 + 64);
+}
+
 static void random_graphs_keep_their_values(void **state) {
   bench *b = *state;
   const char *wanted = getenv("SSLC_RANDOM_GRAPHS");
@@ -183,6 +199,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(full_sum_is_split),        TEST(statistics_are_split_together), TEST(short_reductions_stay_whole),
       TEST(weight_gradient_is_split), TEST(state_is_updated_in_place),     TEST(state_read_later_is_copied_at_the_end),
+      TEST(bytes_in_use_are_counted_by_life),
       TEST(temporaries_share_memory), TEST(order_lowers_the_peak),         TEST(random_graphs_keep_their_values),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -406,6 +406,28 @@ static void long_loops_keep_few_starts(void **state) {
   assert_true(bytes_of_long_loop(b, 1000, 1 << 20) < 110 * carry); /* 31 chunks of 31, and 39 left over */
 }
 
+/* What a loop needs inside is in use together with what was made before it: so the loop comes first, though its result is larger than
+ * that of the launch beside it. */
+static void order_sees_what_a_loop_needs(void **state) {
+  bench *b = *state;
+  const plan *p = planned(b, parsed_graph(b, "  %1 = parameter {role=data, name=\"a\"} : f32[64]\n"
+                                             "  %2 = parameter {role=data, name=\"x\"} : f32[32,64]\n"
+                                             "  %3 = repeat(%1) {times=9, carries=1, slices=0} : f32[64] {\n"
+                                             "    %1 = parameter {role=state, name=\"0\"} : f32[64]\n"
+                                             "    %2 = contract(%1, %1) {spec=\"i; j -> i,j\"} : f32[64,64]\n"
+                                             "    %3 = contract(%2, %2) {spec=\"i,k; k,j -> i,j\"} : f32[64,64]\n"
+                                             "    %4 = contract(%3, %1) {spec=\"i,k; k -> i\"} : f32[64]\n"
+                                             "    %5 = sin(%4) : f32[64]\n"
+                                             "    result state \"0\" %5\n"
+                                             "  }\n"
+                                             "  %4 = contract(%2, %1) {spec=\"i,k; k -> i\"} : f32[32]\n"
+                                             "  %5 = contract(%4, %3) {spec=\"i; j -> i,j\"} : f32[32,64]\n"
+                                             "  result output \"y\" %5\n"));
+  assert_non_null(p->launches[0].repeat);
+  assert_true(p->launches[0].repeat->plan->arena_bytes >= 64 * 64 * 4);
+  assert_true(p->n_launches > 1);
+}
+
 /* -- launches in front of loops ------------------------------------------------------------------------------------- */
 
 static const plan_launch *find_loop(const plan *p) {
@@ -459,7 +481,7 @@ int main(void) {
       TEST(random_graphs_have_derivatives),
       TEST(dead_parts_of_loops_go),
       TEST(equal_loops_are_one),
-      TEST(long_loops_keep_few_starts),
+      TEST(long_loops_keep_few_starts), TEST(order_sees_what_a_loop_needs),
       TEST(what_stays_the_same_runs_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

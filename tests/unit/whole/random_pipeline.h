@@ -46,11 +46,21 @@ static inline void verify_loops(pipeline *p, const plan *made) {
   }
 }
 
+/* The arena is at most a twentieth larger than what is in use at once. */
+static inline void check_packing(pipeline *p, const plan *made) {
+  int64_t live = plan_live_bytes(made, p->arena);
+  if (made->arena_bytes < live || made->arena_bytes > live + live / 20)
+    note(p, "memory", arena_printf(p->arena, "an arena of %lld bytes for %lld", (long long)made->arena_bytes, (long long)live));
+  for (uint32_t i = 0; i < made->n_launches; i++)
+    if (made->launches[i].repeat) check_packing(p, made->launches[i].repeat->plan);
+}
+
 static inline void apply_to_plan(pipeline *p, plan *made, const char *pass) {
   if (p->wrong) return;
   tell(p, pass);
   bool done = pass_named(pass)->plan(made, p->context);
   note(p, pass, done ? plan_verify(made, p->arena) : "it gives up");
+  if (!strcmp(pass, "memory")) check_packing(p, made);
   if (!strcmp(pass, "lower")) verify_loops(p, made);
 }
 

@@ -1,0 +1,50 @@
+/* When buffers of a plan live, and what that needs at least. */
+#include "ir/plan.h"
+
+static void note_uses(plan *p) {
+  for (uint32_t i = 0; i < p->n_buffers; i++) {
+    plan_buffer *b = &p->buffers[i];
+    b->first = p->n_launches;
+    b->last = 0;
+    b->bytes = layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype);
+  }
+  for (uint32_t l = 0; l < p->n_launches; l++)
+    for (uint32_t b = 0; b < p->launches[l].kernel->n_buffers; b++) {
+      plan_buffer *used = &p->buffers[p->launches[l].buffers[b]];
+      if (l < used->first) used->first = l;
+      used->last = l;
+    }
+}
+
+void plan_note_lives(plan *p) {
+  note_uses(p);
+  for (uint32_t i = 0; i < p->n_buffers; i++) {
+    plan_buffer *b = &p->buffers[i];
+    if (b->first == p->n_launches) b->first = 0; /* nobody uses it */
+    if (!plan_in_arena(p, b)) continue;
+    if (b->is_splat || b->literal) b->first = 0, b->last = p->n_launches; /* filled once, by the host */
+    if (b->storage == STORAGE_DATA) b->first = 0;                         /* of a region: given at its start */
+    if (b->storage == STORAGE_RESULT) b->last = p->n_launches;            /* and taken at its end */
+  }
+}
+
+int64_t plan_place_bytes(int64_t bytes) { return (bytes + PLAN_ALIGNMENT - 1) / PLAN_ALIGNMENT * PLAN_ALIGNMENT; }
+
+static bool has_place(const plan_launch *l) { return l->kernel->n_buffers > l->repeat->n_operands + l->repeat->n_results; }
+
+int64_t plan_live_bytes(const plan *p, arena *scratch) {
+  int64_t *change = ARENA_ARRAY(scratch, int64_t, p->n_launches + 2), live = 0, most = 0; /* when a launch begins */
+  for (uint32_t i = 0; i < p->n_buffers; i++) {
+    const plan_buffer *b = &p->buffers[i];
+    if (!plan_in_arena(p, b)) continue;
+    change[b->first] += plan_place_bytes(b->bytes);
+    change[b->last + 1] -= plan_place_bytes(b->bytes);
+  }
+  for (uint32_t l = 0; l <= p->n_launches; l++) {
+    const plan_repeat *r = l < p->n_launches ? p->launches[l].repeat : NULL;
+    int64_t inside = r && !has_place(&p->launches[l]) ? plan_live_bytes(r->plan, scratch) : 0;
+    live += change[l];
+    if (live + inside > most) most = live + inside;
+  }
+  return most;
+}
