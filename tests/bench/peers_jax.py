@@ -165,7 +165,7 @@ def sgd(lr, momentum):
 WORKLOADS = {
     "a": (simclr, adam(), "img", None),
     "b": (simclr, adam(), "img", None),
-    "c": (simclr_resnet, sgd(0.03, 0.9), "img", None),
+    "c": (simclr_resnet, sgd(1e-3, 0.9), "img", None),
     "d": (mae, adam(beta2=0.95, decay=0.05), "img", ("mae/random_split_1/draw_1", 64)),
     "e": (next_byte, adam(decay=0.1), "t", None),
     "f": (completion, adam(), "img", ("completion/draw_1", 784)),

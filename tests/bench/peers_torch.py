@@ -136,7 +136,7 @@ def adam(weights):
 WORKLOADS = {
     "a": (simclr, adam, "img", None),
     "b": (simclr, adam, "img", None),
-    "c": (simclr_resnet, lambda w: torch.optim.SGD(w, lr=0.03, momentum=0.9, fused=True), "img", None),
+    "c": (simclr_resnet, lambda w: torch.optim.SGD(w, lr=1e-3, momentum=0.9, fused=True), "img", None),
     "d": (mae, lambda w: torch.optim.AdamW(w, lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05, fused=True), "img", ("mae/random_split_1/draw_1", 64)),
     "e": (next_byte, lambda w: torch.optim.AdamW(w, lr=1e-3, weight_decay=0.1, fused=True), "t", None),
     "f": (completion, adam, "img", ("completion/draw_1", 784)),
