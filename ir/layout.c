@@ -132,33 +132,48 @@ static bool next_index(const tensor_type *t, int64_t *index) {
   return false;
 }
 
-void layout_scatter(const layout *l, const tensor_type *t, const void *row_major, void *buffer) {
-  size_t size = dtype_bytes(t->dtype);
-  int64_t n = type_elements(t);
-  if (layout_is_row_major(l, t)) {
-    if (n > 0) memcpy(buffer, row_major, (size_t)n * size);
-    return;
-  }
-  if (layout_elements(l, t) != n) memset(buffer, 0, (size_t)layout_elements(l, t) * size);
-  int64_t index[MAX_RANK] = {0};
-  const unsigned char *from = row_major;
-  for (int64_t i = 0; i < n; i++, from += size) {
-    memcpy((unsigned char *)buffer + (size_t)layout_offset(l, t, index) * size, from, size);
-    next_index(t, index);
+static void copy_element(void *to, const void *from, size_t size) {
+  if (size == 4) memcpy(to, from, 4);
+  else if (size == 8) memcpy(to, from, 8);
+  else memcpy(to, from, size);
+}
+
+/* The offset of an element is a sum of what each of its indices adds: what the last one adds is in a table. */
+static void copy_rows(const layout *l, const tensor_type *t, const unsigned char *from, unsigned char *to, bool scatters) {
+  enum { TABLE = 256 };
+  const size_t size = dtype_bytes(t->dtype);
+  const int64_t n = type_elements(t), length = t->rank ? t->dim[t->rank - 1] : 1;
+  for (int64_t start = 0; start < length && n > 0; start += TABLE) {
+    const int64_t width = length - start < TABLE ? length - start : TABLE;
+    int64_t table[TABLE], index[MAX_RANK] = {0};
+    for (int64_t i = 0; i < width; i++) {
+      if (t->rank) index[t->rank - 1] = start + i;
+      table[i] = layout_offset(l, t, index);
+    }
+    memset(index, 0, sizeof index);
+    for (int64_t row = 0; row < n; row += length) {
+      const int64_t base = layout_offset(l, t, index);
+      for (int64_t i = 0; i < width; i++) {
+        const size_t plain = (size_t)(row + start + i) * size, laid = (size_t)(base + table[i]) * size;
+        copy_element(to + (scatters ? laid : plain), from + (scatters ? plain : laid), size);
+      }
+      if (t->rank) index[t->rank - 1] = length - 1; /* then the next index is the start of the next row */
+      next_index(t, index);
+    }
   }
 }
 
-void layout_gather(const layout *l, const tensor_type *t, const void *buffer, void *row_major) {
-  size_t size = dtype_bytes(t->dtype);
-  int64_t n = type_elements(t);
+void layout_scatter(const layout *l, const tensor_type *t, const void *row_major, void *buffer) {
+  const int64_t n = type_elements(t);
   if (layout_is_row_major(l, t)) {
-    if (n > 0) memcpy(row_major, buffer, (size_t)n * size);
+    if (n > 0) memcpy(buffer, row_major, (size_t)type_bytes(t));
     return;
   }
-  int64_t index[MAX_RANK] = {0};
-  unsigned char *to = row_major;
-  for (int64_t i = 0; i < n; i++, to += size) {
-    memcpy(to, (const unsigned char *)buffer + (size_t)layout_offset(l, t, index) * size, size);
-    next_index(t, index);
-  }
+  if (layout_elements(l, t) != n) memset(buffer, 0, (size_t)layout_elements(l, t) * dtype_bytes(t->dtype));
+  copy_rows(l, t, row_major, buffer, true);
+}
+
+void layout_gather(const layout *l, const tensor_type *t, const void *buffer, void *row_major) {
+  if (!layout_is_row_major(l, t)) copy_rows(l, t, buffer, row_major, false);
+  else if (type_elements(t) > 0) memcpy(row_major, buffer, (size_t)type_bytes(t));
 }

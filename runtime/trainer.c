@@ -205,6 +205,6 @@ static training_outcome run_steps(training_run *r) {
 training_outcome train(const training *t, char **error) {
   training_run r = {.training = t, .stepper = t->stepper, .saved = -1, .saved_at = now(), .error = error};
   training_outcome outcome = open_files(&r) ? run_steps(&r) : TRAINING_FAILED;
-  stepper_store(t->stepper);
+  if (outcome == TRAINING_DIVERGED) stepper_store(t->stepper); /* who explains it computes from them; others ask for what they read */
   return close_files(&r, outcome != TRAINING_FAILED) ? outcome : TRAINING_FAILED;
 }
