@@ -1,5 +1,6 @@
 #include "frontend/command_program.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "runtime/figures.h"
@@ -16,6 +17,18 @@ bool program_overrides(const command *c, const program_arguments *a, sslc_overri
 sslc_type program_precision(const program_arguments *a) {
   if (!a->precision) return 0;
   return !strcmp(a->precision, "f64") ? SSLC_F64 : !strcmp(a->precision, "bf16") ? SSLC_BF16 : SSLC_F32;
+}
+
+/* 512K, 300M, 2G or plain bytes; 0 where there is no limit, -1 when the text is none. */
+static int64_t memory_limit(const char *text) {
+  static const char units[] = "KMG";
+  if (!text) return 0;
+  char *end;
+  const long long n = *text >= '0' && *text <= '9' ? strtoll(text, &end, 10) : 0;
+  if (n < 1) return -1;
+  const char *unit = *end ? strchr(units, *end) : NULL;
+  const int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+  return (*end && (!unit || end[1])) || n > INT64_MAX >> shift ? -1 : (int64_t)n << shift;
 }
 
 /* Errors, or warnings of a program that compiled. */
@@ -42,9 +55,11 @@ static void show_facts(const char *path, sslc_program *p) {
 sslc_program *program_compile(const command *c, const program_arguments *a, const char *path, const char *form, int *status) {
   sslc_override *overrides = ARENA_ARRAY(c->arena, sslc_override, a->set.n + 1);
   if (!program_overrides(c, a, overrides)) return *status = command_usage(form, "--set wants name=value"), NULL;
+  const int64_t memory = memory_limit(a->memory);
+  if (memory < 0) return *status = command_usage(form, "--memory takes bytes, as 300M or 2G, got %s", a->memory), NULL;
   sslc_options options = {.overrides = overrides, .n_overrides = a->set.n, .data_root = a->data_root, .seed = a->seed == NO_SEED ? NULL : &a->seed,
                           .threads = a->threads > 4096 ? 4096 : (unsigned)a->threads, .real = program_precision(a),
-                          .cache = a->no_cache ? "" : NULL, .schedules = a->run, .checked = a->checked};
+                          .cache = a->no_cache ? "" : NULL, .schedules = a->run, .memory = memory, .checked = a->checked};
   sslc_program *p;
   sslc_status failed = sslc_compile_file(path, &options, &p);
   if (p && sslc_place(p, 0, &(sslc_diagnostic){0})) show_places(p);

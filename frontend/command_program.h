@@ -11,6 +11,7 @@ typedef struct {
   int64_t threads;
   const char *run; /* the checkpoint of a run that goes on, or NULL */
   uint64_t seed; /* or NO_SEED */
+  const char *memory; /* a number of bytes with K, M or G behind it, or NULL */
   bool no_cache, checked, quiet;
 } program_arguments;
 
@@ -21,6 +22,7 @@ typedef struct {
 #define PROGRAM_OPTIONS(a)                                    \
   MEANING_OPTIONS(a),                                                                                                  \
   {"--threads", OPTION_COUNT, &(a).threads, "N", "(as many as the machine has); results are the same bits for any number"}, \
+  {"--memory", OPTION_TEXT, &(a).memory, "2G", "that tensors may take at most (K, M, G: powers of 1024); the step makes values again where it must"}, \
   {"--seed", OPTION_NUMBER, &(a).seed, "N", "of first weights, draws and the order of samples (0)"},                    \
   {"--no-cache", OPTION_FLAG, &(a).no_cache, NULL, "compiles all kernels anew"},                                       \
   {"--checked", OPTION_FLAG, &(a).checked, NULL, "tests every access against its array; slow"},                        \

@@ -9,6 +9,7 @@
 #include "frontend/session.h"
 #include "frontend/tuned.h"
 #include "passes/passes.h"
+#include "runtime/figures.h"
 
 _Static_assert((int)SSLC_BOOL == (int)DTYPE_BOOL && (int)SSLC_U8 == (int)DTYPE_U8 && (int)SSLC_I32 == (int)DTYPE_I32 && (int)SSLC_U32 == (int)DTYPE_U32 &&
                    (int)SSLC_I64 == (int)DTYPE_I64 && (int)SSLC_BF16 == (int)DTYPE_BF16 && (int)SSLC_F32 == (int)DTYPE_F32 &&
@@ -51,14 +52,38 @@ static const char *default_cache(arena *a) {
 
 /* -- one graph ----------------------------------------------------------------------------------------------- */
 
-static bool compile_graph(sslc_program *p, const graph *g, compiled *out, const char **error) {
+static plan *make_plan(sslc_program *p, const graph *g, int64_t most_live_bytes) {
   target host;
   host_target(&host);
-  pass_context c = {.arena = p->arena, .diagnostics = p->diagnostics, .target = &host, .records = p->records, .bf16 = p->bf16};
+  pass_context c = {.arena = p->arena, .diagnostics = p->diagnostics, .target = &host, .records = p->records, .most_live_bytes = most_live_bytes, .bf16 = p->bf16};
+  return run_passes(g, &c, NULL, NULL);
+}
+
+/* A plan that takes no more than `most` beside what stands anyway, or NULL after a diagnostic. What is in use at once is bounded
+ * first by what is over, and then tighter, as long as packing loses something. */
+static plan *plan_within(sslc_program *p, const graph *g, int64_t beside) {
+  enum { TRIES = 4 };
+  plan *made = make_plan(p, g, 0);
+  int64_t least = INT64_MAX, live = made ? made->arena_bytes : 0;
+  for (int i = 0; made && p->memory && i < TRIES; i++) {
+    const int64_t bytes = beside + session_plan_bytes(made), over = bytes - p->memory;
+    if (over <= 0) return made;
+    if (bytes < least) least = bytes;
+    live = (live < made->arena_bytes ? live : made->arena_bytes) - over;
+    made = make_plan(p, g, live > 0 ? live : 1);
+  }
+  if (!made || !p->memory || beside + session_plan_bytes(made) <= p->memory) return made;
+  if (beside + session_plan_bytes(made) < least) least = beside + session_plan_bytes(made);
+  diagnose(p->diagnostics, DIAG_MEMORY_LIMIT, (span){0}, "the program takes at least %s, %s are allowed: a smaller batch or --precision bf16 takes less",
+           figure_bytes(least).text, figure_bytes(p->memory).text);
+  return NULL;
+}
+
+static bool compile_graph(sslc_program *p, const graph *g, plan *made, compiled *out, const char **error) {
   compile_options options = {.cache_directory = p->cache, .checked = p->checked, .threads = thread_pool_threads(p->pool)};
   compile_report report = {0};
   out->graph = g;
-  out->plan = run_passes(g, &c, NULL, NULL);
+  out->plan = made;
   if (!out->plan) return false;
   out->executable = executable_compile_cpu(out->plan, &options, &report, error);
   p->kernels += report.kernels;
@@ -71,11 +96,12 @@ static bool compile_graphs(sslc_program *p, const char **error) {
   p->evals = ARENA_ARRAY(p->arena, compiled, x->n_evals + 1);
   p->phases = ARENA_ARRAY(p->arena, compiled, x->n_phases);
   p->step = p->phases;
-  if (!compile_graph(p, x->init, &p->init, error)) return false;
-  for (uint32_t i = 0; i < x->n_phases; i++)
-    if (!compile_graph(p, x->phases[i].graph, &p->phases[i], error)) return false;
+  if (!compile_graph(p, x->init, make_plan(p, x->init, 0), &p->init, error)) return false;
   for (; p->n_evals < x->n_evals; p->n_evals++)
-    if (!compile_graph(p, x->evals[p->n_evals].graph, &p->evals[p->n_evals], error)) return false;
+    if (!compile_graph(p, x->evals[p->n_evals].graph, make_plan(p, x->evals[p->n_evals].graph, 0), &p->evals[p->n_evals], error)) return false;
+  const int64_t beside = session_bytes_beside(p);
+  for (uint32_t i = 0; i < x->n_phases; i++)
+    if (!compile_graph(p, x->phases[i].graph, plan_within(p, x->phases[i].graph, beside), &p->phases[i], error)) return false;
   return true;
 }
 
@@ -251,6 +277,7 @@ static sslc_status begin(sslc_program *p, const char *name, const sslc_options *
   p->seed = o->seed ? *o->seed : 0;
   p->real = o->real == SSLC_F64 ? DTYPE_F64 : DTYPE_F32;
   p->checked = o->checked;
+  p->memory = o->memory;
   p->cache = o->cache ? *o->cache ? arena_string(p->arena, o->cache) : NULL : default_cache(p->arena);
   p->data = (open_data){.root = data_root(p, name, o), .arena = p->arena};
   sslc_status status = take_arrays(p, o);

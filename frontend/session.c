@@ -92,7 +92,7 @@ void sslc_free(sslc_program *p) {
   free(p);
 }
 
-static int64_t plan_bytes(const plan *p) {
+int64_t session_plan_bytes(const plan *p) {
   int64_t bytes = p->arena_bytes;
   for (uint32_t i = 0; i < p->n_buffers; i++)
     if (p->buffers[i].alias < 0 && p->buffers[i].storage != STORAGE_TEMPORARY) bytes += p->buffers[i].bytes;
@@ -104,19 +104,24 @@ static int64_t plan_bytes(const plan *p) {
   return bytes;
 }
 
-/* The step's tensors stay, of one phase at a time; those of first values and of evaluations come and go beside them. */
-static int64_t peak_bytes(const sslc_program *p) {
-  int64_t beside = plan_bytes(p->init.plan), bytes = 0;
-  for (uint32_t i = 0; i < p->experiment->n_phases; i++) {
-    int64_t phase = plan_bytes(p->phases[i].plan);
-    if (phase > bytes) bytes = phase;
-  }
-  for (uint32_t i = 0; i < p->experiment->n_evals; i++) {
-    int64_t eval = plan_bytes(p->evals[i].plan);
+int64_t session_bytes_beside(const sslc_program *p) {
+  const experiment *x = p->experiment;
+  int64_t beside = session_plan_bytes(p->init.plan), kept = 0;
+  for (uint32_t i = 0; i < x->n_evals; i++) {
+    int64_t eval = session_plan_bytes(p->evals[i].plan);
     if (eval > beside) beside = eval;
   }
-  for (uint32_t i = 0; i < p->states.n; i++) bytes += type_bytes(&p->states.items[i].type);
-  return bytes + beside;
+  for (uint32_t i = 0; i < x->n_states; i++) kept += type_bytes(&x->states[i].type);
+  return kept + beside;
+}
+
+static int64_t peak_bytes(const sslc_program *p) {
+  int64_t bytes = 0;
+  for (uint32_t i = 0; i < p->experiment->n_phases; i++) {
+    int64_t phase = session_plan_bytes(p->phases[i].plan);
+    if (phase > bytes) bytes = phase;
+  }
+  return bytes + session_bytes_beside(p);
 }
 
 /* Of the phase with the largest arena. */

@@ -46,6 +46,7 @@ struct sslc_program {
   uint64_t seed;
   dtype real;
   bool bf16; /* contractions of reals in bf16 */
+  int64_t memory; /* bytes that tensors may take, or 0 */
   bool checked;
   const char *cache; /* directory, NULL for none */
   run_origin origin;
@@ -112,6 +113,10 @@ void compiled_close(compiled *c);
 sslc_status session_enter(sslc_program *p);
 /* Everything that a step needs: the instance, with states in it. */
 sslc_status session_ready(sslc_program *p);
+/* What a plan allocates. */
+int64_t session_plan_bytes(const plan *p);
+/* What there is beside the plan of a step: states, and the larger of first values and evaluations, which come and go. */
+int64_t session_bytes_beside(const sslc_program *p);
 /* The number among all evals of the i-th one that makes features; n_evals when there are fewer. */
 uint32_t session_features(const sslc_program *p, size_t i);
 

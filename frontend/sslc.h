@@ -81,6 +81,8 @@ typedef struct {
   const char *cache;     /* directory of compiled kernels; NULL: $XDG_CACHE_HOME/sslc or ~/.cache/sslc; "": none */
   const char *schedules; /* a checkpoint: kernels get the tuned schedules that its run had, which keeps its bits. NULL: those that
                           * `sslc tune` left in the cache directory */
+  int64_t memory;        /* bytes that tensors may take at once, sslc_facts.peak_bytes; 0: no limit. Above it, values of a step are made
+                          * again instead of kept, with the same bits, in more time; SSLC_BAD_PROGRAM when that is not enough */
   int checked;           /* not 0: every access is tested against its array; slow, to find a bug of the compiler */
 } sslc_options;
 

@@ -1,6 +1,6 @@
 # Golden files: check/ holds wrong programs and what `sslc check` says of them, format/ programs and their
 # canonical form, warning/ programs that run and deserve a warning, quiet/ programs that come close and deserve none
-# (tests/unit/whole/test_warnings.c), kernel/ kernel texts, right and wrong, that are compared with their definitions, graph/ graph
+# (tests/unit/whole/test_warnings.c), memory/ programs too large for a limit of 4 MiB, kernel/ kernel texts, right and wrong, that are compared with their definitions, graph/ graph
 # texts and what their pictures are made of. `SSLC_UPDATE_GOLDEN=1 ctest -R golden` rewrites the .expected files.
 function(golden folder pattern verb stream)
   file(GLOB programs CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/golden/${folder}/${pattern})
@@ -12,6 +12,7 @@ function(golden folder pattern verb stream)
   endforeach()
 endfunction()
 golden(check *.ssl "check;--no-cache" error)
+golden(memory *.ssl "check;--no-cache;--memory;4M" error)
 golden(warning *.ssl "emit;--stage;graph" error)
 golden(format *.ssl fmt output)
 golden(kernel *.kernel "kernel;--check" output)

@@ -15,6 +15,7 @@ static plan *planned(bench *b, const graph *g) {
   plan *p = fused(b, g);
   apply_pass(b, p, pass_split, "split");
   apply_pass(b, p, pass_order, "order");
+  apply_pass(b, p, pass_rematerialise, "rematerialise");
   apply_pass(b, p, pass_memory, "memory");
   return p;
 }
@@ -177,6 +178,26 @@ static void bytes_in_use_are_counted_by_life(void **state) {
   assert_int_equal(plan_live_bytes(p, b->arena), 128 + 64);
 }
 
+/* A chain whose values are all needed again, in the opposite order: as a derivative does. */
+static void values_are_made_again_under_a_limit(void **state) {
+  bench *b = *state;
+  enum { LINKS = 12, SIDE = 32 };
+  graph *g = graph_new(b->arena, "t");
+  const tensor_type t = shaped(DTYPE_F64, 2, SIDE, SIDE);
+  value x = graph_parameter(g, "data", "x", t, nowhere), link[LINKS + 1] = {x}, w = state_of(g, "w", t);
+  for (int i = 0; i < LINKS; i++) link[i + 1] = graph_unary(g, OP_TANH, graph_contract(g, link[i], w, "i,k; k,j -> i,j", NULL, nowhere), nowhere);
+  value back = link[LINKS];
+  for (int i = LINKS; i-- > 0;) back = graph_binary(g, OP_MUL, graph_contract(g, back, w, "i,k; k,j -> i,j", NULL, nowhere), link[i], nowhere);
+  graph_add_result(g, "output", "y", back, nowhere);
+  const int64_t bytes = SIDE * SIDE * 8, kept = plan_live_bytes(planned(b, g), b->arena);
+  assert_true(kept >= (LINKS - 1) * bytes);
+  b->context.most_live_bytes = 9 * bytes;
+  plan *p = planned(b, g);
+  b->context.most_live_bytes = 0;
+  assert_true(plan_live_bytes(p, b->arena) <= 9 * bytes);
+  assert_plan_equals_graph(b, g, p, 1e-7);
+}
+
 static void random_graphs_keep_their_values(void **state) {
   bench *b = *state;
   const char *wanted = getenv("SSLC_RANDOM_GRAPHS");
@@ -186,6 +207,7 @@ static void random_graphs_keep_their_values(void **state) {
     one.context = (pass_context){.arena = one.arena, .diagnostics = diagnostics_new(one.arena, sources_new(one.arena))};
     random_source random = {(uint64_t)i + 1000000};
     graph *g = random_graph(&random, 10 + random_below(&random, 50), DTYPE_F64, false, one.arena);
+    one.context.most_live_bytes = i % 2; /* half of them with as little memory as can be */
     const plan *p = planned(&one, g);
     assert_plan_equals_graph(&one, g, p, 1e-9);
     assert_reads_back(&one, p);
@@ -199,7 +221,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(full_sum_is_split),        TEST(statistics_are_split_together), TEST(short_reductions_stay_whole),
       TEST(weight_gradient_is_split), TEST(state_is_updated_in_place),     TEST(state_read_later_is_copied_at_the_end),
-      TEST(bytes_in_use_are_counted_by_life),
+      TEST(bytes_in_use_are_counted_by_life), TEST(values_are_made_again_under_a_limit),
       TEST(temporaries_share_memory), TEST(order_lowers_the_peak),         TEST(random_graphs_keep_their_values),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /* Runs in bf16: whole steps against the interpreter of the rounded graph, equal bits on any number of threads, and learning
- * as in f32. */
+ * as in f32. Runs under a memory limit: the same bits as without. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -49,6 +49,35 @@ static sslc_program *compile(const char *text, sslc_type real, unsigned threads)
   sslc_program *p = NULL;
   MUST(sslc_compile_text(text, "p.ssl", &(sslc_options){.threads = threads, .cache = "", .real = real}, &p));
   return p;
+}
+
+static sslc_program *trained_within(int64_t memory, sslc_facts *facts) {
+  sslc_program *p = NULL;
+  MUST(sslc_compile_text(simclr, "p.ssl", &(sslc_options){.threads = 2, .cache = "", .memory = memory}, &p));
+  MUST(sslc_run(p, 4));
+  MUST(sslc_get_facts(p, facts));
+  return p;
+}
+
+/* A limit on memory costs time, not bits. */
+static void memory_limit_keeps_bits(void **state) {
+  (void)state;
+  sslc_facts free_facts, facts;
+  sslc_program *p = trained_within(0, &free_facts);
+  const int64_t limit = free_facts.peak_bytes - free_facts.temporary_bytes / 10;
+  sslc_program *limited = trained_within(limit, &facts);
+  assert_true(facts.peak_bytes <= limit);
+  sslc_tensor t;
+  for (size_t i = 0; sslc_describe(p, SSLC_STATE, i, &t); i++) {
+    void *x = malloc(t.bytes), *y = malloc(t.bytes);
+    MUST(sslc_get(p, t.name, x, t.bytes));
+    MUST(sslc_get(limited, t.name, y, t.bytes));
+    assert_memory_equal(x, y, t.bytes);
+    free(x);
+    free(y);
+  }
+  sslc_free(limited);
+  sslc_free(p);
 }
 
 static const graph *rounded_graph(sslc_program *p) {
@@ -172,6 +201,7 @@ int main(void) {
       cmocka_unit_test(attention_steps_as_interpreted),
       cmocka_unit_test(losses_fall_as_in_f32_and_threads_agree),
       cmocka_unit_test(programs_ask_for_it),
+      cmocka_unit_test(memory_limit_keeps_bits),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
