@@ -74,7 +74,7 @@ static plan *plan_within(sslc_program *p, const graph *g, int64_t beside) {
   }
   if (!made || !p->memory || beside + session_plan_bytes(made) <= p->memory) return made;
   if (beside + session_plan_bytes(made) < least) least = beside + session_plan_bytes(made);
-  diagnose(p->diagnostics, DIAG_MEMORY_LIMIT, (span){0}, "the program takes at least %s, %s are allowed: a smaller batch or --precision bf16 takes less",
+  diagnose(p->diagnostics, DIAG_MEMORY_LIMIT, (span){0}, "the least that was found is %s, %s are allowed: a smaller batch or --precision bf16 takes less",
            figure_bytes(least).text, figure_bytes(p->memory).text);
   return NULL;
 }
