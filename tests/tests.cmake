@@ -26,7 +26,7 @@ target_link_libraries(bench_peak PRIVATE ${below_runtime})
 add_executable(bench_contractions tests/bench/contractions.c)
 target_link_libraries(bench_contractions PRIVATE ${below_runtime} Threads::Threads)
 find_package(Python3 COMPONENTS Interpreter)
-if(Python3_FOUND) # its own library is enough: this takes sslc's steps alone
+if(Python3_FOUND AND NOT SSLC_SANITIZE) # its own library is enough: this takes sslc's steps alone; a sanitizer would have to be loaded first
   add_test(NAME bench/workloads COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/bench/bench.py --check --library $<TARGET_FILE:sslc_shared>)
 endif()
 
