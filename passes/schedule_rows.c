@@ -1,0 +1,134 @@
+/* Rows with one vector axis, and copies from one layout into another. */
+#include "passes/schedule.h"
+
+enum { ROW_UNROLL = 4 }; /* independent accumulators hide the latency of a reduction */
+
+/* The first stage that writes memory; NULL when none does. */
+static const stage *first_writer(const kernel *k) {
+  for (uint32_t i = 0; i < k->n_stages; i++)
+    if (k->stages[i].output >= 0) return &k->stages[i];
+  return NULL;
+}
+
+/* Loops in the order of memory: the axis with the farthest neighbours in what is written outermost. */
+static void sort_by_stride(const scheduler *s, schedule_loop *order, uint32_t n) {
+  const stage *writer = first_writer(s->kernel);
+  for (uint32_t i = 1; writer && i < n; i++)
+    for (uint32_t j = i; j > 0; j--) {
+      const int64_t outer = access_stride(s->kernel, (uint32_t)writer->output, writer->index, order[j - 1].axis),
+                    inner = access_stride(s->kernel, (uint32_t)writer->output, writer->index, order[j].axis);
+      if (!outer || outer >= inner) break;
+      const schedule_loop swapped = order[j];
+      order[j] = order[j - 1];
+      order[j - 1] = swapped;
+    }
+}
+
+/* The block in which an axis lies in what is written, with all else inside of it; 1: none. */
+static int64_t outermost_block(const scheduler *s, int32_t axis) {
+  const stage *writer = first_writer(s->kernel);
+  if (!writer || axis < 0) return 1;
+  const layout *l = &s->kernel->buffers[writer->output].layout;
+  if (l->n < 2 || l->part[0].divisor == 1) return 1;
+  const expr *index = writer->index[l->part[0].dim];
+  return index->kind == EXPR_AXIS && index->number == (uint32_t)axis ? l->part[0].divisor : 1;
+}
+
+typedef struct {
+  const kernel_buffer *written, *buffers;
+  bool other;
+} order_test;
+
+static void test_order(void *context, const expr *read) {
+  order_test *t = context;
+  const kernel_buffer *b = &t->buffers[read->number];
+  t->other |= type_elements(&b->type) == type_elements(&t->written->type) && !layout_equal(&b->layout, &t->written->layout);
+}
+
+/* Whether something as large as the result is read in another order: what a conversion does. */
+static bool lies_otherwise(const scheduler *s) {
+  order_test t = {&s->kernel->buffers[first_writer(s->kernel)->output], s->kernel->buffers, false};
+  visit_all_reads(s->kernel, test_order, &t);
+  return t.other;
+}
+
+void schedule_rows(scheduler *s) {
+  const kernel *k = s->kernel;
+  int32_t vector = has_argmax(k) ? -1 : best_axis(s, s->used, vector_score);
+  axis_set along = vector < 0 ? 0 : AXIS(vector);
+  bool reduces_along = (s->reduced & along) != 0;
+  schedule_loop outer[MAX_AXES] = {{0}};
+  uint32_t n = 0;
+  const int64_t width = outermost_block(s, vector);
+  const bool blocked = width > 1 && (s->shared & along) && extent(s, (uint32_t)vector) > width;
+  if (blocked) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = width};
+  for (uint32_t a = 0; a < k->n_axes; a++) /* shared axes lead: stages meet inside them */
+    if (s->shared & ~along & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
+  sort_by_stride(s, outer + blocked, n - blocked);
+  if (blocked && n > 2 && lies_otherwise(s)) { /* each element of what is read is read once while it is in a cache */
+    const schedule_loop panel = outer[0];
+    outer[0] = outer[1];
+    outer[1] = panel;
+  }
+  /* A vector axis that all stages keep is cut in tiles outside the reductions, so that these run over
+   * registers; alone it also gives the threads their pieces. */
+  int64_t tile = vector < 0 ? 1 : s->lanes * (s->reduced ? ROW_UNROLL : 1);
+  bool tiled = along && (s->shared & along) && (blocked ? width : extent(s, (uint32_t)vector)) > tile;
+  if (tiled) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = tile};
+  add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (s->used & ~s->shared & ~along & AXIS(a)) add_loop(s, a, 1, LOOP_SERIAL);
+  if (vector < 0) return;
+  int64_t left = tiled ? tile : blocked ? width : extent(s, (uint32_t)vector);
+  if (left > s->lanes) {
+    if (reduces_along && left > s->lanes * ROW_UNROLL) {
+      add_loop(s, (uint32_t)vector, s->lanes * ROW_UNROLL, LOOP_SERIAL);
+      left = s->lanes * ROW_UNROLL;
+    }
+    /* Tiles in registers are spelled out; a long row that a map walks is a loop. */
+    add_loop(s, (uint32_t)vector, s->lanes, left <= s->lanes * ROW_UNROLL ? LOOP_UNROLL : LOOP_SERIAL);
+  }
+  add_loop(s, (uint32_t)vector, 1, LOOP_VECTOR);
+}
+
+/* -- copies ------------------------------------------------------------------------------------------------------ */
+
+/* The block that a layout cuts a dimension in; 1: none. */
+static int64_t block_of(const kernel_buffer *b, const expr *const *index, uint32_t axis) {
+  int64_t width = 1;
+  for (uint32_t i = 0; i < b->layout.n; i++)
+    if (index[b->layout.part[i].dim]->axes & AXIS(axis) && b->layout.part[i].divisor > width) width = b->layout.part[i].divisor;
+  return width;
+}
+
+/* bf16 put in another order: along vectors as it is written, and across them as it is read, so that lines of the cache are used
+ * while they are there; pairs are written together. */
+bool schedule_copy(scheduler *s) {
+  const kernel *k = s->kernel;
+  const stage *st = k->stages;
+  if (k->n_stages != 1 || st->monoid != MONOID_NONE || st->output < 0 || st->body->kind != EXPR_READ || st->body->type != DTYPE_BF16) return false;
+  const kernel_buffer *to = &k->buffers[st->output];
+  const bool pairs = ends_in_pairs(to);
+  int32_t vector = -1, across = -1;
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    const int64_t written = access_stride(k, (uint32_t)st->output, st->index, a), read = access_stride(k, st->body->number, st->body->args, a);
+    if (written == (pairs ? 2 : 1)) vector = (int32_t)a;
+    if ((pairs ? written : read) == 1) across = (int32_t)a;
+  }
+  if (vector < 0 || across < 0 || vector == across || extent(s, (uint32_t)vector) < s->lanes) return false;
+  const int64_t width = block_of(to, st->index, (uint32_t)vector), tile = width > 1 ? width : s->lanes;
+  if (tile % s->lanes) return false;
+  schedule_loop outer[MAX_AXES] = {{0}};
+  uint32_t n = 0;
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    if ((int32_t)a == vector || ((int32_t)a == across && (!pairs || extent(s, a) <= 2))) continue;
+    outer[n++] = (schedule_loop){.axis = a, .step = (int32_t)a == across ? 2 : 1};
+  }
+  if (extent(s, (uint32_t)vector) > tile) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = tile};
+  add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
+  if (!pairs) add_loop(s, (uint32_t)across, 1, LOOP_SERIAL);
+  if (tile > s->lanes) add_loop(s, (uint32_t)vector, s->lanes, LOOP_UNROLL);
+  if (pairs) add_loop(s, (uint32_t)across, 1, LOOP_UNROLL);
+  add_loop(s, (uint32_t)vector, 1, LOOP_VECTOR);
+  return true;
+}
