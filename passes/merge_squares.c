@@ -31,6 +31,8 @@ typedef struct {
   staged items[MOST_STAGED];
   uint32_t n;
   squares_form form;
+  uint32_t again[MOST_STAGED]; /* buffers that stand a second time, behind the others */
+  uint32_t n_again;
 } finishing;
 
 static bool contains(const expr *e, const expr *part, bool *seen) {
@@ -68,10 +70,11 @@ static void collect_costly(finishing *f, const expr *e, uint32_t *last, uint32_t
   for (uint32_t i = 0; i < e->n_args; i++) collect_costly(f, e->args[i], last, number);
 }
 
-/* Whether the operand of a square that runs along vectors is to be put in that order block by block of the batch. */
+/* Whether the operand of a square that runs along vectors is to be put in another order: block by block of the batch; where rows run
+ * in parallel as a whole, as a second buffer of which the layouts are chosen apart. */
 static bool wants_packing(const finishing *f, uint32_t number, const expr *e) {
   const kernel *k = f->from;
-  if (!(f->form.stages >> number & 1) || f->form.rows_in_parallel || e->kind != EXPR_READ || !(e->axes & axis_bit(f->form.column))) return false;
+  if (!(f->form.stages >> number & 1) || e->kind != EXPR_READ || !(e->axes & axis_bit(f->form.column))) return false;
   const expr *last = e->args[e->n_args - 1];
   return !(last->axes & axis_bit(f->form.column)) && k->axes[f->form.row].extent > 1;
 }
@@ -112,6 +115,13 @@ static const expr *restaged(finishing *f, const expr *e, uint32_t number) {
   return restage(f, e, number, ARENA_ARRAY(f->into->arena, const expr *, f->from->exprs->count));
 }
 
+static const expr *read_again(finishing *f, const expr *read) {
+  const kernel_buffer *b = &f->from->buffers[read->number];
+  const expr *plain = transfer_expr(&f->t, read);
+  f->again[f->n_again++] = read->number;
+  return expr_read(f->into, kernel_add_buffer(f->into, b->name, b->type, ACCESS_IN), plain->args, plain->conditions, plain->n_conditions, plain->constant);
+}
+
 /* Stages for the parts of an expression, the inner ones first. */
 static void add_parts(finishing *f, const expr *e, uint32_t number) {
   for (;;) {
@@ -122,6 +132,10 @@ static void add_parts(finishing *f, const expr *e, uint32_t number) {
     }
     if (inner == f->n) return;
     const expr *from = f->items[inner].from;
+    if (from->kind == EXPR_READ && f->form.rows_in_parallel) {
+      f->items[inner].as = read_again(f, from);
+      continue;
+    }
     stage s = {.name = "part", .type = from->type, .output = -1, .where = f->from->where};
     s.body = restaged(f, from, number);
     s.free = s.body->axes;
@@ -178,6 +192,13 @@ static fragment *finish(grouping *x, const fragment *group) {
     transfer_add(&f.t, i, s);
   }
   take_values(out, from, &f.t);
+  for (uint32_t i = 0, b = 0; i < f.n_again; i++) { /* those that no buffer of the old kernel became */
+    for (bool is_new = false; !is_new; b++) {
+      is_new = true;
+      for (uint32_t j = 0; j < from->kernel->n_buffers; j++) is_new &= f.t.buffers[j] != b + 1;
+      if (is_new) out->values[b] = from->values[f.again[i]];
+    }
+  }
   fragment_collect_reads(out, 0);
   return out;
 }

@@ -1,6 +1,7 @@
 /* A kernel with squares: blocks of their rows, one after the other within a piece of the batch. Every product in it, of the square
- * and with it, runs in tiles of a block of rows and one vector, in which each loads a vector and broadcasts the other side's values
- * from memory; which axis runs in lanes is a matter of what the product keeps. */
+ * and with it, runs in tiles of a block of rows and one vector, with as many rows as there are places in registers; which axis runs
+ * in lanes is a matter of what the product keeps. Where there is no batch and columns pass by in panels, tiles are as wide as those. */
+#include "passes/register_tile.h"
 #include "passes/schedule.h"
 #include "passes/squares.h"
 
@@ -17,7 +18,8 @@ bool schedule_squares(scheduler *s) {
   const kernel *k = s->kernel;
   squares_form f;
   if (!kernel_squares(k, &f) || has_argmax(k)) return false;
-  int64_t rows = s->target->vector_registers / 2; /* accumulators; the rest are operands */
+  const int64_t vectors_wide = f.rows_in_parallel ? TILE_VECTORS : 1, width = vectors_wide * s->lanes;
+  int64_t rows = s->target->vector_registers / 2 / vectors_wide; /* accumulators; the rest are operands */
   while (rows > 4 && rows * column_bytes(k, &f) > s->target->l2_bytes / LARGEST_PART) rows /= 2;
   schedule_loop outer[MAX_AXES];
   uint32_t n = 0;
@@ -33,9 +35,11 @@ bool schedule_squares(scheduler *s) {
     for (uint32_t a = 0; a < k->n_axes; a++) {
       if (!(s->used & AXIS(a)) || f.batch & AXIS(a) || a == f.row || (a == f.column) != (pass == 0)) continue;
       vectors |= AXIS(a);
-      if (extent(s, a) > s->lanes) add_loop(s, a, s->lanes, LOOP_SERIAL);
+      if (extent(s, a) > width) add_loop(s, a, width, LOOP_SERIAL);
     }
   add_loop(s, f.row, 1, LOOP_UNROLL);
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (vectors & AXIS(a) && vectors_wide > 1 && extent(s, a) > s->lanes) add_loop(s, a, s->lanes, LOOP_UNROLL);
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (vectors & AXIS(a) && a != f.column) add_loop(s, a, 1, LOOP_VECTOR);
   add_loop(s, f.column, 1, LOOP_VECTOR);
