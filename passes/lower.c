@@ -84,6 +84,13 @@ static void find_packed(lowering *l) {
   }
 }
 
+/* The outermost loop over one of the axes that runs in lanes; -1: none does. */
+static int32_t outermost_lanes(const lowering *l, axis_set among) {
+  for (uint32_t i = 0; i < l->n_loops; i++)
+    if (l->in_lanes[i] && (among >> l->schedule[i].axis & 1)) return (int32_t)i;
+  return -1;
+}
+
 static void prepare(lowering *l) {
   const kernel *k = l->kernel;
   for (uint32_t i = 0; i < k->n_buffers; i++) {
@@ -104,11 +111,10 @@ static void prepare(lowering *l) {
     l->in_lanes[i] = l->schedule[i].kind == LOOP_VECTOR && lanes_can_store(l, i);
   for (uint32_t s = 0; s < k->n_stages; s++) {
     stage_state *state = &l->stages[s];
-    state->vector_loop = state->local[0] = state->local[1] = -1;
+    state->local[0] = state->local[1] = -1;
     state->slots = state->lanes = 1;
-    for (axis_set among = k->stages[s].free; state->vector_loop < 0 && among; among = among == k->stages[s].free ? k->stages[s].reduced : 0)
-      for (uint32_t i = l->n_loops; i-- > 0;)
-        if (l->in_lanes[i] && (among >> l->schedule[i].axis & 1)) state->vector_loop = (int32_t)i;
+    state->vector_loop = outermost_lanes(l, k->stages[s].free);
+    if (state->vector_loop < 0) state->vector_loop = outermost_lanes(l, k->stages[s].reduced);
   }
   find_packed(l);
   find_homes(l);
