@@ -1,6 +1,6 @@
-/* Default schedules, from the accesses of a kernel and a few figures of the target. Two forms cover all:
- * a contraction gets a register tile of vectors by broadcasts; everything else walks rows with one vector
- * axis. The choices depend on the kernel and the target only, never on the number of threads. */
+/* Default schedules, from the accesses of a kernel and a few figures of the target. Three forms cover all:
+ * a contraction gets a register tile of vectors by broadcasts; squares stay on chip, block by block of their rows;
+ * everything else walks rows with one vector axis. The choices depend on the kernel and the target only, never on the number of threads. */
 #include "passes/schedule.h"
 
 enum {
