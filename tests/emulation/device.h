@@ -67,7 +67,7 @@ static struct {
   emulated_call *kernel;
   void **arguments;
 } warp;
-static char *emulated_stacks;
+static char emulated_stacks[EMULATED_WARP][EMULATED_STACK];
 
 static void run_lane(void) {
   warp.kernel(warp.arguments);
@@ -97,7 +97,7 @@ static void run_warp(unsigned first_thread) {
   const unsigned turn = blockIdx.x + first_thread / EMULATED_WARP;
   for (unsigned i = 0; i < EMULATED_WARP; i++) {
     getcontext(&warp.lane[i]);
-    warp.lane[i].uc_stack.ss_sp = emulated_stacks + (size_t)i * EMULATED_STACK;
+    warp.lane[i].uc_stack.ss_sp = emulated_stacks[i];
     warp.lane[i].uc_stack.ss_size = EMULATED_STACK;
     warp.lane[i].uc_link = NULL;
     warp.done[i] = false;
@@ -118,7 +118,6 @@ static void run_warp(unsigned first_thread) {
 
 /* Returns how many accesses lay outside. */
 static long long emulate(emulated_call *k, void **arguments, long long blocks, unsigned threads, bool synchronises) {
-  if (!emulated_stacks) emulated_stacks = malloc((size_t)EMULATED_WARP * EMULATED_STACK);
   emulated_violations = 0;
   warp.kernel = k;
   warp.arguments = arguments;
