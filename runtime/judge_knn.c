@@ -19,9 +19,8 @@ typedef struct {
 
 typedef struct {
   const judge_task *task;
-  int64_t k, blocks, panels; /* of test and train samples */
+  int64_t k, panels; /* of train samples */
   double temperature;
-  float *test;  /* normalised, [blocks * BLOCK_GROUPS][dims][TILE_ROWS] */
   float *train; /* normalised, [panels][dims][TILE_LANES] */
   judge_tally tally;
   atomic_bool short_of_memory;
@@ -42,11 +41,6 @@ static void pack(const feature_set *set, int64_t dims, int64_t first, int64_t la
   for (int64_t line = 0; line < dims; line += LINE)
     for (int64_t l = 0; l < lanes; l++)
       for (int64_t d = line; d < dims && d < line + LINE; d++) out[d * lanes + l] = l < n ? (float)(x[l * dims + d] * scale[l]) : 0;
-}
-
-static void pack_test(void *context, int64_t begin, int64_t end) {
-  knn_search *s = context;
-  for (int64_t g = begin; g < end; g++) pack(s->task->test, s->task->dims, g * TILE_ROWS, TILE_ROWS, s->test + g * s->task->dims * TILE_ROWS);
 }
 
 static void pack_train(void *context, int64_t begin, int64_t end) {
@@ -99,14 +93,16 @@ static void search_blocks(void *context, int64_t begin, int64_t end) {
   knn_search *s = context;
   const judge_task *t = s->task;
   neighbour *heaps = malloc((size_t)(BLOCK_ROWS * s->k) * sizeof *heaps);
+  float *rows = product_memory(BLOCK_ROWS * t->dims); /* normalised, [BLOCK_GROUPS][dims][TILE_ROWS] */
   double *votes = malloc((size_t)t->classes * sizeof *votes);
-  if (!heaps || !votes) atomic_store(&s->short_of_memory, true);
-  for (int64_t block = begin; heaps && votes && block < end; block++) {
+  if (!heaps || !rows || !votes) atomic_store(&s->short_of_memory, true);
+  for (int64_t block = begin; heaps && rows && votes && block < end; block++) {
     for (int64_t i = 0; i < BLOCK_ROWS * s->k; i++) heaps[i] = (neighbour){-INFINITY, INT64_MAX};
+    for (int64_t g = 0; g < BLOCK_GROUPS; g++) pack(t->test, t->dims, block * BLOCK_ROWS + g * TILE_ROWS, TILE_ROWS, rows + g * TILE_ROWS * t->dims);
     for (int64_t panel = 0; panel < s->panels; panel++)
       for (int64_t g = 0; g < BLOCK_GROUPS; g++) {
         float tile[TILE_ROWS * TILE_LANES];
-        product_tile(s->test + (block * BLOCK_GROUPS + g) * TILE_ROWS * t->dims, s->train + panel * t->dims * TILE_LANES, t->dims, tile, TILE_LANES);
+        product_tile(rows + g * TILE_ROWS * t->dims, s->train + panel * t->dims * TILE_LANES, t->dims, tile, TILE_LANES);
         offer_tile(s, heaps + g * TILE_ROWS * s->k, tile, panel * TILE_LANES);
       }
     for (int64_t r = 0; r < BLOCK_ROWS && block * BLOCK_ROWS + r < t->test->n; r++) {
@@ -115,6 +111,7 @@ static void search_blocks(void *context, int64_t begin, int64_t end) {
     }
   }
   free(heaps);
+  free(rows);
   free(votes);
 }
 
@@ -126,18 +123,15 @@ bool judge_knn(thread_pool *pool, const judge_task *task, const knn_options *opt
   if (s.k < 1) return failure(error, "k is %lld; at least one neighbour must vote", (long long)s.k);
   if (!(s.temperature > 0)) return failure(error, "the temperature is %g; it must be above 0", s.temperature);
   if (s.k > task->train->n) s.k = task->train->n;
-  s.blocks = (task->test->n + BLOCK_ROWS - 1) / BLOCK_ROWS;
+  int64_t blocks = (task->test->n + BLOCK_ROWS - 1) / BLOCK_ROWS;
   s.panels = (task->train->n + TILE_LANES - 1) / TILE_LANES;
-  s.test = product_memory(s.blocks * BLOCK_ROWS * task->dims);
   s.train = product_memory(s.panels * TILE_LANES * task->dims);
-  if (s.test && s.train) {
-    thread_pool_run(pool, pack_test, &s, s.blocks * BLOCK_GROUPS, 16);
+  if (s.train) {
     thread_pool_run(pool, pack_train, &s, s.panels, 16);
-    thread_pool_run(pool, search_blocks, &s, s.blocks, s.blocks);
+    thread_pool_run(pool, search_blocks, &s, blocks, blocks);
     *out = judge_fractions(&s.tally, task->test->n);
   }
-  bool good = s.test && s.train && !s.short_of_memory;
-  free(s.test);
+  bool good = s.train && !s.short_of_memory;
   free(s.train);
   return good || failure(error, "no memory to compare %lld with %lld features; judge fewer samples", (long long)task->test->n,
                          (long long)task->train->n);
