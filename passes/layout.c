@@ -5,8 +5,10 @@
  * with them their moments, averages and gradients, lie in panels from the start. */
 #include "passes/passes.h"
 #include "passes/register_tile.h"
+#include "passes/squares.h"
 
-enum { WORTH_A_COPY = 32 }; /* uses of each element that pay for converting it first */
+/* Uses of each element that pay for converting it first; values of rows are broadcast one by one either way. */
+enum { WORTH_A_COPY = 32, WORTH_PACKED_ROWS = 128 };
 /* Rows of a tile that do not lie together take a line of the cache for each product of a sum, and lines at equal
  * distances compete for few places: packed, they are one run of memory. */
 enum { CACHE_LINE = 64 };
@@ -130,6 +132,13 @@ typedef struct {
 
 enum { WIDE_ENOUGH = 16 }; /* to fill vectors */
 
+/* Axes that an operand keeps and walks plainly: one of channels, several of positions. */
+static uint32_t plain_axes(const kernel *k, const expr *read, axis_set kept) {
+  uint32_t n = 0;
+  for (uint32_t a = 0; a < k->n_axes; a++) n += kept & AXIS(a) && k->axes[a].extent > 1 && plain_dimension(k, read->args, read->n_args, a) >= 0;
+  return n;
+}
+
 /* `given`: the axis of the vectors, where what is written lies along it already; -1: to be chosen. */
 static bool find_wish(const kernel *k, uint32_t number, int32_t given, wish *out) {
   contraction_form c;
@@ -138,16 +147,19 @@ static bool find_wish(const kernel *k, uint32_t number, int32_t given, wish *out
   if (!left || !right) return false;
   *out = (wish){.kernel = k, .axis = -1, .inner = -1, .points = 1};
   const stage *s = &k->stages[number];
+  const uint32_t places[] = {plain_axes(k, left, c.left_only), plain_axes(k, right, c.right_only)};
+  const expr *matrix = places[0] == 1 && places[1] > 1 ? left : places[1] == 1 && places[0] > 1 ? right : NULL;
   int64_t best = -1;
   for (uint32_t a = 0, rank = 0; a < k->n_axes; a++) {
     if ((s->free | s->reduced) & AXIS(a)) out->points *= (double)k->axes[a].extent;
     /* Axes stand in the order of the result's dimensions: a later one is more of a channel than an earlier
-     * one, which is the batch; one too short for vectors is a last resort. */
+     * one, which is the batch; the only one of its operand, which is a matrix then, more than the last of several, which is
+     * a place; one too short for vectors is a last resort. */
     if (!((c.left_only | c.right_only) & AXIS(a))) continue;
     rank++;
     const expr *operand = c.left_only & AXIS(a) ? left : right;
     if (plain_dimension(k, operand->args, operand->n_args, a) < 0) continue;
-    int64_t score = rank + (k->axes[a].extent >= WIDE_ENOUGH ? 1000 : k->axes[a].extent >= WIDE_ENOUGH / 2 ? 500 : 0);
+    int64_t score = rank + (operand == matrix ? 2 * MAX_AXES : 0) + (k->axes[a].extent >= WIDE_ENOUGH ? 1000 : k->axes[a].extent >= WIDE_ENOUGH / 2 ? 500 : 0);
     if ((int32_t)a == given) score = INT64_MAX;
     if (score > best) best = score, out->axis = (int32_t)a;
   }
@@ -168,8 +180,8 @@ static bool find_wish(const kernel *k, uint32_t number, int32_t given, wish *out
       row = d, row_axis = (int32_t)a;
     }
   }
-  /* A later dimension is more of a channel here too: over a batch of rows, or of images, tiles are of channels. */
-  out->inner = row >= 0 && (n_summed > 1 || row > summed) ? row_axis : summed_axis;
+  /* A later dimension is more of a channel here too, unless rows are places: over a batch of rows, or of images, tiles are of channels. */
+  out->inner = row >= 0 && (n_summed > 1 || (row > summed && out->vector != matrix)) ? row_axis : summed_axis;
   out->summed = 1;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c.reduced & AXIS(a)) out->summed *= k->axes[a].extent;
@@ -224,10 +236,37 @@ static void vote(layouts *l, const kernel *k, uint32_t buffer, const expr *const
   if (d >= 0) l->votes[class_of(l, buffer)][d] += weight;
 }
 
+enum { SCATTERED = 16 }; /* a vector that is stored element by element, beside a row that is packed for its reader */
+
+/* What products with squares give is written along vectors, and read so on the other side. */
+static void vote_beside_squares(layouts *l, const plan_launch *launch, const squares_form *f) {
+  const kernel *k = launch->kernel;
+  for (uint32_t at = 0; at < k->n_stages; at++) {
+    const stage *s = &k->stages[at];
+    contraction_form c;
+    double points = 1;
+    if (s->output < 0 || !stage_contraction(k, at, &c)) continue;
+    for (uint32_t a = 0; a < k->n_axes; a++)
+      if ((s->free | s->reduced) & AXIS(a)) points *= (double)k->axes[a].extent;
+    const axis_set along = s->free & ~f->batch & ~AXIS(f->row) & ~AXIS(f->column);
+    if (!along) continue;
+    const int32_t axis = (int32_t)__builtin_ctzll(along);
+    vote(l, k, launch->buffers[s->output], s->index, axis, SCATTERED * points);
+    const expr *reads[] = {only_read(c.left), only_read(c.right)};
+    for (int side = 0; side < 2; side++)
+      if (reads[side]) vote(l, k, launch->buffers[reads[side]->number], reads[side]->args, axis, points);
+  }
+}
+
 static void collect_votes(layouts *l) {
   for (uint32_t i = 0; i < l->plan->n_launches; i++) {
     const plan_launch *launch = &l->plan->launches[i];
     const kernel *k = launch->kernel;
+    squares_form form;
+    if (kernel_squares(k, &form)) {
+      vote_beside_squares(l, launch, &form);
+      continue;
+    }
     for (uint32_t at = 0; at < k->n_stages; at++) {
       wish w;
       if (!find_wish(k, at, -1, &w)) continue;
@@ -475,12 +514,15 @@ static int32_t axis_of_output(const layouts *l, const kernel *k, uint32_t number
 /* Copies of operands are made where their panels would not be contiguous, or pairs not side by side. */
 static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint32_t *buffers) {
   wish w;
-  if (!find_wish(k, number, axis_of_output(l, k, number, buffers), &w)) return;
+  squares_form form;
+  const bool beside_squares = kernel_squares(k, &form);
+  if (beside_squares && !(form.stages >> number & 1)) return;
+  if (!find_wish(k, number, beside_squares ? (int32_t)form.column : axis_of_output(l, k, number, buffers), &w)) return;
   const tensor_type *vector = &l->plan->buffers[buffers[w.vector->number]].type, *other = &l->plan->buffers[buffers[w.other->number]].type;
   const bool rows_inside = w.inner >= 0 && k->stages[number].free & AXIS(w.inner);
   const int32_t pair = find_pairs(l, k, number, &w, buffers);
   const bool many_lines = 2 * w.summed * CACHE_LINE > l->target->l1_bytes;
-  const bool vector_pays = w.points >= WORTH_A_COPY * (double)type_elements(vector), other_pays = w.points >= WORTH_A_COPY * (double)type_elements(other);
+  const bool vector_pays = w.points >= WORTH_A_COPY * (double)type_elements(vector), other_pays = w.points >= WORTH_PACKED_ROWS * (double)type_elements(other);
   const int32_t inner = pair >= 0 ? pair : w.inner, along = inner < 0 ? -1 : plain_dimension(k, w.vector->args, w.vector->n_args, (uint32_t)inner);
   const int64_t rows = rows_inside ? tile_rows(l->target, k->axes[w.inner].extent) : 0;
   if (!vector_pays) return;

@@ -1,6 +1,6 @@
-/* Default schedules, from the accesses of a kernel and a few figures of the target. Two forms cover all:
- * a contraction gets a register tile of vectors by broadcasts; everything else walks rows with one vector
- * axis. The choices depend on the kernel and the target only, never on the number of threads. */
+/* Default schedules, from the accesses of a kernel and a few figures of the target. Three forms cover all:
+ * a contraction gets a register tile of vectors by broadcasts; squares stay on chip, block by block of their rows;
+ * everything else walks rows with one vector axis. The choices depend on the kernel and the target only, never on the number of threads. */
 #include "passes/schedule.h"
 
 enum {
@@ -159,6 +159,7 @@ void add_outer_loops(scheduler *s, const schedule_loop *order, uint32_t n, bool 
   bool leading = large;
   for (uint32_t i = 0; i < n; i++) {
     int64_t count = (extent(s, order[i].axis) + order[i].step - 1) / order[i].step;
+    for (uint32_t j = 0; j < i; j++) leading &= order[j].axis != order[i].axis || extent(s, order[i].axis) % order[j].step == 0; /* a remainder has other pieces */
     leading &= (s->shared & AXIS(order[i].axis)) != 0 && iterations < MOST_CHUNKS && iterations * count <= MOST_ITERATIONS * 16;
     add_loop(s, order[i].axis, order[i].step, leading ? LOOP_PARALLEL : LOOP_SERIAL);
     if (leading) iterations *= count;
@@ -186,7 +187,7 @@ static void schedule_for(kernel *k, const target *t) {
   visit_all_reads(k, note_edges, &s);
   s.tested = tested_axes(k);
   k->schedule = (schedule){0};
-  if (!schedule_copy(&s) && (contraction_stage < 0 || !schedule_contraction(&s, &form))) schedule_rows(&s);
+  if (!schedule_copy(&s) && !schedule_squares(&s) && (contraction_stage < 0 || !schedule_contraction(&s, &form))) schedule_rows(&s);
   k->schedule.loops = s.loops;
   k->schedule.n = s.n;
 }
