@@ -4,8 +4,7 @@
 #include <sys/mman.h>
 
 #include "runtime/device.h"
-
-enum { BUFFER_ALIGNMENT = 64, PAGE = 4096, HUGE_PAGE = 2 << 20 };
+#include "runtime/pages.h"
 
 typedef struct {
   device device;
@@ -13,30 +12,26 @@ typedef struct {
   thread_pool *pool;
 } cpu;
 
-static size_t round_up(int64_t bytes, size_t to) { return ((size_t)bytes + to - 1) / to * to; }
-
+static size_t whole_pages(int64_t bytes) { return ((size_t)bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE; }
 static bool is_mapped(int64_t bytes) { return bytes >= HUGE_PAGE; }
 
 /* Large ones are mappings of their own, on huge pages, which come zeroed without being touched. */
 static void *cpu_allocate(device *d, int64_t bytes) {
   (void)d;
+  size_t size = whole_pages(bytes);
   if (!is_mapped(bytes)) {
-    const size_t size = round_up(bytes > 0 ? bytes : 1, BUFFER_ALIGNMENT);
-    void *memory = aligned_alloc(BUFFER_ALIGNMENT, size);
+    void *memory = pages_new((size_t)bytes, &size);
     return memory ? memset(memory, 0, size) : NULL;
   }
-  const size_t size = round_up(bytes, HUGE_PAGE);
   void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return NULL;
-#ifdef MADV_HUGEPAGE
-  madvise(memory, size, MADV_HUGEPAGE); /* advice only */
-#endif
+  use_huge_pages(memory, size);
   return memory;
 }
 
 static void cpu_release(device *d, void *memory, int64_t bytes) {
   (void)d;
-  if (is_mapped(bytes)) munmap(memory, round_up(bytes, HUGE_PAGE));
+  if (is_mapped(bytes)) munmap(memory, whole_pages(bytes));
   else free(memory);
 }
 
