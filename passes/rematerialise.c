@@ -98,11 +98,20 @@ static void repeat_maker(repetition *r, uint32_t buffer, uint32_t use) {
   plan_note_lives(p);
 }
 
+/* What is in use at once, at most, and the launch at which it is so. */
+static int64_t peak_of(const plan *p, uint32_t *launch, arena *scratch) {
+  const int64_t *live = plan_live(p, scratch);
+  *launch = 0;
+  for (uint32_t l = 1; l <= p->n_launches; l++)
+    if (live[l] > live[*launch]) *launch = l;
+  return live[*launch];
+}
+
 bool pass_rematerialise(plan *p, pass_context *c) {
   if (!c->most_live_bytes) return true;
   repetition r = {.plan = p, .arena = c->arena};
   plan_note_lives(p);
-  for (uint32_t left = MOST_REPETITIONS * p->n_launches, peak; left > 0 && plan_peak(p, &peak, c->arena) > c->most_live_bytes; left--) {
+  for (uint32_t left = MOST_REPETITIONS * p->n_launches, peak; left > 0 && peak_of(p, &peak, c->arena) > c->most_live_bytes; left--) {
     candidate best = peak < p->n_launches ? best_at(&r, peak) : (candidate){.score = 0};
     if (best.score <= 0) break;
     repeat_maker(&r, best.buffer, best.use);
