@@ -354,7 +354,7 @@ bool pass_order(plan *p, pass_context *c) {
   for (uint32_t i = 0; i < p->n_launches; i++) given[i] = i;
   lower_peak(&o, order);
   lower_peak(&o, given);
-  if (peak(&o, given) <= peak(&o, order)) order = given;
+  if (peak(&o, given) < peak(&o, order)) order = given;
   plan_launch *launches = ARENA_ARRAY(p->arena, plan_launch, p->n_launches);
   for (uint32_t i = 0; i < p->n_launches; i++) launches[i] = p->launches[order[i]];
   p->launches = launches;
