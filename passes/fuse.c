@@ -214,9 +214,14 @@ plan *pass_fuse(const graph *g, pass_context *c) {
   }
   for (uint32_t i = 0; i < g->n_nodes; i++)
     for (uint32_t k = 0; g->nodes[i].op == OP_REPEAT && k < g->nodes[i].n_operands; k++) computed[g->nodes[i].operands[k]] = true;
-  const bool *materialised = choose_materialised(g, a);
-  fragment **fragments = define_all(g, materialised, computed, &n, a);
-  fragments = merge_fragments(g, fragments, &n, a);
+  fragment **fragments = NULL;
+  for (bool *refused = NULL; !fragments;) {
+    squares *s = find_squares(g, c->target, refused, a);
+    const bool *materialised = choose_materialised(g, s, a);
+    fragments = define_all(g, materialised, computed, &n, a);
+    fragments = merge_fragments(g, fragments, &n, s, materialised, a);
+    refused = s->refused;
+  }
   while (f.capacity < 4 * (n + n_copies)) f.capacity *= 2;
   f.names_capacity = f.capacity;
   f.kernels = ARENA_ARRAY(a, kernel *, f.capacity);

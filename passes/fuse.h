@@ -9,6 +9,7 @@
 #define SSLC_PASSES_FUSE_H
 
 #include "passes/passes.h"
+#include "passes/squares.h"
 
 /* What fusion may do with the result of an op. */
 typedef enum {
@@ -20,7 +21,7 @@ typedef enum {
 fusion_role value_role(const graph *g, value v);
 
 /* Per value: does it stand in memory (leaves, anchors, results and what the costs decide)? In `a`. */
-bool *choose_materialised(const graph *g, arena *a);
+bool *choose_materialised(const graph *g, const squares *s, arena *a);
 
 /* A kernel in the making, and the graph value that each of its buffers holds. */
 typedef struct {
@@ -32,6 +33,7 @@ typedef struct {
   uint32_t n_exprs; /* of its stages, as a measure of size */
   const node *repeat; /* a loop: its kernel has no stages, and it merges with nothing */
   bool contraction; /* holds one that has rows and columns: it gets register tiles, and few things beside it */
+  bool has_squares; /* see squares.h; nothing more is merged into it */
 } fragment;
 
 /* The definition of a materialised value; reads are of materialised values only. */
@@ -41,7 +43,8 @@ uint32_t fragment_buffer(fragment *f, value v, tensor_type type, const char *nam
 void fragment_collect_reads(fragment *f, uint32_t first_stage);
 
 /* Merges fragments (in an order where producers come first) as far as it pays. Returns them in an order
- * where producers come first again, their kernels compact: only buffers and stages that somebody needs. */
-fragment **merge_fragments(const graph *g, fragment **fragments, uint32_t *n, arena *a);
+ * where producers come first again, their kernels compact: only buffers and stages that somebody needs. NULL when squares
+ * had to be refused: then values are to be chosen anew. */
+fragment **merge_fragments(const graph *g, fragment **fragments, uint32_t *n, squares *s, const bool *materialised, arena *a);
 
 #endif

@@ -41,6 +41,7 @@ typedef struct {
 enum { VISITS = 1024 };
 typedef struct {
   const graph *graph;
+  const squares *squares;
   arena *arena;
   bool *materialised, *is_result;
   uint32_t *n_consumers; /* nodes that name the value */
@@ -179,6 +180,8 @@ static bool is_cheaper_in_memory(policy *p, value v) {
 
 static bool decide(policy *p, value v) {
   bool used = p->uses[v].n > 0;
+  if (p->squares->inside[v]) return false;
+  if (p->squares->operand[v]) return true;
   switch (value_role(p->graph, v)) {
   case ROLE_LEAF: return true;
   case ROLE_ANCHOR: return used || p->is_result[v];
@@ -235,13 +238,14 @@ static void guess(policy *p) {
   for (value v = 1; v < p->graph->n_values; v++) {
     fusion_role role = value_role(p->graph, v);
     bool shared = p->n_consumers[v] > 1 && operation_cost(p->graph, graph_node(p->graph, v)) >= 1;
-    p->materialised[v] = role == ROLE_LEAF || role == ROLE_ANCHOR || (role == ROLE_MAP && (shared || p->is_result[v]));
+    p->materialised[v] = p->squares->operand[v] || role == ROLE_LEAF || role == ROLE_ANCHOR || (role == ROLE_MAP && (shared || p->is_result[v]) && !p->squares->inside[v]);
   }
 }
 
-bool *choose_materialised(const graph *g, arena *a) {
+bool *choose_materialised(const graph *g, const squares *s, arena *a) {
   policy *p = ARENA_NEW(a, policy);
   p->graph = g;
+  p->squares = s;
   p->arena = a;
   p->materialised = ARENA_ARRAY(a, bool, g->n_values);
   p->is_result = ARENA_ARRAY(a, bool, g->n_values);
@@ -260,7 +264,7 @@ bool *choose_materialised(const graph *g, arena *a) {
     }
   }
   for (value v = 1; v < g->n_values; v++) /* decisions upstream may have made an expression too long */
-    if (value_role(g, v) == ROLE_MAP && !p->materialised[v] && p->uses[v].n)
+    if (value_role(g, v) == ROLE_MAP && !p->materialised[v] && p->uses[v].n && !s->inside[v])
       p->materialised[v] = effort_of(p, v).too_large;
   return p->materialised;
 }

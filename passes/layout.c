@@ -5,6 +5,7 @@
  * with them their moments, averages and gradients, lie in panels from the start. */
 #include "passes/passes.h"
 #include "passes/register_tile.h"
+#include "passes/squares.h"
 
 enum { WORTH_A_COPY = 32 }; /* uses of each element that pay for converting it first */
 /* Rows of a tile that do not lie together take a line of the cache for each product of a sum, and lines at equal
@@ -234,10 +235,37 @@ static void vote(layouts *l, const kernel *k, uint32_t buffer, const expr *const
   if (d >= 0) l->votes[class_of(l, buffer)][d] += weight;
 }
 
+enum { SCATTERED = 16 }; /* a vector that is stored element by element, beside a row that is packed for its reader */
+
+/* What products with squares give is written along vectors, and read so on the other side. */
+static void vote_beside_squares(layouts *l, const plan_launch *launch, const squares_form *f) {
+  const kernel *k = launch->kernel;
+  for (uint32_t at = 0; at < k->n_stages; at++) {
+    const stage *s = &k->stages[at];
+    contraction_form c;
+    double points = 1;
+    if (s->output < 0 || !stage_contraction(k, at, &c)) continue;
+    for (uint32_t a = 0; a < k->n_axes; a++)
+      if ((s->free | s->reduced) & AXIS(a)) points *= (double)k->axes[a].extent;
+    const axis_set along = s->free & ~f->batch & ~AXIS(f->row) & ~AXIS(f->column);
+    if (!along) continue;
+    const int32_t axis = (int32_t)__builtin_ctzll(along);
+    vote(l, k, launch->buffers[s->output], s->index, axis, SCATTERED * points);
+    const expr *reads[] = {only_read(c.left), only_read(c.right)};
+    for (int side = 0; side < 2; side++)
+      if (reads[side]) vote(l, k, launch->buffers[reads[side]->number], reads[side]->args, axis, points);
+  }
+}
+
 static void collect_votes(layouts *l) {
   for (uint32_t i = 0; i < l->plan->n_launches; i++) {
     const plan_launch *launch = &l->plan->launches[i];
     const kernel *k = launch->kernel;
+    squares_form form;
+    if (kernel_squares(k, &form)) {
+      vote_beside_squares(l, launch, &form);
+      continue;
+    }
     for (uint32_t at = 0; at < k->n_stages; at++) {
       wish w;
       if (!find_wish(k, at, -1, &w)) continue;
@@ -485,7 +513,10 @@ static int32_t axis_of_output(const layouts *l, const kernel *k, uint32_t number
 /* Copies of operands are made where their panels would not be contiguous, or pairs not side by side. */
 static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint32_t *buffers) {
   wish w;
-  if (!find_wish(k, number, axis_of_output(l, k, number, buffers), &w)) return;
+  squares_form form;
+  const bool beside_squares = kernel_squares(k, &form);
+  if (beside_squares && !(form.stages >> number & 1)) return;
+  if (!find_wish(k, number, beside_squares ? (int32_t)form.column : axis_of_output(l, k, number, buffers), &w)) return;
   const tensor_type *vector = &l->plan->buffers[buffers[w.vector->number]].type, *other = &l->plan->buffers[buffers[w.other->number]].type;
   const bool rows_inside = w.inner >= 0 && k->stages[number].free & AXIS(w.inner);
   const int32_t pair = find_pairs(l, k, number, &w, buffers);

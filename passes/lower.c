@@ -66,6 +66,31 @@ static void find_homes(lowering *l) {
   }
 }
 
+/* Operands of contractions that are computed in the kernel are stored, rather than computed at each of their uses. */
+static void find_packed(lowering *l) {
+  const kernel *k = l->kernel;
+  contraction_form c;
+  for (uint32_t r = 0; r < k->n_stages; r++) {
+    if (!stage_contraction(k, r, &c) || !c.left_only || !c.right_only) continue;
+    for (int side = 0; side < 2; side++) {
+      const expr *e = side ? c.right : c.left;
+      while (e->kind == EXPR_APPLY && e->op == OP_CAST) e = e->args[0];
+      if (e->kind != EXPR_STAGE || k->stages[e->number].monoid != MONOID_NONE || k->stages[e->number].output >= 0) continue;
+      stage_state *packed = &l->stages[e->number];
+      const int32_t lanes = l->stages[r].vector_loop;
+      packed->is_packed = true;
+      if (lanes >= 0 && k->stages[e->number].free >> l->schedule[lanes].axis & 1) packed->vector_loop = lanes; /* contiguous for its reader */
+    }
+  }
+}
+
+/* The outermost loop over one of the axes that runs in lanes; -1: none does. */
+static int32_t outermost_lanes(const lowering *l, axis_set among) {
+  for (uint32_t i = 0; i < l->n_loops; i++)
+    if (l->in_lanes[i] && (among >> l->schedule[i].axis & 1)) return (int32_t)i;
+  return -1;
+}
+
 static void prepare(lowering *l) {
   const kernel *k = l->kernel;
   for (uint32_t i = 0; i < k->n_buffers; i++) {
@@ -86,12 +111,12 @@ static void prepare(lowering *l) {
     l->in_lanes[i] = l->schedule[i].kind == LOOP_VECTOR && lanes_can_store(l, i);
   for (uint32_t s = 0; s < k->n_stages; s++) {
     stage_state *state = &l->stages[s];
-    state->vector_loop = state->local[0] = state->local[1] = -1;
+    state->local[0] = state->local[1] = -1;
     state->slots = state->lanes = 1;
-    for (uint32_t i = l->n_loops; i-- > 0;)
-      if (l->in_lanes[i] && ((k->stages[s].free | k->stages[s].reduced) >> l->schedule[i].axis & 1))
-        state->vector_loop = (int32_t)i;
+    state->vector_loop = outermost_lanes(l, k->stages[s].free);
+    if (state->vector_loop < 0) state->vector_loop = outermost_lanes(l, k->stages[s].reduced);
   }
+  find_packed(l);
   find_homes(l);
 }
 
@@ -102,7 +127,7 @@ static void lower_all(lowering *l) {
     const stage *s = &k->stages[i];
     for (uint32_t j = 0; j < l->n_loops && l->schedule[j].kind == LOOP_PARALLEL; j++)
       if (s->reduced >> l->schedule[j].axis & 1) fail_lowering(l, "a stage reduces over a parallel axis");
-    if (s->output >= 0 || (reduces(s) && l->stages[i].uses))
+    if (s->output >= 0 || ((reduces(s) || l->stages[i].is_packed) && l->stages[i].uses))
       tasks.items[tasks.n++] = (task){i, TASK_EVALUATE, s->free | s->reduced};
   }
   open_frame(l, &l->loops->body, false);

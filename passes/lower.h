@@ -67,6 +67,7 @@ typedef struct {
   int32_t vector_loop;          /* the loop that runs in lanes, or -1 */
   bool needs_home;              /* a reader walks its axes in another way, so a register will not do */
   bool in_registers, in_memory; /* accumulating there */
+  bool is_packed;               /* a map, stored for the contraction that reads each element again and again */
   bool is_kept;                 /* the home was made by the loops around those that compute the value */
   bool ready;                   /* the home holds the value */
   home home[COMPONENTS];        /* of an argmax: the index, and the largest value so far */

@@ -254,6 +254,8 @@ void store_output(lowering *l, uint32_t number, operand v) {
 
 /* Longest array of a thread's own. */
 enum { MAX_LOCAL_ELEMENTS = 1 << 18 };
+/* Rows at such a distance would compete for few places in the first cache: one line more sets them apart. */
+enum { ALIAS_BYTES = 1 << 10, CACHE_LINE = 64 };
 
 void make_home(lowering *l, uint32_t number, uint32_t component, dtype type) {
   const kernel *k = l->kernel;
@@ -275,6 +277,7 @@ void make_home(lowering *l, uint32_t number, uint32_t component, dtype type) {
     if ((i == k->n_axes && lane_axis < 0) || (i < k->n_axes && (int32_t)i == lane_axis)) continue;
     if (!(s->free >> axis & 1)) continue;
     h->origin[axis] = l->axis[axis].at;
+    if (elements * (int64_t)dtype_bytes(type) % ALIAS_BYTES == 0) elements += CACHE_LINE / (int64_t)dtype_bytes(type);
     h->stride[axis] = elements;
     elements *= l->axis[axis].left;
   }

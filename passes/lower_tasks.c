@@ -40,6 +40,7 @@ static bool may_join(lowering *l, const task_list *pending, const bool *chosen, 
     if (!reads[other->stage] || other->stage == t->stage) continue;
     const stage *s = stage_of(l, other);
     if (!chosen[i] || (axis < MAX_AXES && reduces(s) && (s->reduced >> axis & 1))) return false;
+    if (l->stages[other->stage].is_packed && axis < MAX_AXES && (stage_of(l, t)->reduced >> axis & 1)) return false; /* packed as a whole, long before it is read */
   }
   return true;
 }
@@ -156,14 +157,13 @@ static void keep_values(lowering *l, task_list *runs, uint32_t n_runs, uint32_t 
       keeps[i] = (kept){.complete_after = first + 1};
       continue;
     }
-    if (is_map && (!(s->free >> l->schedule[at].axis & 1) || !is_costly(l, s->body) ||
-                   elements_left(l, s->free) > MAX_KEPT_ELEMENTS))
-      continue;
     bool computed = false;
     for (uint32_t t = 0; t < runs[first].n; t++) computed = computed || runs[first].items[t].stage == i;
+    const bool is_packed = l->stages[i].is_packed && computed;
+    if (is_map && !is_packed && (!(s->free >> l->schedule[at].axis & 1) || !is_costly(l, s->body) || elements_left(l, s->free) > MAX_KEPT_ELEMENTS)) continue;
     if (!is_map && (!computed || unrolls(l, i, s->free, at, &points))) continue;
     make_home(l, i, 0, is_map ? s->type : accumulator_type(k, s, 0));
-    if (is_map) insert_before_readers(l, &runs[first], i);
+    if (is_map && !is_packed) insert_before_readers(l, &runs[first], i);
     l->stages[i].is_kept = true;
     keeps[i] = (kept){first + 1, true};
   }

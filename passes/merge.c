@@ -2,39 +2,16 @@
  * reductions with the maps between them (softmax, layer norm), reductions over the same elements. What
  * may merge is seen from index expressions alone: axes of the two kernels are the same where one reads
  * the other's result, or both read one value, at plain axes. */
-#include "passes/fuse.h"
+#include "passes/merge.h"
 #include "passes/transfer.h"
 
-enum { MOST_BUFFERS = 24, MOST_STAGES = 40, MOST_EXPRS = 600 };
 /* A row that is walked again for each stage must stay in a near cache, and there must be rows enough to
  * hand out; where everything is small, neither matters. */
 enum { LONGEST_ROW = 16384, FEWEST_ROWS = 8, SMALL = 4096 };
-enum { NO_AXIS = UINT32_MAX };
-
-typedef struct {
-  uint32_t *items;
-  uint32_t n, capacity;
-} index_list;
-
-typedef struct {
-  const graph *graph;
-  arena *arena;
-  fragment **fragments; /* NULL: merged into another */
-  uint32_t n;
-  uint32_t *into;      /* per fragment: where it went, itself at first */
-  uint32_t *producer;  /* per value: its fragment + 1; 0: from outside */
-  index_list *readers; /* per value: fragments, some of which may have been merged since */
-  bool *is_result;
-  uint32_t *stamps, stamp; /* of a walk over fragments, or over expressions by id */
-  uint32_t *expr_stamps, expr_capacity;
-} merging;
-
-static uint32_t find(merging *m, uint32_t f) {
+uint32_t find(merging *m, uint32_t f) {
   while (m->into[f] != f) f = m->into[f] = m->into[m->into[f]];
   return f;
 }
-
-static axis_set axis_bit(uint32_t axis) { return (axis_set)1 << axis; }
 
 /* -- cycles ---------------------------------------------------------------------------------------------- */
 
@@ -55,21 +32,14 @@ static bool reaches(merging *m, uint32_t from, uint32_t to, bool indirect) {
   return false;
 }
 
-static bool has_path(merging *m, uint32_t from, uint32_t to, bool indirect) {
+bool has_path(merging *m, uint32_t from, uint32_t to, bool indirect) {
   m->stamp++;
   return reaches(m, from, to, indirect);
 }
 
 /* -- which axes are the same ------------------------------------------------------------------------------ */
 
-/* Per axis of the second kernel its counterpart in the first, or NO_AXIS. */
-typedef struct {
-  const fragment *first, *second;
-  uint32_t counterpart[MAX_AXES];
-  axis_set taken; /* axes of the first that have one */
-} matching;
-
-static bool match_axis(matching *m, uint32_t first, uint32_t second) {
+bool match_axis(matching *m, uint32_t first, uint32_t second) {
   if (m->counterpart[second] != NO_AXIS || m->taken & axis_bit(first)) return m->counterpart[second] == first;
   if (m->first->kernel->axes[first].extent != m->second->kernel->axes[second].extent) return false;
   m->counterpart[second] = first;
@@ -94,7 +64,7 @@ static bool match_steps(matching *m, const expr *first, const expr *second) {
   return x[a] == y[b] && match_axis(m, a, b);
 }
 
-static const stage *writer(const fragment *f, value v) {
+const stage *writer(const fragment *f, value v) {
   for (uint32_t i = 0; i < f->kernel->n_stages; i++) {
     const stage *s = &f->kernel->stages[i];
     if (s->output >= 0 && f->values[s->output] == v) return s;
@@ -103,7 +73,7 @@ static const stage *writer(const fragment *f, value v) {
 }
 
 /* Every read by the second of what the first writes must be at the place where it is written. */
-static bool match_results(matching *m, uint32_t *n_matched) {
+bool match_results(matching *m, uint32_t *n_matched) {
   for (uint32_t i = 0; i < m->second->n_reads; i++) {
     const expr *read = m->second->reads[i];
     const stage *s = writer(m->first, m->second->values[read->number]);
@@ -137,7 +107,7 @@ static double match_shared_reads(matching *m) {
 }
 
 /* What is left may run over one axis wherever extents agree. */
-static void match_remaining(matching *m) {
+void match_remaining(matching *m) {
   for (uint32_t second = 0; second < m->second->kernel->n_axes; second++)
     for (uint32_t first = 0; first < m->first->kernel->n_axes && m->counterpart[second] == NO_AXIS; first++)
       if (!(m->taken & axis_bit(first))) match_axis(m, first, second);
@@ -285,7 +255,7 @@ static void name_values(fragment *into, const fragment *from, const transfer *t)
     if (t->buffers[i]) into->values[t->buffers[i] - 1] = from->values[i];
 }
 
-static void append(merging *g, uint32_t first, uint32_t second, const matching *m) {
+void append(merging *g, uint32_t first, uint32_t second, const matching *m) {
   fragment *into = g->fragments[first];
   const fragment *from = g->fragments[second];
   const uint32_t old_stages = into->kernel->n_stages;
@@ -319,7 +289,7 @@ static bool reduces(const kernel *k) {
 static bool try_merge(merging *g, uint32_t first, uint32_t second, bool siblings) {
   matching m = {.first = g->fragments[first], .second = g->fragments[second]};
   const kernel *a = m.first->kernel, *b = m.second->kernel;
-  if (m.first->repeat || m.second->repeat) return false;
+  if (m.first->repeat || m.second->repeat || m.first->has_squares || m.second->has_squares) return false;
   if (a->n_stages + b->n_stages > MOST_STAGES || a->n_buffers + b->n_buffers > 2 * MOST_BUFFERS ||
       m.first->n_exprs + m.second->n_exprs > MOST_EXPRS)
     return false;
@@ -492,10 +462,12 @@ static void note_values(merging *m) {
   }
 }
 
-fragment **merge_fragments(const graph *g, fragment **fragments, uint32_t *n, arena *a) {
-  merging m = {.graph = g, .arena = a, .fragments = fragments, .n = *n};
-  m.into = ARENA_ARRAY(a, uint32_t, *n);
-  m.stamps = ARENA_ARRAY(a, uint32_t, *n);
+fragment **merge_fragments(const graph *g, fragment **fragments, uint32_t *n, squares *s, const bool *materialised, arena *a) {
+  const uint32_t most = s->any ? 8 * *n + 64 : *n; /* squares are made several times */
+  merging m = {.graph = g, .arena = a, .fragments = ARENA_ARRAY(a, fragment *, most), .n = *n};
+  memcpy(m.fragments, fragments, *n * sizeof *fragments);
+  m.into = ARENA_ARRAY(a, uint32_t, most);
+  m.stamps = ARENA_ARRAY(a, uint32_t, most);
   m.producer = ARENA_ARRAY(a, uint32_t, g->n_values);
   m.readers = ARENA_ARRAY(a, index_list, g->n_values);
   m.is_result = ARENA_ARRAY(a, bool, g->n_values);
@@ -504,8 +476,10 @@ fragment **merge_fragments(const graph *g, fragment **fragments, uint32_t *n, ar
     const fragment *f = fragments[i];
     for (uint32_t b = 0; f->repeat && b < f->repeat->n_operands; b++) m.is_result[f->values[b]] = true;
   }
-  for (uint32_t i = 0; i < *n; i++) m.into[i] = i;
+  for (uint32_t i = 0; i < most; i++) m.into[i] = i;
   note_values(&m);
+  if (s->any && !merge_squares(&m, s, materialised)) return NULL;
+  *n = m.n;
   for (value v = 1; v < g->n_values; v++) merge_small_siblings(&m, v);
   bool changed = true;
   for (int round = 0; changed && round < 3; round++) { /* siblings make room for more of the first kind */

@@ -1,6 +1,6 @@
-/* Default schedules, from the accesses of a kernel and a few figures of the target. Two forms cover all:
- * a contraction gets a register tile of vectors by broadcasts; everything else walks rows with one vector
- * axis. The choices depend on the kernel and the target only, never on the number of threads. */
+/* Default schedules, from the accesses of a kernel and a few figures of the target. Three forms cover all:
+ * a contraction gets a register tile of vectors by broadcasts; squares stay on chip, block by block of their rows;
+ * everything else walks rows with one vector axis. The choices depend on the kernel and the target only, never on the number of threads. */
 #include "passes/schedule.h"
 
 enum {
@@ -187,7 +187,7 @@ static void schedule_for(kernel *k, const target *t) {
   visit_all_reads(k, note_edges, &s);
   s.tested = tested_axes(k);
   k->schedule = (schedule){0};
-  if (!schedule_copy(&s) && (contraction_stage < 0 || !schedule_contraction(&s, &form))) schedule_rows(&s);
+  if (!schedule_copy(&s) && !schedule_squares(&s) && (contraction_stage < 0 || !schedule_contraction(&s, &form))) schedule_rows(&s);
   k->schedule.loops = s.loops;
   k->schedule.n = s.n;
 }

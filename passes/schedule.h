@@ -2,6 +2,7 @@
  *
  *   schedule.c              the choice, and what both forms need
  *   schedule_contraction.c  a register tile of vectors by broadcasts
+ *   schedule_squares.c      products whose results are reduced and multiplied again, on chip
  *   schedule_rows.c         everything else: rows with one vector axis, and copies */
 #ifndef SSLC_PASSES_SCHEDULE_H
 #define SSLC_PASSES_SCHEDULE_H
@@ -50,6 +51,8 @@ bool has_argmax(const kernel *k);
 void schedule_rows(scheduler *s);
 /* False when the kernel is none. */
 bool schedule_copy(scheduler *s);
+/* False when it has none. */
+bool schedule_squares(scheduler *s);
 /* False when no axis fills vectors. */
 bool schedule_contraction(scheduler *s, const contraction_form *c);
 

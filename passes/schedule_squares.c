@@ -1,0 +1,47 @@
+/* A kernel with squares: blocks of their rows, one after the other within a piece of the batch. Every product in it, of the square
+ * and with it, runs in tiles of a block of rows and one vector, with as many rows as there are places in registers; which axis runs
+ * in lanes is a matter of what the product keeps. Where there is no batch and columns pass by in panels, tiles are as wide as those. */
+#include "passes/register_tile.h"
+#include "passes/schedule.h"
+#include "passes/squares.h"
+
+enum { LARGEST_PART = 2 }; /* of the second cache, for what is kept on chip for a block */
+
+static int64_t column_bytes(const kernel *k, const squares_form *f) {
+  int64_t bytes = 0;
+  for (uint32_t i = 0; i < k->n_stages; i++)
+    if (k->stages[i].output < 0 && (k->stages[i].free & (AXIS(f->row) | AXIS(f->column))) == (AXIS(f->row) | AXIS(f->column))) bytes += (int64_t)dtype_bytes(k->stages[i].type);
+  return bytes * k->axes[f->column].extent;
+}
+
+bool schedule_squares(scheduler *s) {
+  const kernel *k = s->kernel;
+  squares_form f;
+  if (!kernel_squares(k, &f) || has_argmax(k)) return false;
+  const int64_t vectors_wide = f.rows_in_parallel ? TILE_VECTORS : 1, width = vectors_wide * s->lanes;
+  int64_t rows = s->target->vector_registers / 2 / vectors_wide; /* accumulators; the rest are operands */
+  while (rows > 4 && rows * column_bytes(k, &f) > s->target->l2_bytes / LARGEST_PART) rows /= 2;
+  schedule_loop outer[MAX_AXES];
+  uint32_t n = 0;
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (f.batch & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
+  const axis_set shared = s->shared;
+  if (extent(s, f.row) > rows) outer[n++] = (schedule_loop){.axis = f.row, .step = rows};
+  if (!f.rows_in_parallel) s->shared &= ~AXIS(f.row);
+  add_outer_loops(s, outer, n, true);
+  s->shared = shared;
+  axis_set vectors = 0;
+  for (int pass = 0; pass < 2; pass++) /* columns, then what products sum over or keep beside them */
+    for (uint32_t a = 0; a < k->n_axes; a++) {
+      if (!(s->used & AXIS(a)) || f.batch & AXIS(a) || a == f.row || (a == f.column) != (pass == 0)) continue;
+      vectors |= AXIS(a);
+      if (extent(s, a) > width) add_loop(s, a, width, LOOP_SERIAL);
+    }
+  add_loop(s, f.row, 1, LOOP_UNROLL);
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (vectors & AXIS(a) && vectors_wide > 1 && extent(s, a) > s->lanes) add_loop(s, a, s->lanes, LOOP_UNROLL);
+  for (uint32_t a = 0; a < k->n_axes; a++)
+    if (vectors & AXIS(a) && a != f.column) add_loop(s, a, 1, LOOP_VECTOR);
+  add_loop(s, f.column, 1, LOOP_VECTOR);
+  return true;
+}

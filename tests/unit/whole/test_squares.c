@@ -1,0 +1,169 @@
+/* Squares stay on chip: attention without its scores in memory, a contrastive loss without its similarities; and what keeps them in
+ * memory. By the interpreter and as machine code, on odd sizes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "passes/squares.h"
+#include "tests/random_graph.h"
+#include "tests/unit/whole/compiled.h"
+
+static const span nowhere = {0};
+
+typedef struct {
+  dtype type;
+  int batch, heads, queries, keys, depth;
+  bool causal;
+  bool keeps_weights; /* gives the weights, which then stand in memory */
+} attention;
+
+static tensor_type shape(dtype type, uint32_t rank, ...) {
+  tensor_type t = scalar_type(type);
+  va_list dims;
+  va_start(dims, rank);
+  for (t.rank = 0; t.rank < rank; t.rank++) t.dim[t.rank] = va_arg(dims, int);
+  va_end(dims);
+  return t;
+}
+
+static value along_rows(graph *g, value x, tensor_type square) { return graph_broadcast(g, x, square, (int64_t[]){0, 1, 2}, nowhere); }
+
+/* y = softmax(q k / 3) v, and the derivatives of the sum of its squares, weighed by numbers, with respect to q, k and v. */
+static graph *attention_step(const attention *c, arena *a) {
+  graph *g = graph_new(a, "attention");
+  const tensor_type of_queries = shape(c->type, 4, c->batch, c->queries, c->heads, c->depth), of_keys = shape(c->type, 4, c->batch, c->keys, c->heads, c->depth);
+  const tensor_type square = shape(c->type, 4, c->batch, c->heads, c->queries, c->keys);
+  const value x[] = {graph_parameter(g, "data", "q", of_queries, nowhere), graph_parameter(g, "data", "k", of_keys, nowhere), graph_parameter(g, "data", "v", of_keys, nowhere)};
+  value scores = graph_contract(g, x[0], x[1], "n,l,h,d; n,m,h,d -> n,h,l,m", &square, nowhere);
+  scores = graph_binary(g, OP_MUL, scores, graph_number(g, square, 1.0 / 3, nowhere), nowhere);
+  if (c->causal) {
+    tensor_type index = square;
+    index.dtype = DTYPE_I32;
+    const value sees = graph_binary(g, OP_LE, graph_iota(g, index, 3, nowhere), graph_iota(g, index, 2, nowhere), nowhere);
+    scores = graph_select(g, sees, scores, graph_number(g, square, -1e30, nowhere), nowhere);
+  }
+  const value largest = graph_unary(g, OP_STOP_GRAD, graph_reduce(g, OP_REDUCE_MAX, scores, (int64_t[]){3}, 1, nowhere), nowhere);
+  const value e = graph_unary(g, OP_EXP, graph_binary(g, OP_SUB, scores, along_rows(g, largest, square), nowhere), nowhere);
+  const value weights = graph_binary(g, OP_DIV, e, along_rows(g, graph_reduce(g, OP_REDUCE_SUM, e, (int64_t[]){3}, 1, nowhere), square), nowhere);
+  const value y = graph_contract(g, weights, x[2], "n,h,l,m; n,m,h,d -> n,l,h,d", &of_queries, nowhere);
+  const value weighed = graph_binary(g, OP_MUL, graph_binary(g, OP_MUL, y, y, nowhere), graph_parameter(g, "data", "weights", of_queries, nowhere), nowhere);
+  const value loss = graph_reduce(g, OP_REDUCE_SUM, weighed, (int64_t[]){0, 1, 2, 3}, 4, nowhere), first = graph_grad(g, loss, x, 3, nowhere);
+  graph_add_result(g, "output", "y", y, nowhere);
+  for (value i = 0; i < 3; i++) graph_add_result(g, "output", ((const char *[]){"dq", "dk", "dv"})[i], first + i, nowhere);
+  if (c->keeps_weights) graph_add_result(g, "output", "p", weights, nowhere);
+  return g;
+}
+
+/* mean(logsumexp(z z')), without the diagonal, of rows that are put together from two halves; and its derivatives. */
+static graph *contrastive_step(dtype type, int n, int depth, arena *a) {
+  graph *g = graph_new(a, "contrastive");
+  const tensor_type half = shape(type, 2, n / 2, depth), square = shape(type, 2, n, n);
+  tensor_type index = square;
+  index.dtype = DTYPE_I32;
+  const value x[] = {graph_parameter(g, "data", "a", half, nowhere), graph_parameter(g, "data", "b", half, nowhere)}, z = graph_concat(g, x, 2, 0, nowhere);
+  const value diagonal = graph_binary(g, OP_EQ, graph_iota(g, index, 0, nowhere), graph_iota(g, index, 1, nowhere), nowhere);
+  const value scores = graph_select(g, diagonal, graph_number(g, square, -1e30, nowhere), graph_contract(g, z, z, "i,k; j,k -> i,j", &square, nowhere), nowhere);
+  const value largest = graph_unary(g, OP_STOP_GRAD, graph_reduce(g, OP_REDUCE_MAX, scores, (int64_t[]){1}, 1, nowhere), nowhere);
+  const value e = graph_unary(g, OP_EXP, graph_binary(g, OP_SUB, scores, graph_broadcast(g, largest, square, (int64_t[]){0}, nowhere), nowhere), nowhere);
+  const value sums = graph_reduce(g, OP_REDUCE_SUM, e, (int64_t[]){1}, 1, nowhere), rows = graph_binary(g, OP_ADD, largest, graph_unary(g, OP_LOG, sums, nowhere), nowhere);
+  const value loss = graph_reduce(g, OP_REDUCE_SUM, rows, (int64_t[]){0}, 1, nowhere), first = graph_grad(g, loss, x, 2, nowhere);
+  graph_add_result(g, "output", "loss", loss, nowhere);
+  graph_add_result(g, "output", "da", first, nowhere);
+  graph_add_result(g, "output", "db", first + 1, nowhere);
+  return g;
+}
+
+static int64_t largest_buffer(const plan *p) {
+  int64_t most = 0;
+  for (uint32_t i = 0; i < p->n_buffers; i++)
+    if (type_elements(&p->buffers[i].type) > most) most = type_elements(&p->buffers[i].type);
+  return most;
+}
+
+static uint32_t kernels_with_squares(const plan *p) {
+  uint32_t n = 0;
+  squares_form f;
+  for (uint32_t i = 0; i < p->n_launches; i++) n += kernel_squares(p->launches[i].kernel, &f);
+  return n;
+}
+
+/* The plan, with its results as they should be; for this processor, or one with caches so small that all squares are large. */
+static const plan *checked(const graph *g, bool small_caches, double tolerance, arena *a) {
+  diagnostics *d = diagnostics_new(a, sources_new(a));
+  target t;
+  host_target(&t);
+  if (small_caches) t.l1_bytes = 256, t.l2_bytes = 64 << 10;
+  pass_context context = {.arena = a, .diagnostics = d, .target = &t};
+  random_source random = {7};
+  uint32_t n;
+  const char *error = NULL;
+  graph_binding *bindings = random_bindings(&random, g, a, &n);
+  expectation e = {.graph = pass_autodiff(g, &context), .bindings = bindings, .n_bindings = n, .tolerance = tolerance, .runs = 2};
+  e.run = graph_interpret(e.graph, bindings, n, a, &error);
+  if (!e.run) fail_msg("%s", error);
+  plan *p = run_passes(g, &context, NULL, NULL);
+  if (!p) fail_msg("%s", diagnostics_render(d, a, false));
+  error = interpreted_fault(p, &e, a);
+  if (!error) error = compiled_fault(p, &e, &(compile_options){.threads = 1}, a);
+  if (error) fail_msg("%s\n%s", error, plan_print(p, a));
+  return p;
+}
+
+static void attention_keeps_no_scores(void **state) {
+  (void)state;
+  static const attention cases[] = {
+      {DTYPE_F64, 2, 8, 37, 37, 10, true, false},  {DTYPE_F32, 4, 4, 37, 37, 18, false, false}, {DTYPE_F32, 3, 6, 37, 53, 20, false, false},
+      {DTYPE_F64, 4, 4, 50, 23, 7, false, false},  {DTYPE_F32, 16, 1, 64, 64, 32, true, false}, {DTYPE_F32, 1, 1, 130, 130, 12, false, false},
+      {DTYPE_F64, 1, 2, 90, 85, 9, true, false},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    arena *a = arena_new();
+    const attention *c = &cases[i];
+    const plan *p = checked(attention_step(c, a), true, c->type == DTYPE_F64 ? 1e-12 : 1e-5, a);
+    if (largest_buffer(p) >= c->batch * c->heads * c->queries * c->keys) fail_msg("case %zu: %s", i, plan_print(p, a));
+    /* Of a batch that fills all threads, all derivatives are made in one kernel; else rows and columns each have one. */
+    if (kernels_with_squares(p) != (c->batch * c->heads >= 16 ? 2 : 3)) fail_msg("case %zu: %u kernels\n%s", i, kernels_with_squares(p), plan_print(p, a));
+    arena_free(a);
+  }
+}
+
+static void losses_keep_no_similarities(void **state) {
+  (void)state;
+  for (int i = 0; i < 3; i++) {
+    arena *a = arena_new();
+    const int n = ((int[]){74, 128, 402})[i];
+    const dtype type = i == 0 ? DTYPE_F64 : DTYPE_F32;
+    const plan *p = checked(contrastive_step(type, n, ((int[]){5, 32, 20})[i], a), i < 2, type == DTYPE_F64 ? 1e-12 : 1e-5, a);
+    if (largest_buffer(p) >= n * n) fail_msg("%d rows: %s", n, plan_print(p, a));
+    assert_int_equal(kernels_with_squares(p), 2);
+    arena_free(a);
+  }
+}
+
+/* What a caller sees (its derivative does not), what stays in the first cache, and what has many terms to a sum. */
+static void others_stand_in_memory(void **state) {
+  (void)state;
+  static const attention cases[] = {
+      {DTYPE_F32, 4, 4, 37, 37, 10, false, true},
+      {DTYPE_F32, 1, 2, 37, 37, 10, false, false},
+      {DTYPE_F32, 1, 1, 200, 200, 140, false, false},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    arena *a = arena_new();
+    const plan *p = checked(attention_step(&cases[i], a), i == 0, 1e-5, a);
+    assert_int_equal(kernels_with_squares(p), i == 0);
+    arena_free(a);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(attention_keeps_no_scores),
+      cmocka_unit_test(losses_keep_no_similarities),
+      cmocka_unit_test(others_stand_in_memory),
+  };
+  return cmocka_run_group_tests_name("whole/squares", tests, NULL, NULL);
+}
