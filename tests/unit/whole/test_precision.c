@@ -72,7 +72,7 @@ static void memory_limit_keeps_bits(void **state) {
   (void)state;
   sslc_facts free_facts, facts;
   sslc_program *p = trained_within(0, &free_facts);
-  const int64_t limit = free_facts.peak_bytes - free_facts.temporary_bytes / 10;
+  const int64_t limit = free_facts.peak_bytes - free_facts.temporary_bytes / 40;
   sslc_program *limited = trained_within(limit, &facts);
   assert_true(facts.peak_bytes <= limit);
   sslc_tensor t;
