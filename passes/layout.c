@@ -7,7 +7,8 @@
 #include "passes/register_tile.h"
 #include "passes/squares.h"
 
-enum { WORTH_A_COPY = 32 }; /* uses of each element that pay for converting it first */
+/* Uses of each element that pay for converting it first; values of rows are broadcast one by one either way. */
+enum { WORTH_A_COPY = 32, WORTH_PACKED_ROWS = 128 };
 /* Rows of a tile that do not lie together take a line of the cache for each product of a sum, and lines at equal
  * distances compete for few places: packed, they are one run of memory. */
 enum { CACHE_LINE = 64 };
@@ -521,7 +522,7 @@ static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint3
   const bool rows_inside = w.inner >= 0 && k->stages[number].free & AXIS(w.inner);
   const int32_t pair = find_pairs(l, k, number, &w, buffers);
   const bool many_lines = 2 * w.summed * CACHE_LINE > l->target->l1_bytes;
-  const bool vector_pays = w.points >= WORTH_A_COPY * (double)type_elements(vector), other_pays = w.points >= WORTH_A_COPY * (double)type_elements(other);
+  const bool vector_pays = w.points >= WORTH_A_COPY * (double)type_elements(vector), other_pays = w.points >= WORTH_PACKED_ROWS * (double)type_elements(other);
   const int32_t inner = pair >= 0 ? pair : w.inner, along = inner < 0 ? -1 : plain_dimension(k, w.vector->args, w.vector->n_args, (uint32_t)inner);
   const int64_t rows = rows_inside ? tile_rows(l->target, k->axes[w.inner].extent) : 0;
   if (!vector_pays) return;

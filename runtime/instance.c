@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { BUFFER_ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
+#include "runtime/pages.h"
 
 /* What of a region's memory is given before each iteration, or taken behind it. */
 typedef struct {
@@ -40,12 +40,6 @@ struct instance {
 
 static size_t round_up(int64_t bytes, size_t to) { return ((size_t)bytes + to - 1) / to * to; }
 
-static void use_huge_pages(void *memory, size_t bytes) {
-#ifdef MADV_HUGEPAGE
-  if (bytes >= HUGE_PAGE) madvise(memory, bytes, MADV_HUGEPAGE); /* advice only */
-#endif
-}
-
 /* A mapping of its own, so that large arenas come zeroed without being touched, on huge pages. */
 static bool map_temporaries(instance *i) {
   if (!i->plan->arena_bytes || i->plan->region) return true;
@@ -61,9 +55,8 @@ static bool map_temporaries(instance *i) {
 }
 
 static void *allocate(instance *i, int64_t bytes) {
-  const size_t alignment = bytes < HUGE_PAGE ? BUFFER_ALIGNMENT : HUGE_PAGE, size = round_up(bytes > 0 ? bytes : 1, alignment);
-  void *memory = aligned_alloc(alignment, size);
-  if (memory) use_huge_pages(memory, size);
+  size_t size;
+  void *memory = pages_new((size_t)bytes, &size);
   if (memory) memset(memory, 0, size);
   i->bytes += (int64_t)size;
   return memory;

@@ -27,8 +27,8 @@ typedef struct {
   const int32_t *labels;
   float *row_panels;    /* [padded_n / lanes][padded_columns][lanes] */
   float *column_panels; /* [padded_columns / lanes][padded_n][lanes] */
-  float *weights;       /* [padded_classes][padded_columns], rounded from the minimiser's */
-  float *residuals;     /* [padded_classes][padded_n]: logits, then probabilities less targets */
+  float *weights;       /* [padded_classes / rows][padded_columns][rows], rounded from the minimiser's */
+  float *residuals;     /* [padded_classes / rows][padded_n][rows]: logits, then probabilities less targets */
   double *losses;       /* one a row panel */
   double *gradient;     /* [classes][columns] of the caller */
 } probe_problem;

@@ -9,7 +9,8 @@
 #include "runtime/judge_internal.h"
 #include "runtime/product.h"
 
-enum { BLOCK_ROWS = 64 }; /* that share a panel while it is in the cache */
+/* Rows that share a panel while it is in the second cache, as they are themselves. */
+enum { BLOCK_GROUPS = 32, BLOCK_ROWS = BLOCK_GROUPS * TILE_ROWS, LINE = 16 };
 
 typedef struct {
   float similarity;
@@ -20,7 +21,6 @@ typedef struct {
   const judge_task *task;
   int64_t k, panels; /* of train samples */
   double temperature;
-  float *test;  /* normalised, [blocks * BLOCK_ROWS][dims] */
   float *train; /* normalised, [panels][dims][TILE_LANES] */
   judge_tally tally;
   atomic_bool short_of_memory;
@@ -32,25 +32,20 @@ static double inverse_norm(const float *x, int64_t n) {
   return sum > 0 ? 1 / sqrt(sum) : 0;
 }
 
-static void normalise_test(void *context, int64_t begin, int64_t end) {
-  knn_search *s = context;
-  int64_t dims = s->task->dims;
-  for (int64_t i = begin; i < end; i++) {
-    const float *x = s->task->test->features + i * dims;
-    double scale = inverse_norm(x, dims);
-    for (int64_t d = 0; d < dims; d++) s->test[i * dims + d] = (float)(x[d] * scale);
-  }
+/* Samples from `first` on, normalised, as [dims][lanes], a line of each at a time; zeros behind the last one. */
+static void pack(const feature_set *set, int64_t dims, int64_t first, int64_t lanes, float *out) {
+  int64_t n = set->n - first < lanes ? set->n - first : lanes;
+  double scale[TILE_LANES];
+  const float *x = set->features + first * dims;
+  for (int64_t l = 0; l < n; l++) scale[l] = inverse_norm(x + l * dims, dims);
+  for (int64_t line = 0; line < dims; line += LINE)
+    for (int64_t l = 0; l < lanes; l++)
+      for (int64_t d = line; d < dims && d < line + LINE; d++) out[d * lanes + l] = l < n ? (float)(x[l * dims + d] * scale[l]) : 0;
 }
 
-static void normalise_train(void *context, int64_t begin, int64_t end) {
+static void pack_train(void *context, int64_t begin, int64_t end) {
   knn_search *s = context;
-  int64_t dims = s->task->dims;
-  for (int64_t i = begin; i < end; i++) {
-    const float *x = s->task->train->features + i * dims;
-    float *lane = s->train + i / TILE_LANES * dims * TILE_LANES + i % TILE_LANES;
-    double scale = inverse_norm(x, dims);
-    for (int64_t d = 0; d < dims; d++) lane[d * TILE_LANES] = (float)(x[d] * scale);
-  }
+  for (int64_t p = begin; p < end; p++) pack(s->task->train, s->task->dims, p * TILE_LANES, TILE_LANES, s->train + p * s->task->dims * TILE_LANES);
 }
 
 /* Of equal neighbours the later one is worse. */
@@ -66,21 +61,21 @@ static void sift_down(neighbour *heap, int64_t k, neighbour v) {
   heap[at] = v;
 }
 
-/* Most tiles hold no neighbour: a comparison without branches, which vectorises, says so. */
-static bool any_above(const float *row, float limit) {
+/* Most lines hold no neighbour: a comparison without branches, which vectorises, says so. */
+static bool any_above(const float *line, float limit) {
   int found = 0;
-  for (int l = 0; l < TILE_LANES; l++) found |= row[l] > limit;
+  for (int l = 0; l < LINE; l++) found |= line[l] > limit;
   return found;
 }
 
 /* Train samples come in order, so that an equal one never replaces an earlier one. */
 static void offer_tile(const knn_search *s, neighbour *heaps, const float *tile, int64_t first_train) {
   int64_t n = s->task->train->n - first_train;
-  if (n > TILE_LANES) n = TILE_LANES;
-  for (int r = 0; r < TILE_ROWS; r++, heaps += s->k, tile += TILE_LANES)
-    if (any_above(tile, heaps->similarity))
-      for (int64_t l = 0; l < n; l++)
-        if (tile[l] > heaps->similarity) sift_down(heaps, s->k, (neighbour){tile[l], first_train + l});
+  for (int64_t r = 0; r < TILE_ROWS; r++, heaps += s->k, tile += TILE_LANES)
+    for (int64_t line = 0; line < TILE_LANES; line += LINE)
+      if (any_above(tile + line, heaps->similarity))
+        for (int64_t l = line; l < line + LINE && l < n; l++)
+          if (tile[l] > heaps->similarity) sift_down(heaps, s->k, (neighbour){tile[l], first_train + l});
 }
 
 static int nearest_first(const void *a, const void *b) { return worse(*(const neighbour *)a, *(const neighbour *)b) ? 1 : -1; }
@@ -98,16 +93,17 @@ static void search_blocks(void *context, int64_t begin, int64_t end) {
   knn_search *s = context;
   const judge_task *t = s->task;
   neighbour *heaps = malloc((size_t)(BLOCK_ROWS * s->k) * sizeof *heaps);
+  float *rows = product_memory(BLOCK_ROWS * t->dims); /* normalised, [BLOCK_GROUPS][dims][TILE_ROWS] */
   double *votes = malloc((size_t)t->classes * sizeof *votes);
-  if (!heaps || !votes) atomic_store(&s->short_of_memory, true);
-  for (int64_t block = begin; heaps && votes && block < end; block++) {
+  if (!heaps || !rows || !votes) atomic_store(&s->short_of_memory, true);
+  for (int64_t block = begin; heaps && rows && votes && block < end; block++) {
     for (int64_t i = 0; i < BLOCK_ROWS * s->k; i++) heaps[i] = (neighbour){-INFINITY, INT64_MAX};
-    const float *rows = s->test + block * BLOCK_ROWS * t->dims;
+    for (int64_t g = 0; g < BLOCK_GROUPS; g++) pack(t->test, t->dims, block * BLOCK_ROWS + g * TILE_ROWS, TILE_ROWS, rows + g * TILE_ROWS * t->dims);
     for (int64_t panel = 0; panel < s->panels; panel++)
-      for (int64_t r = 0; r < BLOCK_ROWS; r += TILE_ROWS) {
+      for (int64_t g = 0; g < BLOCK_GROUPS; g++) {
         float tile[TILE_ROWS * TILE_LANES];
-        product_tile(rows + r * t->dims, t->dims, s->train + panel * t->dims * TILE_LANES, t->dims, tile, TILE_LANES);
-        offer_tile(s, heaps + r * s->k, tile, panel * TILE_LANES);
+        product_tile(rows + g * TILE_ROWS * t->dims, s->train + panel * t->dims * TILE_LANES, t->dims, tile, TILE_LANES);
+        offer_tile(s, heaps + g * TILE_ROWS * s->k, tile, panel * TILE_LANES);
       }
     for (int64_t r = 0; r < BLOCK_ROWS && block * BLOCK_ROWS + r < t->test->n; r++) {
       vote(s, heaps + r * s->k, votes);
@@ -115,6 +111,7 @@ static void search_blocks(void *context, int64_t begin, int64_t end) {
     }
   }
   free(heaps);
+  free(rows);
   free(votes);
 }
 
@@ -128,16 +125,13 @@ bool judge_knn(thread_pool *pool, const judge_task *task, const knn_options *opt
   if (s.k > task->train->n) s.k = task->train->n;
   int64_t blocks = (task->test->n + BLOCK_ROWS - 1) / BLOCK_ROWS;
   s.panels = (task->train->n + TILE_LANES - 1) / TILE_LANES;
-  s.test = calloc((size_t)(blocks * BLOCK_ROWS * task->dims), sizeof *s.test);
-  s.train = calloc((size_t)(s.panels * TILE_LANES * task->dims), sizeof *s.train);
-  if (s.test && s.train) {
-    thread_pool_run(pool, normalise_test, &s, task->test->n, 16);
-    thread_pool_run(pool, normalise_train, &s, task->train->n, 16);
+  s.train = product_memory(s.panels * TILE_LANES * task->dims);
+  if (s.train) {
+    thread_pool_run(pool, pack_train, &s, s.panels, 16);
     thread_pool_run(pool, search_blocks, &s, blocks, blocks);
     *out = judge_fractions(&s.tally, task->test->n);
   }
-  bool good = s.test && s.train && !s.short_of_memory;
-  free(s.test);
+  bool good = s.train && !s.short_of_memory;
   free(s.train);
   return good || failure(error, "no memory to compare %lld with %lld features; judge fewer samples", (long long)task->test->n,
                          (long long)task->train->n);

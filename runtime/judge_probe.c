@@ -22,13 +22,15 @@ bool probe_problem_make(probe_problem *p, thread_pool *pool, const feature_set *
   p->padded_n = round_up(p->n, TILE_LANES);
   p->padded_columns = round_up(p->columns, TILE_LANES);
   p->padded_classes = round_up(classes, TILE_ROWS);
-  size_t cells = (size_t)(p->padded_n * p->padded_columns);
-  p->row_panels = calloc(cells, sizeof *p->row_panels);
-  p->column_panels = calloc(cells, sizeof *p->column_panels);
+  int64_t cells = p->padded_n * p->padded_columns;
+  p->row_panels = product_memory(cells);
+  p->column_panels = product_memory(cells);
   p->weights = calloc((size_t)(p->padded_classes * p->padded_columns), sizeof *p->weights);
   p->residuals = calloc((size_t)(p->padded_classes * p->padded_n), sizeof *p->residuals);
   p->losses = calloc((size_t)(p->padded_n / TILE_LANES), sizeof *p->losses);
   if (!p->row_panels || !p->column_panels || !p->weights || !p->residuals || !p->losses) return false;
+  memset(p->row_panels, 0, (size_t)cells * sizeof *p->row_panels);
+  memset(p->column_panels, 0, (size_t)cells * sizeof *p->column_panels);
   for (int64_t i = 0; i < p->n; i++)
     for (int64_t c = 0; c < p->columns; c++) {
       float v = c < dims ? (float)((set->features[i * dims + c] - mean[c]) * scale[c]) : 1;
@@ -46,21 +48,27 @@ void probe_problem_free(probe_problem *p) {
   free(p->losses);
 }
 
+/* Residuals of class c and row i. */
+static float *residual(const probe_problem *p, int64_t c, int64_t i) { return p->residuals + (c / TILE_ROWS * p->padded_n + i) * TILE_ROWS + c % TILE_ROWS; }
+
 static void panel_logits(const probe_problem *p, int64_t panel) {
-  for (int64_t c = 0; c < p->padded_classes; c += TILE_ROWS)
-    product_tile(p->weights + c * p->padded_columns, p->padded_columns, p->row_panels + panel * p->padded_columns * TILE_LANES,
-                 p->padded_columns, p->residuals + c * p->padded_n + panel * TILE_LANES, p->padded_n);
+  for (int64_t c = 0; c < p->padded_classes; c += TILE_ROWS) {
+    float tile[TILE_ROWS * TILE_LANES], *out = residual(p, c, panel * TILE_LANES);
+    product_tile(p->weights + c * p->padded_columns, p->row_panels + panel * p->padded_columns * TILE_LANES, p->padded_columns, tile, TILE_LANES);
+    for (int64_t l = 0; l < TILE_LANES; l++)
+      for (int64_t r = 0; r < TILE_ROWS; r++) *out++ = tile[r * TILE_LANES + l];
+  }
 }
 
 /* Turns the logits of row i into residuals; their cross-entropy. */
 static double row_residuals(const probe_problem *p, int64_t i) {
-  float *column = p->residuals + i, most = column[0], target = column[p->labels[i] * p->padded_n];
-  for (int64_t c = 1; c < p->classes; c++) most = fmaxf(most, column[c * p->padded_n]);
+  float most = *residual(p, 0, i), target = *residual(p, p->labels[i], i);
+  for (int64_t c = 1; c < p->classes; c++) most = fmaxf(most, *residual(p, c, i));
   double sum = 0;
-  for (int64_t c = 0; c < p->classes; c++) sum += exp((double)column[c * p->padded_n] - most);
+  for (int64_t c = 0; c < p->classes; c++) sum += exp((double)*residual(p, c, i) - most);
   for (int64_t c = 0; c < p->classes; c++) {
-    double probability = exp((double)column[c * p->padded_n] - most) / sum;
-    column[c * p->padded_n] = (float)(probability - (c == p->labels[i]));
+    double probability = exp((double)*residual(p, c, i) - most) / sum;
+    *residual(p, c, i) = (float)(probability - (c == p->labels[i]));
   }
   return log(sum) + most - target;
 }
@@ -85,7 +93,7 @@ static void gradient_tile(const probe_problem *p, int64_t t) {
   double sums[TILE_ROWS * TILE_LANES] = {0};
   for (int64_t i = 0; i < p->padded_n; i += SPAN) {
     float part[TILE_ROWS * TILE_LANES];
-    product_tile(p->residuals + first_class * p->padded_n + i, p->padded_n, p->column_panels + (panel * p->padded_n + i) * TILE_LANES,
+    product_tile(residual(p, first_class, i), p->column_panels + (panel * p->padded_n + i) * TILE_LANES,
                  p->padded_n - i < SPAN ? p->padded_n - i : SPAN, part, TILE_LANES);
     for (int e = 0; e < TILE_ROWS * TILE_LANES; e++) sums[e] += part[e];
   }
@@ -100,7 +108,7 @@ static void gradient_tiles(void *context, int64_t begin, int64_t end) {
 
 static void round_weights(probe_problem *p, const double *weights) {
   for (int64_t c = 0; c < p->classes; c++)
-    for (int64_t j = 0; j < p->columns; j++) p->weights[c * p->padded_columns + j] = (float)weights[c * p->columns + j];
+    for (int64_t j = 0; j < p->columns; j++) p->weights[(c / TILE_ROWS * p->padded_columns + j) * TILE_ROWS + c % TILE_ROWS] = (float)weights[c * p->columns + j];
 }
 
 static int64_t pieces(int64_t n) { return n < 64 ? n : 64; }
@@ -148,7 +156,7 @@ static judgement count_right(probe_problem *p, const double *weights, double *sc
   judge_tally tally = {0};
   probe_logits(p, weights);
   for (int64_t i = 0; i < p->n; i++) {
-    for (int64_t c = 0; c < p->classes; c++) scores[c] = p->residuals[c * p->padded_n + i];
+    for (int64_t c = 0; c < p->classes; c++) scores[c] = *residual(p, c, i);
     judge_count(&tally, judge_rank(scores, p->classes, p->labels[i]));
   }
   return judge_fractions(&tally, p->n);

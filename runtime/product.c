@@ -5,49 +5,51 @@
 #include <immintrin.h>
 #endif
 
+#include "runtime/pages.h"
+
 /* A tile is cut in blocks of `rows` by `vectors` vectors, whose sums stay in registers: enough of them to hide the latency of two
  * units. Blocks change no bit, since every sum goes its own way. */
 #define BLOCKS(rows, vectors, lanes)                             \
   for (int64_t row = 0; row < TILE_ROWS; row += (rows))          \
     for (int64_t lane = 0; lane < TILE_LANES; lane += (vectors) * (lanes))
 
-typedef void product(const float *left, int64_t left_stride, const float *panel, int64_t n, float *out, int64_t out_stride);
+typedef void product(const float *left, const float *panel, int64_t n, float *out, int64_t out_stride);
 
 #if defined(__x86_64__)
-#define PRODUCT(name, machine, vector, lanes, rows, vectors, zero, load, broadcast, fused, store)                             \
-  __attribute__((target(machine))) static void name(const float *left, int64_t left_stride, const float *panel, int64_t n,    \
-                                                    float *out, int64_t out_stride) {                                         \
-    BLOCKS(rows, vectors, lanes) {                                                                                            \
-      const float *l = left + row * left_stride, *p = panel + lane;                                                           \
-      vector sums[rows][vectors];                                                                                             \
-      _Pragma("GCC unroll 8") for (int r = 0; r < (rows); r++)                                                                \
-        _Pragma("GCC unroll 8") for (int v = 0; v < (vectors); v++) sums[r][v] = zero();                                      \
-      for (int64_t k = 0; k < n; k++, l++, p += TILE_LANES) {                                                                 \
-        vector b[vectors];                                                                                                    \
-        _Pragma("GCC unroll 8") for (int v = 0; v < (vectors); v++) b[v] = load(p + v * (lanes));                             \
-        _Pragma("GCC unroll 8") for (int r = 0; r < (rows); r++) {                                                            \
-          vector a = broadcast(l[r * left_stride]);                                                                           \
-          _Pragma("GCC unroll 8") for (int v = 0; v < (vectors); v++) sums[r][v] = fused(a, b[v], sums[r][v]);                \
-        }                                                                                                                     \
-      }                                                                                                                       \
-      _Pragma("GCC unroll 8") for (int r = 0; r < (rows); r++)                                                                \
-        _Pragma("GCC unroll 8") for (int v = 0; v < (vectors); v++)                                                           \
-          store(out + (row + r) * out_stride + lane + v * (lanes), sums[r][v]);                                               \
-    }                                                                                                                         \
+#define PRODUCT(name, machine, vector, lanes, rows, vectors, zero, load, broadcast, fused, store)                                   \
+  __attribute__((target(machine))) static void name(const float *left, const float *panel, int64_t n, float *out,        \
+                                                    int64_t out_stride) {                                                           \
+    BLOCKS(rows, vectors, lanes) {                                                                                                  \
+      const float *l = left + row, *p = panel + lane;                                                                               \
+      float *o = out + row * out_stride + lane;                                                                                     \
+      vector sums[rows][vectors];                                                                                                   \
+      _Pragma("GCC unroll 8") for (int r = 0; r < (rows); r++)                                                                      \
+        _Pragma("GCC unroll 8") for (int v = 0; v < (vectors); v++) sums[r][v] = zero(); \
+      for (int64_t k = 0; k < n; k++, l += TILE_ROWS, p += TILE_LANES) {                                                            \
+        vector b[vectors];                                                                                                          \
+        _Pragma("GCC unroll 8") for (int v = 0; v < (vectors); v++) b[v] = load(p + v * (lanes));                                   \
+        _Pragma("GCC unroll 8") for (int r = 0; r < (rows); r++) {                                                                  \
+          vector a = broadcast(l[r]);                                                                                               \
+          _Pragma("GCC unroll 8") for (int v = 0; v < (vectors); v++) sums[r][v] = fused(a, b[v], sums[r][v]);                      \
+        }                                                                                                                           \
+      }                                                                                                                             \
+      _Pragma("GCC unroll 8") for (int r = 0; r < (rows); r++)                                                                      \
+        _Pragma("GCC unroll 8") for (int v = 0; v < (vectors); v++) store(o + r * out_stride + v * (lanes), sums[r][v]);            \
+    }                                                                                                                               \
   }
 PRODUCT(product_512, "avx512f", __m512, 16, 8, 3, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_storeu_ps)
 PRODUCT(product_256, "avx2,fma", __m256, 8, 4, 2, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_storeu_ps)
 #endif
 
 /* A compiler that knows a fused multiply-add of vectors uses it; others call fmaf, slowly. */
-static void product_portable(const float *left, int64_t left_stride, const float *panel, int64_t n, float *out, int64_t out_stride) {
+static void product_portable(const float *left, const float *panel, int64_t n, float *out, int64_t out_stride) {
   BLOCKS(4, 1, 8) {
-    float sums[4][8] = {{0}};
+    float *o = out + row * out_stride + lane, sums[4][8] = {{0}};
     for (int64_t k = 0; k < n; k++)
       for (int r = 0; r < 4; r++)
-        for (int v = 0; v < 8; v++) sums[r][v] = fmaf(left[(row + r) * left_stride + k], panel[k * TILE_LANES + lane + v], sums[r][v]);
+        for (int v = 0; v < 8; v++) sums[r][v] = fmaf(left[k * TILE_ROWS + row + r], panel[k * TILE_LANES + lane + v], sums[r][v]);
     for (int r = 0; r < 4; r++)
-      for (int v = 0; v < 8; v++) out[(row + r) * out_stride + lane + v] = sums[r][v];
+      for (int v = 0; v < 8; v++) o[r * out_stride + v] = sums[r][v];
   }
 }
 
@@ -59,6 +61,11 @@ static product *widest(void) {
   return product_portable;
 }
 
-void product_tile(const float *left, int64_t left_stride, const float *panel, int64_t n, float *out, int64_t out_stride) {
-  widest()(left, left_stride, panel, n, out, out_stride);
+void product_tile(const float *left, const float *panel, int64_t n, float *out, int64_t out_stride) {
+  widest()(left, panel, n, out, out_stride);
+}
+
+float *product_memory(int64_t n) {
+  size_t size;
+  return pages_new((size_t)n * sizeof(float), &size);
 }

@@ -6,8 +6,11 @@
 
 enum { TILE_ROWS = 8, TILE_LANES = 48 };
 
-/* out[r * out_stride + l] = sum over k < n of left[r * left_stride + k] * panel[k * TILE_LANES + l].
+/* out[r * out_stride + l] = sum over k < n of left[k * TILE_ROWS + r] * panel[k * TILE_LANES + l].
  * Each sum is taken in the order of k, each product fused into it: the same bits on every machine. */
-void product_tile(const float *left, int64_t left_stride, const float *panel, int64_t n, float *out, int64_t out_stride);
+void product_tile(const float *left, const float *panel, int64_t n, float *out, int64_t out_stride);
+
+/* Room for n numbers in panels: none of their vectors lies in two cache lines. NULL when memory is short. */
+float *product_memory(int64_t n);
 
 #endif

@@ -57,10 +57,25 @@ static void one_copy_serves_all(void **state) {
   assert_int_equal(conversions(plain), conversions(packed) + 1);
 }
 
+/* y = x * w at each place: vectors run along channels, though places are later dimensions. */
+static void channels_lie_innermost(void **state) {
+  bench *b = *state;
+  const tensor_type x = shaped(DTYPE_F32, 4, 2, 16, 16, 16), w = shaped(DTYPE_F32, 2, 16, 16), y = shaped(DTYPE_F32, 4, 2, 16, 16, 16);
+  graph *g = graph_new(b->arena, "pixels");
+  const value given = graph_parameter(g, "state", "x", x, nowhere), weight = graph_parameter(g, "state", "w", w, nowhere);
+  graph_add_result(g, "output", "y", graph_contract(g, given, weight, "n,c,p,q; k,c -> n,k,p,q", &y, nowhere), nowhere);
+  graph_add_result(g, "state", "x", given, nowhere);
+  plan *p = fused(b, g);
+  apply_pass(b, p, pass_layout, "layout");
+  assert_plan_equals_graph(b, g, p, 1e-4);
+  assert_string_equal(layout_of(b, p, "x"), "0 2 3 1");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(parameters_lie_in_panels, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(one_copy_serves_all, bench_setup, bench_teardown),
+      cmocka_unit_test_setup_teardown(channels_lie_innermost, bench_setup, bench_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

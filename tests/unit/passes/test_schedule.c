@@ -9,14 +9,18 @@
 
 static const target wide = {.name = "wide", .vector_bytes = 64, .vector_registers = 32, .l1_bytes = 48 << 10, .l2_bytes = 2 << 20};
 
-static void assert_schedule(const char *definition, const char *expected) {
+static void assert_schedule_on(const target *t, const char *definition, const char *expected) {
   arena *a = arena_new();
   kernel *k = kernel_of_text(a, definition);
-  schedule_kernel(k, &wide);
+  schedule_kernel(k, t);
+  const char *unsound = kernel_verify(k, a);
+  if (unsound) fail_msg("%s\n%s", unsound, kernel_print(k, a));
   const char *found = strstr(kernel_print(k, a), "schedule");
   if (!found || strncmp(found, expected, strlen(expected))) fail_msg("%s\nshould be\n%s", found ? found : "none", expected);
   arena_free(a);
 }
+
+static void assert_schedule(const char *definition, const char *expected) { assert_schedule_on(&wide, definition, expected); }
 
 #define PRODUCT(rest)                                                                                              \
   "kernel k {\n  in x : f32[32,128,256]\n  in w : f32[256,1024]\n  in g : f32[32,128,1024]\n  out y : f32[32,128,1024]\n" \
@@ -30,9 +34,30 @@ static void epilogues_read_along_rows(void **state) {
   assert_schedule(PRODUCT("  t[i,j,k] : f32 = s + g[0, 0, k] -> y[i, j, k]\n"), "schedule { for i parallel, k/32 parallel, j/8, r/4,");
 }
 
+/* Images by N of 128 channels, SIZE x SIZE, and a 3x3 window to 256. */
+#define CONVOLUTION(n, size)                                                                                                                          \
+  "kernel k {\n  in x : f32[" n ",128," size "," size "] {0 2 3 1}\n  in w : f32[256,128,3,3] {0/32 2 3 1 0%32}\n  out y : f32[" n ",256," size "," size \
+  "] {0 2 3 1}\n  axes i:" n " j:256 k:" size " l:" size " r:128 s:3 t:3\n  z[i,j,k,l] : f32 = sum r s t of x[i, r, k + s - 1, l + t - 1] where 0 <= k + s - 1 < " size \
+  ", 0 <= l + t - 1 < " size " else 0 * w[j, r, s, t] -> y[i, j, k, l]\n}\n"
+
+/* 1.2 MB of panels: a second cache of 2 MiB holds them, one of 1 MiB holds what a few images read, and one panel. */
+static void images_stay_where_panels_pass_by(void **state) {
+  (void)state;
+  target small = wide;
+  small.l1_bytes = 32 << 10;
+  small.l2_bytes = 1 << 20;
+  assert_schedule_on(&wide, CONVOLUTION("64", "16"), "schedule { for i parallel, j/32,");
+  assert_schedule_on(&small, CONVOLUTION("64", "16"), "schedule { for i/2 parallel, j/32 parallel, i, k, l/8 peel,");
+  assert_schedule_on(&small, CONVOLUTION("60", "8"), "schedule { for i/8 parallel, j/32 parallel, i, k,");
+  assert_schedule_on(&small, CONVOLUTION("64", "32"), "schedule { for i parallel, j/32, k, l/8 peel,");
+  assert_schedule_on(&small, CONVOLUTION("64", "64"), "schedule { for j/32 parallel, i parallel, k, l/8 peel,");
+  assert_schedule_on(&small, CONVOLUTION("8", "8"), "schedule { for i/8 parallel, j/32 parallel,");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(epilogues_read_along_rows),
+      cmocka_unit_test(images_stay_where_panels_pass_by),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,16 +53,16 @@ static int free_pool(void **state) {
 
 static void tiles_are_sums_in_order(void **state) {
   (void)state;
-  enum { LEFT = 29, OUT = TILE_LANES + 3 };
+  enum { OUT = TILE_LANES + 3 };
   for (int64_t n = 0; n < 25; n++) {
-    float left[TILE_ROWS * LEFT], panel[25 * TILE_LANES], out[TILE_ROWS * OUT];
-    for (int i = 0; i < TILE_ROWS * LEFT; i++) left[i] = noise();
+    float left[25 * TILE_ROWS], panel[25 * TILE_LANES], out[TILE_ROWS * OUT];
+    for (int i = 0; i < 25 * TILE_ROWS; i++) left[i] = noise();
     for (int i = 0; i < 25 * TILE_LANES; i++) panel[i] = noise();
-    product_tile(left, LEFT, panel, n, out, OUT);
+    product_tile(left, panel, n, out, OUT);
     for (int r = 0; r < TILE_ROWS; r++)
       for (int l = 0; l < TILE_LANES; l++) {
         float sum = 0;
-        for (int64_t k = 0; k < n; k++) sum = fmaf(left[r * LEFT + k], panel[k * TILE_LANES + l], sum);
+        for (int64_t k = 0; k < n; k++) sum = fmaf(left[k * TILE_ROWS + r], panel[k * TILE_LANES + l], sum);
         assert_true(out[r * OUT + l] == sum);
       }
   }

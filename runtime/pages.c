@@ -1,0 +1,20 @@
+#include "runtime/pages.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum { LINE = 64 };
+
+void use_huge_pages(void *memory, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  if (bytes >= HUGE_PAGE) madvise(memory, bytes, MADV_HUGEPAGE); /* advice only */
+#endif
+}
+
+void *pages_new(size_t bytes, size_t *size) {
+  size_t alignment = bytes < HUGE_PAGE ? LINE : HUGE_PAGE;
+  *size = (bytes / alignment + (bytes % alignment != 0 || !bytes)) * alignment;
+  void *memory = aligned_alloc(alignment, *size);
+  if (memory) use_huge_pages(memory, *size);
+  return memory;
+}
