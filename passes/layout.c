@@ -130,6 +130,13 @@ typedef struct {
 
 enum { WIDE_ENOUGH = 16 }; /* to fill vectors */
 
+/* Axes that an operand keeps and walks plainly: one of channels, several of positions. */
+static uint32_t plain_axes(const kernel *k, const expr *read, axis_set kept) {
+  uint32_t n = 0;
+  for (uint32_t a = 0; a < k->n_axes; a++) n += kept & AXIS(a) && k->axes[a].extent > 1 && plain_dimension(k, read->args, read->n_args, a) >= 0;
+  return n;
+}
+
 /* `given`: the axis of the vectors, where what is written lies along it already; -1: to be chosen. */
 static bool find_wish(const kernel *k, uint32_t number, int32_t given, wish *out) {
   contraction_form c;
@@ -138,16 +145,19 @@ static bool find_wish(const kernel *k, uint32_t number, int32_t given, wish *out
   if (!left || !right) return false;
   *out = (wish){.kernel = k, .axis = -1, .inner = -1, .points = 1};
   const stage *s = &k->stages[number];
+  const uint32_t places[] = {plain_axes(k, left, c.left_only), plain_axes(k, right, c.right_only)};
+  const expr *matrix = places[0] == 1 && places[1] > 1 ? left : places[1] == 1 && places[0] > 1 ? right : NULL;
   int64_t best = -1;
   for (uint32_t a = 0, rank = 0; a < k->n_axes; a++) {
     if ((s->free | s->reduced) & AXIS(a)) out->points *= (double)k->axes[a].extent;
     /* Axes stand in the order of the result's dimensions: a later one is more of a channel than an earlier
-     * one, which is the batch; one too short for vectors is a last resort. */
+     * one, which is the batch; the only one of its operand, which is a matrix then, more than the last of several, which is
+     * a place; one too short for vectors is a last resort. */
     if (!((c.left_only | c.right_only) & AXIS(a))) continue;
     rank++;
     const expr *operand = c.left_only & AXIS(a) ? left : right;
     if (plain_dimension(k, operand->args, operand->n_args, a) < 0) continue;
-    int64_t score = rank + (k->axes[a].extent >= WIDE_ENOUGH ? 1000 : k->axes[a].extent >= WIDE_ENOUGH / 2 ? 500 : 0);
+    int64_t score = rank + (operand == matrix ? 2 * MAX_AXES : 0) + (k->axes[a].extent >= WIDE_ENOUGH ? 1000 : k->axes[a].extent >= WIDE_ENOUGH / 2 ? 500 : 0);
     if ((int32_t)a == given) score = INT64_MAX;
     if (score > best) best = score, out->axis = (int32_t)a;
   }
@@ -168,8 +178,8 @@ static bool find_wish(const kernel *k, uint32_t number, int32_t given, wish *out
       row = d, row_axis = (int32_t)a;
     }
   }
-  /* A later dimension is more of a channel here too: over a batch of rows, or of images, tiles are of channels. */
-  out->inner = row >= 0 && (n_summed > 1 || row > summed) ? row_axis : summed_axis;
+  /* A later dimension is more of a channel here too, unless rows are places: over a batch of rows, or of images, tiles are of channels. */
+  out->inner = row >= 0 && (n_summed > 1 || (row > summed && out->vector != matrix)) ? row_axis : summed_axis;
   out->summed = 1;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c.reduced & AXIS(a)) out->summed *= k->axes[a].extent;

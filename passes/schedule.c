@@ -161,6 +161,7 @@ void add_outer_loops(scheduler *s, const schedule_loop *order, uint32_t n, bool 
   bool leading = large || s->target->warps;
   for (uint32_t i = 0; i < n; i++) {
     int64_t count = (extent(s, order[i].axis) + order[i].step - 1) / order[i].step;
+    for (uint32_t j = 0; j < i; j++) leading &= order[j].axis != order[i].axis || extent(s, order[i].axis) % order[j].step == 0; /* a remainder has other pieces */
     leading &= (s->shared & AXIS(order[i].axis)) != 0 && iterations < enough && iterations * count <= most;
     add_loop(s, order[i].axis, order[i].step, leading ? LOOP_PARALLEL : LOOP_SERIAL);
     if (leading) iterations *= count;

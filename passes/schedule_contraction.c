@@ -149,10 +149,17 @@ static void choose_unit(scheduler *s, const contraction_form *c, register_tile *
   s->pair_step = UNIT_SUMS;
 }
 
-static int64_t panels_together(const scheduler *s, const contraction_form *c, const register_tile *t) {
-  int64_t bytes = t->panel * s->target->vector_bytes / s->lanes, together = 1;
+/* What one panel of the vectors takes. */
+static int64_t panel_bytes(const scheduler *s, const contraction_form *c, const register_tile *t) {
+  int64_t bytes = t->panel * s->target->vector_bytes / s->lanes;
   for (uint32_t a = 0; a < s->kernel->n_axes && bytes <= s->target->l2_bytes; a++)
     if (c->reduced & AXIS(a)) bytes *= extent(s, a);
+  return bytes;
+}
+
+static int64_t panels_together(const scheduler *s, const contraction_form *c, const register_tile *t) {
+  const int64_t bytes = panel_bytes(s, c, t);
+  int64_t together = 1;
   while (t->row >= 0 && 2 * together * t->panel < extent(s, t->vector) && 2 * together * bytes <= s->target->l2_bytes / 4) together *= 2;
   return together;
 }
@@ -197,6 +204,26 @@ static void add_taps(scheduler *s, const register_tile *t, axis_set taps, axis_s
     if (taps & AXIS(a)) add_loop(s, a, 1, last >= 0 && extent(s, a) <= FEW_TAPS && meets(s, a, (uint32_t)last) ? LOOP_UNROLL : LOOP_SERIAL);
 }
 
+/* What the buffer takes that an operand comes from; 0: it is none. */
+static int64_t buffer_bytes(const scheduler *s, const expr *e) {
+  while (e->kind == EXPR_APPLY && e->n_args == 1) e = e->args[0];
+  const kernel_buffer *b = e->kind == EXPR_READ ? &s->kernel->buffers[e->number] : NULL;
+  return b ? layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype) : 0;
+}
+
+/* Indices of the first axis (images) for which all panels pass by before the next ones come, where the panels would not stay
+ * in the second cache from one image to the next: what the images read stays there instead, beside one panel. Read panel by
+ * panel from farther away, they arrive line by line and late. 0 where too little is done for each panel that is fetched. */
+static int64_t images_together(const scheduler *s, const contraction_form *c, const register_tile *t, uint32_t first, axis_set others) {
+  enum { ENOUGH_USES = 128 }; /* of what is fetched of a panel */
+  const int64_t panel = panel_bytes(s, c, t), all = buffer_bytes(s, c->left_only & AXIS(t->vector) ? c->right : c->left), image = all / extent(s, first);
+  int64_t uses = t->row < 0 ? 1 : extent(s, (uint32_t)t->row), together = (int32_t)first == t->group ? t->groups : 1;
+  for (uint32_t a = 0; a < s->kernel->n_axes; a++)
+    if (others & AXIS(a) && a != first) uses *= extent(s, a);
+  while (together * 2 <= extent(s, first) && panel + together * 2 * image <= s->target->l2_bytes / 2) together *= 2;
+  return image && uses * together >= ENOUGH_USES && panel + together * image <= s->target->l2_bytes * 3 / 4 ? together : 0;
+}
+
 /* Loops around the tiles when sums are short enough to be completed tile by tile. */
 static void add_tiles(scheduler *s, const contraction_form *c, const register_tile *t) {
   const kernel *k = s->kernel;
@@ -210,10 +237,16 @@ static void add_tiles(scheduler *s, const contraction_form *c, const register_ti
   const axis_set taps = few_taps(s, c, others);
   others &= ~taps;
   /* Panels of the vector operand are used again by everything inside: they stand behind the first axis, and outside of
-   * all when the operand would not stay in the second cache from one round to the next. Of a product, the rows stay in
-   * the first cache while the panels that the second holds pass by. */
+   * all when the operand would not stay in the second cache from one round to the next, or behind so many of the first
+   * axis as stay there. Of a product, the rows stay in the first cache while the panels that the second holds pass by. */
   const int64_t together = others && !epilogue_reads(s, t) ? 1 : panels_together(s, c, t);
-  const bool panel_first = !others || vector_operand_bytes(s, c, t) > s->target->l2_bytes;
+  bool panel_first = !others || vector_operand_bytes(s, c, t) > s->target->l2_bytes;
+  if (cut_vector && panel_first && others) {
+    const uint32_t a = (uint32_t)__builtin_ctzll(others);
+    const int64_t images = images_together(s, c, t, a, others), step = (int32_t)a == t->group ? t->groups : 1;
+    if (images > step) outer[n++] = (schedule_loop){.axis = a, .step = images};
+    panel_first = images != step;
+  }
   const schedule_loop panels = {.axis = t->vector, .step = t->panel * together};
   if (cut_vector && panel_first) outer[n++] = panels;
   for (uint32_t a = 0, first = n; a < k->n_axes; a++) {

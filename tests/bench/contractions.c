@@ -1,6 +1,6 @@
 /* Matrix products and convolutions by shape, compiled from graphs with their default schedules, of bf16 and
  * of f32, against the measured FMA peak of f32: the best of 15 runs, by the clock and by the time that the threads had a processor, which says
- * more where other work runs beside. Usage: bench_contractions [threads [part of a name]] */
+ * more where other work runs beside. Usage: bench_contractions [threads [part of a name [type]]] */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,6 +109,6 @@ int main(int n, char **args) {
   int failed = 0;
   for (size_t i = 0; i < sizeof workloads / sizeof *workloads; i++)
     for (dtype t = DTYPE_BF16; t <= DTYPE_F32; t++)
-      if (n < 3 || strstr(workloads[i].name, args[2])) failed |= measure(&workloads[i], t, threads, peak);
+      if ((n < 3 || strstr(workloads[i].name, args[2])) && (n < 4 || !strcmp(dtype_name(t), args[3]))) failed |= measure(&workloads[i], t, threads, peak);
   return failed;
 }
