@@ -25,7 +25,7 @@ typedef struct {
   task items[65536];
   unsigned n;
 } task_list;
-static task_list queue, graph;
+static task_list queue, graph; /* what waits, and what is being captured */
 static int capturing, have_context;
 static size_t used;
 
@@ -134,12 +134,13 @@ CALL cuEventDestroy_v2(void *e) { IN_CONTEXT; return free(e), stand_in_live--, 0
 CALL cuEventRecord(void *e, void *s) { IN_CONTEXT; (void)s; return *(char *)e = 1, 0; }
 CALL cuEventSynchronize(void *e) { IN_CONTEXT; if (*(char *)e) work(); return *(char *)e = 0, 0; }
 CALL cuStreamBeginCapture_v2(void *s, int mode) { IN_CONTEXT; (void)s; return graph.n = 0, capturing = 1, mode != 1; }
-CALL cuStreamEndCapture(void *s, void **g) { capturing = 0; IN_CONTEXT; (void)s; return *g = malloc(1), stand_in_live++, 0; }
-CALL cuGraphInstantiateWithFlags(void **out, void *g, unsigned long long flags) { IN_CONTEXT; (void)g; return *out = malloc(1), stand_in_live++, flags != 0; }
+CALL cuStreamEndCapture(void *s, void **g) { capturing = 0; IN_CONTEXT; (void)s; *g = malloc(sizeof graph); memcpy(*g, &graph, sizeof graph); return stand_in_live++, 0; }
+CALL cuGraphInstantiateWithFlags(void **out, void *g, unsigned long long flags) { IN_CONTEXT; *out = malloc(sizeof graph); memcpy(*out, g, sizeof graph); return stand_in_live++, flags != 0; }
 CALL cuGraphLaunch(void *g, void *s) {
   IN_CONTEXT;
-  (void)g, (void)s;
-  for (unsigned i = 0; i < graph.n; i++) add(graph.items[i]);
+  (void)s;
+  const task_list *list = g;
+  for (unsigned i = 0; i < list->n; i++) add(list->items[i]);
   return stand_in_graph_launches++, 0;
 }
 CALL cuGraphDestroy(void *g) { IN_CONTEXT; return free(g), stand_in_live--, 0; }
