@@ -30,6 +30,22 @@ build() {
   cmake --build --preset "$1" -j "$(nproc)"
 }
 
+# Tests compile kernels for GPUs, which takes no GPU but NVRTC: that of the machine, else one of Python's packages, in build/nvrtc.
+find_nvrtc() {
+  for library in "${SSLC_NVRTC:-}" "${CUDA_HOME:-/usr/local/cuda}"/lib64/libnvrtc.so build/nvrtc/nvidia/cu13/lib/libnvrtc.so.13; do
+    [ -f "$library" ] || continue
+    SSLC_NVRTC=$(realpath "$library")
+    export SSLC_NVRTC
+    return
+  done
+  packages="python3 python3-pip"
+  install_missing
+  python3 -m pip download -q --no-deps --only-binary :all: -d build/nvrtc nvidia-cuda-nvrtc==13.0.88
+  python3 -m zipfile -e build/nvrtc/nvidia_cuda_nvrtc-*.whl build/nvrtc
+  SSLC_NVRTC=$PWD/build/nvrtc/nvidia/cu13/lib/libnvrtc.so.13
+  export SSLC_NVRTC
+}
+
 case "${1:-}" in
   run)
     install_missing
@@ -43,6 +59,7 @@ case "${1:-}" in
   test)
     install_missing
     build release
+    find_nvrtc
     ctest --preset release -j "$(nproc)"
     build sanitize
     ctest --preset sanitize -j "$(nproc)"

@@ -28,6 +28,7 @@ typedef struct {
   uint32_t kernels;   /* distinct ones */
   uint32_t compiled;  /* not found in the cache */
   uint32_t rebuilt;   /* found in the cache but damaged */
+  span failed;        /* the place of a kernel that could not be compiled */
 } compile_report;
 
 /* Compiles the lowered loops of every launch of the plan for this machine's processor. NULL and *error (in the plan's arena)

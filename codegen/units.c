@@ -154,6 +154,13 @@ static const char *run_batch(unit *units, uint32_t n, unit_step *step, const bac
   return atomic_load(&b.error);
 }
 
+/* Where the first launch of a unit was written. */
+static span place_of(const unit_list *list, uint32_t which) {
+  uint32_t i = 0;
+  while (list->of_launch[i] != which) i++;
+  return list->launches[i]->kernel->where;
+}
+
 bool units_compile(const plan *p, unit_list *list, const backend *b, const compile_options *o, compile_report *report, const char **error) {
   *error = run_batch(list->units, list->n, find_key, b, o);
   if (*error) return false;
@@ -161,7 +168,10 @@ bool units_compile(const plan *p, unit_list *list, const backend *b, const compi
   *error = run_batch(list->units, list->n, make_object, b, o);
   for (uint32_t i = 0; i < list->n; i++) {
     const unit *u = &list->units[i];
-    if (u->error && !*error) *error = arena_string(p->arena, u->error);
+    if (u->error && !*error) {
+      *error = arena_string(p->arena, u->error);
+      report->failed = place_of(list, i);
+    }
     report->kernels++;
     report->compiled += u->cached != CACHE_FOUND;
     report->rebuilt += u->cached == CACHE_DAMAGED;

@@ -1,6 +1,8 @@
 /* `sslc emit FILE --stage STAGE`: what a program, or a graph text, has become at a stage of the compiler. */
 #include "codegen/cpu/dump.h"
 #include "codegen/cpu/host.h"
+#include "codegen/cuda/architecture.h"
+#include "codegen/cuda/module.h"
 #include "frontend/ast.h"
 #include "frontend/command_program.h"
 #include "frontend/session.h"
@@ -8,6 +10,13 @@
 #include "passes/passes.h"
 
 /* -- the pipeline up to some pass ---------------------------------------------------------------------------- */
+
+/* What all stages are made for. */
+typedef struct {
+  bool bf16;
+  target target;
+  unsigned capability; /* of a GPU */
+} purpose;
 
 typedef struct {
   const pass_info *last;
@@ -23,10 +32,8 @@ static bool stop_behind(void *context, const char *pass, const graph *g, const p
 }
 
 /* False when a pass failed, which has been reported. */
-static bool run_until(const command *c, const graph *g, bool bf16, stop *s) {
-  target host;
-  host_target(&host);
-  pass_context context = {.arena = c->arena, .diagnostics = c->diagnostics, .target = &host, .bf16 = bf16};
+static bool run_until(const command *c, const graph *g, const purpose *to, stop *s) {
+  pass_context context = {.arena = c->arena, .diagnostics = c->diagnostics, .target = &to->target, .bf16 = to->bf16};
   uint32_t before = c->diagnostics->errors;
   run_passes(g, &context, stop_behind, s);
   return c->diagnostics->errors == before;
@@ -35,49 +42,48 @@ static bool run_until(const command *c, const graph *g, bool bf16, stop *s) {
 /* -- stages ---------------------------------------------------------------------------------------------------- */
 
 /* The text of a stage; NULL after reporting an error. */
-typedef const char *stage_text(const command *c, const graph *g, bool bf16);
+typedef const char *stage_text(const command *c, const graph *g, const purpose *to);
 
-static const char *text_of_graph(const command *c, const graph *g, bool bf16) { return (void)bf16, graph_print(g, c->sources, c->arena); }
-static const char *text_of_dot(const command *c, const graph *g, bool bf16) { return (void)bf16, graph_dot(g, c->sources, c->arena); }
+static const char *text_of_graph(const command *c, const graph *g, const purpose *to) { return (void)to, graph_print(g, c->sources, c->arena); }
+static const char *text_of_dot(const command *c, const graph *g, const purpose *to) { return (void)to, graph_dot(g, c->sources, c->arena); }
 
-static const char *text_of_autodiff(const command *c, const graph *g, bool bf16) {
+static const char *text_of_autodiff(const command *c, const graph *g, const purpose *to) {
   stop s = {.last = pass_table};
   while (s.last[1].graph) s.last++;
-  return run_until(c, g, bf16, &s) ? graph_print(s.graph, c->sources, c->arena) : NULL;
+  return run_until(c, g, to, &s) ? graph_print(s.graph, c->sources, c->arena) : NULL;
 }
 
-static const char *text_of_fused(const command *c, const graph *g, bool bf16) {
+static const char *text_of_fused(const command *c, const graph *g, const purpose *to) {
   stop s = {.last = pass_table};
   while (!s.last->fuse) s.last++;
-  return run_until(c, g, bf16, &s) ? plan_print(s.plan, c->arena) : NULL;
+  return run_until(c, g, to, &s) ? plan_print(s.plan, c->arena) : NULL;
 }
 
-static const plan *whole_plan(const command *c, const graph *g, bool bf16) {
+static const plan *whole_plan(const command *c, const graph *g, const purpose *to) {
   stop s = {.last = pass_table};
   while (s.last[1].name) s.last++;
-  return run_until(c, g, bf16, &s) ? s.plan : NULL;
+  return run_until(c, g, to, &s) ? s.plan : NULL;
 }
 
 /* A text for each distinct kernel, under a line that names it. */
-typedef char *loops_text(const loops *l, arena *into, const char **error);
+typedef char *loops_text(const loops *l, unsigned capability, arena *into, const char **error);
 
-static char *print_loops(const loops *l, arena *into, const char **error) {
-  (void)error;
-  return loops_print(l, into);
-}
+static char *print_loops(const loops *l, unsigned capability, arena *into, const char **error) { return (void)capability, (void)error, loops_print(l, into); }
+static char *print_llvm(const loops *l, unsigned capability, arena *into, const char **error) { return (void)capability, loops_llvm_text(l, into, error); }
+static char *print_assembly(const loops *l, unsigned capability, arena *into, const char **error) { return (void)capability, loops_assembly_text(l, into, error); }
 
-static bool add_kernels(const command *c, const plan *p, const char *comment, loops_text *print, text_buffer *out) {
+static bool add_kernels(const command *c, const plan *p, unsigned capability, const char *comment, loops_text *print, text_buffer *out) {
   for (uint32_t i = 0; i < p->n_launches; i++) {
     const plan_launch *l = &p->launches[i];
     const char *error = NULL;
     bool repeated = false;
     if (l->repeat) {
-      if (!add_kernels(c, l->repeat->plan, comment, print, out)) return false;
+      if (!add_kernels(c, l->repeat->plan, capability, comment, print, out)) return false;
       continue;
     }
     for (uint32_t k = 0; k < i; k++) repeated |= p->launches[k].loops == l->loops;
     if (repeated) continue;
-    const char *text = print(l->loops, c->arena, &error);
+    const char *text = print(l->loops, capability, c->arena, &error);
     if (!text) {
       diagnose(c->diagnostics, DIAG_PASS_FAILED, l->kernel->where, "no machine code for kernel %s: %s", l->kernel->name, error);
       return false;
@@ -88,31 +94,35 @@ static bool add_kernels(const command *c, const plan *p, const char *comment, lo
   return true;
 }
 
-static const char *text_of_kernels(const command *c, const plan *p, const char *comment, loops_text *print) {
+static const char *text_of_kernels(const command *c, const plan *p, unsigned capability, const char *comment, loops_text *print) {
   text_buffer out = {.arena = c->arena};
-  return p && add_kernels(c, p, comment, print, &out) ? text_done(&out) : NULL;
+  return p && add_kernels(c, p, capability, comment, print, &out) ? text_done(&out) : NULL;
 }
 
-static const char *text_of_loops(const command *c, const graph *g, bool bf16) {
-  const plan *p = whole_plan(c, g, bf16);
-  const char *lowered = text_of_kernels(c, p, "#", print_loops);
+static const char *text_of_loops(const command *c, const graph *g, const purpose *to) {
+  const plan *p = whole_plan(c, g, to);
+  const char *lowered = text_of_kernels(c, p, 0, "#", print_loops);
   return lowered ? arena_printf(c->arena, "%s\n%s", plan_print(p, c->arena), lowered) : NULL;
 }
 
-static const char *text_of_plan(const command *c, const graph *g, bool bf16) {
-  const plan *p = whole_plan(c, g, bf16);
+static const char *text_of_plan(const command *c, const graph *g, const purpose *to) {
+  const plan *p = whole_plan(c, g, to);
   if (!p) return NULL;
   return arena_printf(c->arena, "# an arena of %lld bytes; %lld of them are in use at once\n%s", (long long)p->arena_bytes,
                       (long long)plan_live_bytes(p, c->arena), plan_print(p, c->arena));
 }
 
-static const char *text_of_llvm(const command *c, const graph *g, bool bf16) { return text_of_kernels(c, whole_plan(c, g, bf16), ";", loops_llvm_text); }
-static const char *text_of_asm(const command *c, const graph *g, bool bf16) { return text_of_kernels(c, whole_plan(c, g, bf16), "#", loops_assembly_text); }
+static const char *text_of_llvm(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), 0, ";", print_llvm); }
+static const char *text_of_asm(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), 0, "#", print_assembly); }
+static const char *text_of_cuda(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to->capability, "//", loops_cuda_text); }
+static const char *text_of_ptx(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to->capability, "//", loops_ptx_text); }
+static const char *text_of_sass(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to->capability, "//", loops_sass_text); }
 
 /* Every choice of --stage. */
 static const struct {
   const char *name;
   stage_text *text; /* NULL: of the syntax tree */
+  bool of_gpu;
 } stages[] = {
     {"ast", NULL},
     {"graph", text_of_graph},
@@ -123,6 +133,9 @@ static const struct {
     {"kernels", text_of_loops},
     {"llvm", text_of_llvm},
     {"asm", text_of_asm},
+    {"cuda", text_of_cuda, true},
+    {"ptx", text_of_ptx, true},
+    {"sass", text_of_sass, true},
 };
 
 /* -- what it is a stage of ------------------------------------------------------------------------------------ */
@@ -132,8 +145,8 @@ static bool ends_with(const char *text, const char *end) {
   return n >= m && !strcmp(text + n - m, end);
 }
 
-static void show(const command *c, stage_text *text, const graph *g, bool bf16) {
-  const char *shown = text(c, g, bf16);
+static void show(const command *c, stage_text *text, const graph *g, const purpose *to) {
+  const char *shown = text(c, g, to);
   if (shown) fputs(shown, stdout);
 }
 
@@ -148,30 +161,49 @@ static experiment *lower(const command *c, uint32_t file, const program_argument
   return lower_program(file, &o, c->diagnostics, c->arena);
 }
 
-static int emit_program(const command *c, uint32_t file, const program_arguments *a, stage_text *text, const char *which) {
+static int emit_program(const command *c, uint32_t file, const program_arguments *a, stage_text *text, const char *which, purpose *to) {
   open_data data = {.root = a->data_root ? a->data_root : "", .arena = c->arena};
   experiment *x = lower(c, file, a, &data);
   sslc_type precision = program_precision(a);
-  bool bf16 = x && (precision == SSLC_BF16 || (precision == 0 && x->bf16));
-  if (x && !strcmp(which, "init")) show(c, text, x->init, bf16);
-  for (uint32_t i = 0; x && i < x->n_phases && !strcmp(which, "step"); i++) show(c, text, x->phases[i].graph, bf16);
-  for (uint32_t i = 0; x && i < x->n_evals && !strcmp(which, "eval"); i++) show(c, text, x->evals[i].graph, bf16);
+  to->bf16 = x && (precision == SSLC_BF16 || (precision == 0 && x->bf16));
+  if (x && !strcmp(which, "init")) show(c, text, x->init, to);
+  for (uint32_t i = 0; x && i < x->n_phases && !strcmp(which, "step"); i++) show(c, text, x->phases[i].graph, to);
+  for (uint32_t i = 0; x && i < x->n_evals && !strcmp(which, "eval"); i++) show(c, text, x->evals[i].graph, to);
   open_data_release(&data);
   int status = command_finish(c);
   return x ? status : EXIT_FAILED;
 }
 
-static int emit_graph(const command *c, uint32_t file, stage_text *text, bool bf16) {
+static int emit_graph(const command *c, uint32_t file, stage_text *text, const purpose *to) {
   graph *g = graph_parse(c->arena, file, c->diagnostics);
-  if (g) show(c, text, g, bf16);
+  if (g) show(c, text, g, to);
   return command_finish(c);
+}
+
+/* "sm_90" or "sm_90a": the letter goes without saying. 0: neither. */
+static unsigned capability_of(const char *text) {
+  unsigned number = 0;
+  int read = 0;
+  if (sscanf(text, "sm_%3u%n", &number, &read) != 1 || number < 50) return 0;
+  return !text[read] || !strcmp(text + read, "a") ? number : 0;
+}
+
+/* Plans and loops are made for this processor, or for the GPU that is named. */
+static bool make_purpose(const char *architecture, bool of_gpu, purpose *out) {
+  *out = (purpose){0};
+  if (!architecture && !of_gpu) return host_target(&out->target), true;
+  out->capability = capability_of(architecture ? architecture : "sm_80");
+  if (out->capability) cuda_target(out->capability, &out->target);
+  return out->capability;
 }
 
 int command_emit(command *c) {
   const char *form = "emit --stage STAGE [options] FILE";
-  const char *wanted = NULL, *which = "step";
+  const char *wanted = NULL, *which = "step", *architecture = NULL;
+  purpose to;
   program_arguments a = PROGRAM_DEFAULTS;
-  const command_option options[] = {{"--stage", OPTION_TEXT, &wanted, "ast|graph|dot|autodiff|fused|plan|kernels|llvm|asm", "how far down"},
+  const command_option options[] = {{"--stage", OPTION_TEXT, &wanted, "ast|graph|dot|autodiff|fused|plan|kernels|llvm|asm|cuda|ptx|sass", "how far down"},
+                                    {"--arch", OPTION_TEXT, &architecture, "sm_90", "for a GPU of that kind: cuda, ptx and sass (sm_80), and plan and kernels"},
                                     {"--graph", OPTION_TEXT, &which, "init|step|eval", "of which part of the program (step)"},
                                     MEANING_OPTIONS(a),
                                     {NULL}};
@@ -180,10 +212,13 @@ int command_emit(command *c) {
   uint32_t file = command_load(c, c->args[0]), at = 0;
   if (!file) return EXIT_FAILED;
   while (strcmp(stages[at].name, wanted) != 0) at++;
+  if (!make_purpose(architecture, stages[at].of_gpu, &to)) return command_usage(form, "--arch takes a GPU such as sm_80 or sm_90, got %s", architecture);
+  if (to.capability && (!strcmp(wanted, "llvm") || !strcmp(wanted, "asm"))) return command_usage(form, "%s is of this processor: it takes no --arch", wanted);
   bool is_graph = ends_with(c->args[0], ".graph");
   if (is_graph && !stages[at].text) return command_usage(form, "a graph text has no syntax tree; its stages begin with graph");
-  if (is_graph) return emit_graph(c, file, stages[at].text, program_precision(&a) == SSLC_BF16);
-  if (stages[at].text) return emit_program(c, file, &a, stages[at].text, which);
+  to.bf16 = program_precision(&a) == SSLC_BF16;
+  if (is_graph) return emit_graph(c, file, stages[at].text, &to);
+  if (stages[at].text) return emit_program(c, file, &a, stages[at].text, which, &to);
   fputs(ast_print(parse_program(file, c->diagnostics, c->arena), c->arena), stdout);
   return command_finish(c);
 }

@@ -19,6 +19,10 @@ struct device {
   void (*copy)(device *d, void *to, const void *from, int64_t bytes);
   /* Runs a launch of the executable that the device was made for, by its number there, on memory of the device. */
   void (*launch)(device *d, uint32_t number, void *const *buffers);
+  /* Around the launches and copies of one run, which are the same in every run. False: the device has done the run from what it has kept
+   * of an earlier one, and there is no end to it. Both may be NULL. */
+  bool (*begin)(device *d);
+  void (*end)(device *d);
   const char *(*failure)(device *d); /* NULL: nothing has gone wrong */
   void (*free)(device *d);
 };

@@ -63,6 +63,6 @@ device *device_cpu_new(const executable *e, thread_pool *pool) {
   uint32_t n;
   cpu *c = malloc(sizeof *c);
   if (!c) return NULL;
-  *c = (cpu){{true, cpu_allocate, cpu_release, cpu_copy, cpu_copy, cpu_copy, cpu_launch, cpu_failure, cpu_free}, executable_launches(e, &n), pool};
+  *c = (cpu){{true, cpu_allocate, cpu_release, cpu_copy, cpu_copy, cpu_copy, cpu_launch, NULL, NULL, cpu_failure, cpu_free}, executable_launches(e, &n), pool};
   return &c->device;
 }

@@ -278,8 +278,16 @@ static bool run_plan(instance *i, const look *watch) {
   return more;
 }
 
-void instance_run(instance *i) { run_plan(i, &(look){NULL, NULL}); }
+void instance_run(instance *i) {
+  device *d = i->device;
+  if (d->begin && !d->begin(d)) return;
+  run_plan(i, &(look){NULL, NULL});
+  if (d->end) d->end(d);
+}
+
 void instance_run_watched(instance *i, instance_watch *seen, void *context) { run_plan(i, &(look){seen, context}); }
+
+const char *instance_failure(const instance *i) { return i->device->failure(i->device); }
 
 const plan *instance_plan(const instance *i) { return i->plan; }
 

@@ -24,6 +24,8 @@ void instance_run(instance *i);
  * region of one of its loops; ends early when `seen` says false. */
 typedef bool instance_watch(void *context, const instance *at, uint32_t launch);
 void instance_run_watched(instance *i, instance_watch *seen, void *context);
+/* What went wrong on the device since it was made, or NULL; values that were read since mean nothing. */
+const char *instance_failure(const instance *i);
 const plan *instance_plan(const instance *i);
 /* Row-major copy of any buffer of the plan as it is now, also of one that lives for a few launches only. */
 void instance_read(const instance *i, uint32_t buffer, void *data);

@@ -30,3 +30,28 @@ status 0 emit --stage llvm loop.ssl
 says "define"
 status 0 emit --stage asm loop.ssl
 says "kernel"
+
+# For a GPU, without one: text, and PTX by NVRTC; machine code wants a tool that may not be there, and then says so.
+status 0 emit --stage cuda loop.ssl
+says "KERNEL void __launch_bounds__("
+says "blocks of"
+status 0 emit --stage ptx --arch sm_90 loop.ssl
+says ".target sm_90a"
+status 0 emit --stage ptx loop.ssl
+says ".target sm_80"
+status 2 emit --stage cuda --arch znver4 loop.ssl
+complains "sm_80 or sm_90, got znver4"
+status 2 emit --stage asm --arch sm_90 loop.ssl
+complains "takes no --arch"
+SSLC_NVRTC=/nowhere/libnvrtc.so
+export SSLC_NVRTC
+status 1 emit --stage ptx loop.ssl
+complains "Looked for: /nowhere/libnvrtc.so"
+unset SSLC_NVRTC
+if command -v nvdisasm >/dev/null; then
+  status 0 emit --stage sass loop.ssl
+  says "EXIT"
+else
+  status 1 emit --stage sass loop.ssl
+  complains "nvdisasm of the CUDA toolkit is needed"
+fi

@@ -1,0 +1,149 @@
+/* A plan's loops made into images for a GPU by NVRTC. */
+#include "codegen/cuda/executable.h"
+
+#include <stdlib.h>
+
+#include "codegen/cuda/module.h"
+#include "codegen/units.h"
+
+/* Part of every cache key: to be raised with any change of what is generated from the same loops. */
+static const char codegen_version[] = "1";
+
+/* What an object in the cache begins with; the image is behind it. */
+typedef struct {
+  int64_t blocks;
+  uint32_t threads, shared_bytes, registers, spilled_bytes, local_bytes, unused;
+} object_head;
+
+typedef struct {
+  backend backend;
+  const nvrtc *nvrtc;
+  nvrtc_target target;
+} cuda_backend;
+
+struct cuda_executable {
+  cuda_kernel *kernels;
+  cuda_launch *launches;
+  uint32_t n_kernels, n_launches;
+  arena *arena;
+};
+
+/* -- the backend: a generator is the backend itself, which threads share --------------------------------------------- */
+
+static void *open_backend(const backend *b, const char **error) { return (void)error, (void *)(uintptr_t)b; }
+static void close_backend(void *generator) { (void)generator; }
+
+static const char *describe_backend(void *generator, const compile_options *o, arena *scratch) {
+  const cuda_backend *b = generator;
+  const nvrtc_facts *facts = nvrtc_describe(b->nvrtc);
+  char prelude[33];
+  content_hash h = content_hash_start();
+  (void)o;
+  content_hash_add(&h, cuda_prelude, strlen(cuda_prelude));
+  content_hash_text(h, prelude);
+  return arena_printf(scratch, "sslc CUDA %s, NVRTC %d.%d, %s, %s", codegen_version, facts->major, facts->minor, b->target.name, prelude);
+}
+
+static void keep_error(unit *u, const char *error) {
+  u->error = strdup(error);
+  u->error_owned = u->error != NULL;
+  if (!u->error) u->error = "out of memory";
+}
+
+static void compile_unit(void *generator, unit *u, const compile_options *o, arena *scratch) {
+  const cuda_backend *b = generator;
+  cuda_source source;
+  nvrtc_code code = {0};
+  const char *error = NULL, *text = cuda_module_text(u->loops, u->symbol, u->groups, scratch, &source, &error);
+  (void)o;
+  if (!text || !nvrtc_compile(b->nvrtc, text, u->loops->name, &b->target, scratch, &code, &error)) return keep_error(u, arena_printf(scratch, "kernel %s: %s", u->loops->name, error));
+  const object_head head = {source.blocks, source.threads, source.shared_bytes, code.registers, code.spilled_bytes, code.local_bytes};
+  u->bytes = sizeof head + code.bytes;
+  u->object = malloc(u->bytes);
+  if (u->object) {
+    memcpy(u->object, &head, sizeof head);
+    memcpy((char *)u->object + sizeof head, code.code, code.bytes);
+  } else {
+    keep_error(u, "out of memory");
+  }
+  free(code.code);
+}
+
+/* -- the executable ---------------------------------------------------------------------------------------------------- */
+
+static const char *name_of_unit(const unit_list *list, uint32_t which) {
+  uint32_t i = 0;
+  while (list->of_launch[i] != which) i++;
+  return list->launches[i]->kernel->name;
+}
+
+static bool take_unit(cuda_executable *e, const unit_list *list, uint32_t which) {
+  const unit *u = &list->units[which];
+  object_head head;
+  if (u->bytes <= sizeof head) return false;
+  memcpy(&head, u->object, sizeof head);
+  e->kernels[which] = (cuda_kernel){.image = arena_copy(e->arena, (const char *)u->object + sizeof head, u->bytes - sizeof head), .bytes = u->bytes - sizeof head,
+                                    .symbol = arena_string(e->arena, u->symbol), .name = arena_string(e->arena, name_of_unit(list, which)), .blocks = head.blocks,
+                                    .threads = head.threads, .shared_bytes = head.shared_bytes, .registers = head.registers, .spilled_bytes = head.spilled_bytes,
+                                    .local_bytes = head.local_bytes};
+  return true;
+}
+
+static bool take_units(cuda_executable *e, const unit_list *list) {
+  e->kernels = ARENA_ARRAY(e->arena, cuda_kernel, list->n + 1);
+  e->launches = ARENA_ARRAY(e->arena, cuda_launch, list->n_launches + 1);
+  e->n_kernels = list->n;
+  e->n_launches = list->n_launches;
+  for (uint32_t i = 0; i < list->n; i++)
+    if (!take_unit(e, list, i)) return false;
+  for (uint32_t i = 0; i < list->n_launches; i++)
+    e->launches[i] = (cuda_launch){list->of_launch[i], arena_string(e->arena, list->launches[i]->kernel->name), list->launches[i]->loops->n_arguments};
+  return true;
+}
+
+static bool take_guarded(cuda_executable *e, const unit_list *list) {
+  jmp_buf exhausted;
+  if (setjmp(exhausted)) return false;
+  arena_on_exhausted(e->arena, &exhausted);
+  const bool whole = take_units(e, list);
+  arena_on_exhausted(e->arena, NULL);
+  return whole;
+}
+
+static cuda_executable *executable_of(const unit_list *list, const char **error) {
+  cuda_executable *e = calloc(1, sizeof *e);
+  if (e && (e->arena = arena_new()) && take_guarded(e, list)) return e;
+  *error = "out of memory";
+  cuda_executable_free(e);
+  return NULL;
+}
+
+cuda_executable *executable_compile_cuda(const plan *p, const nvrtc *n, unsigned capability, const compile_options *o, compile_report *report, const char **error) {
+  cuda_backend b = {{open_backend, close_backend, describe_backend, compile_unit}, n, {{0}, NVRTC_CUBIN}};
+  unit_list list = {0};
+  compile_report counted = {0};
+  cuda_executable *e = NULL;
+  *error = NULL;
+  if (!nvrtc_target_of(n, capability, &b.target))
+    *error = arena_printf(p->arena, "NVRTC %d.%d makes no code for a device of compute capability %u.%u", nvrtc_describe(n)->major, nvrtc_describe(n)->minor, capability / 10, capability % 10);
+  else if (units_of_plan(p, &list, error) && units_compile(p, &list, &b.backend, o, &counted, error)) e = executable_of(&list, error);
+  units_release(&list);
+  if (report) *report = counted;
+  return e;
+}
+
+void cuda_executable_free(cuda_executable *e) {
+  if (!e) return;
+  if (e->arena) arena_free(e->arena);
+  free(e);
+}
+
+const cuda_kernel *cuda_executable_kernels(const cuda_executable *e, uint32_t *n) {
+  *n = e->n_kernels;
+  return e->kernels;
+}
+
+const cuda_launch *cuda_executable_launches(const cuda_executable *e, uint32_t *n) {
+  *n = e->n_launches;
+  return e->launches;
+}
