@@ -83,7 +83,8 @@ static void describe(nvrtc *n, const char *path) {
 
 static bool try_file(search *s, const char *path) {
   text_add(&s->looked, "%s%s", s->looked.n ? ", " : "", path);
-  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  /* It stays until the process ends: its C++ runtime takes memory at the first load that it gives back to nobody. */
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (!library) {
     if (strchr(path, '/')) s->unfit = arena_string(s->arena, dlerror());
     return false;
