@@ -173,6 +173,18 @@ static const char *used_records(const sslc_program *p) {
   return used.n ? schedule_records_print(&used, p->arena) : NULL;
 }
 
+/* Kernels where they come first: what is made again by the same kernel, or lies elsewhere, has the same bits. */
+static void add_kernels(const sslc_program *p, const plan *of, content_hash *h) {
+  for (uint32_t i = 0; i < of->n_launches; i++) {
+    bool known = false;
+    for (uint32_t k = 0; k < i && !known; k++) known = of->launches[k].kernel == of->launches[i].kernel;
+    if (known) continue;
+    const char *text = of->launches[i].repeat ? "" : kernel_print(of->launches[i].kernel, p->arena);
+    content_hash_add(h, text, strlen(text));
+    if (of->launches[i].repeat) add_kernels(p, of->launches[i].repeat->plan, h);
+  }
+}
+
 /* What a checkpoint must agree on to be continued: the meaning of the program, not its spelling. And what decides its bits. */
 static void identify(sslc_program *p) {
   const experiment *x = p->experiment;
@@ -192,8 +204,7 @@ static void identify(sslc_program *p) {
   h = content_hash_start();
   content_hash_add(&h, host.name, strlen(host.name));
   for (uint32_t i = 0; i < x->n_phases; i++) {
-    const char *text = plan_print(p->phases[i].plan, p->arena);
-    content_hash_add(&h, text, strlen(text));
+    add_kernels(p, p->phases[i].plan, &h);
   }
   p->origin.sums = hash_text(p, h);
   p->origin.schedules = used_records(p);

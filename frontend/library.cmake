@@ -1,17 +1,13 @@
 # Makes ${CMAKE_BINARY_DIR}/library.c of the files in frontend/std: the table that frontend/library.h declares. Done when
 # configuring, and again whenever one of them changes.
 file(GLOB library_files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/frontend/std/*.ssl)
-set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${library_files})
 set(library_texts "")
 set(library_rows "")
 foreach(file ${library_files})
   get_filename_component(name ${file} NAME_WE)
-  file(READ ${file} bytes HEX)
-  string(LENGTH "${bytes}" digits)
-  math(EXPR length "${digits} / 2")
-  string(REGEX REPLACE "(................................................................)" "\\1\n" bytes "${bytes}")
-  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
-  string(APPEND library_texts "static const char text_${name}[] = {\n${bytes}0};\n")
+  file(SIZE ${file} length)
+  embed(${file} bytes)
+  string(APPEND library_texts "static const char text_${name}[] = ${bytes};\n")
   string(APPEND library_rows "    {\"std/${name}.ssl\", text_${name}, ${length}},\n")
 endforeach()
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/library.c @ONLY CONTENT

@@ -23,7 +23,7 @@ kernel *kernel_new(arena *a, const char *name, span where) {
 }
 
 /* Words with a meaning of their own in the text form. */
-static const char *const reserved[] = {"in",  "out", "axes", "of",   "where", "else", "kernel", "schedule",
+static const char *const reserved[] = {"in",  "out", "axes", "of",   "where", "else", "kernel", "schedule", "again",
                                        "for", "inf", "nan",  "true", "sum",   "max",  "false",  "argmax"};
 
 bool kernel_has_name(const kernel *k, const char *name) {

@@ -66,6 +66,7 @@ typedef struct {
   const char *name;
   dtype type;
   monoid monoid; /* NONE: a map */
+  bool again;    /* a sum that another kernel of the step makes as well: no work of its own */
   axis_set free, reduced;
   const expr *body;
   /* Written to buffer `output` at `index` (one per logical dimension, over the free axes); -1: internal.

@@ -295,10 +295,12 @@ static bool parse_line(parser *p) {
 
 static bool parse_reduction(parser *p, stage *s) {
   scanner ahead = *p->s;
+  const bool again = scan_accept_word(&ahead, "again");
   for (monoid m = MONOID_SUM; m <= MONOID_ARGMAX; m++) {
     if (!scan_accept_word(&ahead, monoid_words[m])) continue;
     if (scan_accept(&ahead, "(")) return true; /* the op of that name */
     s->monoid = m;
+    s->again = again && scan_accept_word(p->s, "again");
     scan_accept_word(p->s, monoid_words[m]);
     while (!scan_accept_word(p->s, "of")) {
       uint32_t axis;

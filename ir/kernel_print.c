@@ -237,7 +237,7 @@ static void print_stage(printer *p, uint32_t number) {
   print_axes(p, s->free, "", ",");
   text_add(p->text, "] : %s = ", dtype_name(s->type));
   if (s->monoid != MONOID_NONE) {
-    text_add(p->text, "%s", monoid_words[s->monoid]);
+    text_add(p->text, "%s%s", s->again ? "again " : "", monoid_words[s->monoid]);
     print_axes(p, s->reduced, " ", " ");
     text_add(p->text, " of ");
   }

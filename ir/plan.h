@@ -84,8 +84,8 @@ void plan_note_lives(plan *p);
 /* Bytes of its arena that are in use at the same time, at most, in places of PLAN_ALIGNMENT: no packing can do with less. Of a plan whose
  * loops have no place for their region yet, what these need at least is counted where they run. Wants lives. */
 int64_t plan_live_bytes(const plan *p, arena *scratch);
-/* The same, and the launch at which it is so: their number when that is behind all. */
-int64_t plan_peak(const plan *p, uint32_t *launch, arena *scratch);
+/* The same at each launch, and behind all. */
+int64_t *plan_live(const plan *p, arena *into);
 int64_t plan_place_bytes(int64_t bytes);
 /* Types and layouts of launches agree with buffers; nothing is read before it is written; temporaries
  * that live at the same time do not overlap; an alias is legal. NULL when sound. */

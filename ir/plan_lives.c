@@ -32,22 +32,24 @@ int64_t plan_place_bytes(int64_t bytes) { return (bytes + PLAN_ALIGNMENT - 1) / 
 
 static bool has_place(const plan_launch *l) { return l->kernel->n_buffers > l->repeat->n_operands + l->repeat->n_results; }
 
-int64_t plan_peak(const plan *p, uint32_t *launch, arena *scratch) {
-  int64_t *change = ARENA_ARRAY(scratch, int64_t, p->n_launches + 2), live = 0, most = 0; /* when a launch begins */
-  *launch = 0;
+int64_t *plan_live(const plan *p, arena *into) {
+  int64_t *live = ARENA_ARRAY(into, int64_t, p->n_launches + 2); /* first the change when a launch begins */
   for (uint32_t i = 0; i < p->n_buffers; i++) {
     const plan_buffer *b = &p->buffers[i];
     if (!plan_in_arena(p, b)) continue;
-    change[b->first] += plan_place_bytes(b->bytes);
-    change[b->last + 1] -= plan_place_bytes(b->bytes);
+    live[b->first] += plan_place_bytes(b->bytes);
+    live[b->last + 1] -= plan_place_bytes(b->bytes);
   }
-  for (uint32_t l = 0; l <= p->n_launches; l++) {
-    const plan_repeat *r = l < p->n_launches ? p->launches[l].repeat : NULL;
-    int64_t inside = r && !has_place(&p->launches[l]) ? plan_live_bytes(r->plan, scratch) : 0;
-    live += change[l];
-    if (live + inside > most) most = live + inside, *launch = l;
-  }
-  return most;
+  for (uint32_t l = 1; l <= p->n_launches; l++) live[l] += live[l - 1];
+  for (uint32_t l = 0; l < p->n_launches; l++)
+    if (p->launches[l].repeat && !has_place(&p->launches[l])) live[l] += plan_live_bytes(p->launches[l].repeat->plan, into);
+  return live;
 }
 
-int64_t plan_live_bytes(const plan *p, arena *scratch) { return plan_peak(p, &(uint32_t){0}, scratch); }
+int64_t plan_live_bytes(const plan *p, arena *scratch) {
+  const int64_t *live = plan_live(p, scratch);
+  int64_t most = 0;
+  for (uint32_t l = 0; l <= p->n_launches; l++)
+    if (live[l] > most) most = live[l];
+  return most;
+}

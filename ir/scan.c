@@ -188,19 +188,24 @@ const char *quoted_text(const char *text, arena *a) {
   return text_done(&t);
 }
 
-void text_add(text_buffer *t, const char *format, ...) {
+void text_add_list(text_buffer *t, const char *format, va_list list) {
   char small[256], *text = small;
-  va_list list, again;
-  va_start(list, format);
+  va_list again;
   va_copy(again, list);
   int n = vsnprintf(small, sizeof small, format, list);
-  va_end(list);
   if (n >= (int)sizeof small) {
     text = arena_alloc(t->arena, (size_t)n + 1);
     vsnprintf(text, (size_t)n + 1, format, again);
   }
   va_end(again);
   for (int i = 0; i < n; i++) *ARENA_PUSH(t->arena, t->bytes, t->n, t->capacity) = text[i];
+}
+
+void text_add(text_buffer *t, const char *format, ...) {
+  va_list list;
+  va_start(list, format);
+  text_add_list(t, format, list);
+  va_end(list);
 }
 
 char *text_done(text_buffer *t) {

@@ -3,6 +3,8 @@
 #ifndef SSLC_IR_SCAN_H
 #define SSLC_IR_SCAN_H
 
+#include <stdarg.h>
+
 #include "ir/diagnostic.h"
 #include "ir/type.h"
 
@@ -48,6 +50,7 @@ typedef struct {
   uint32_t n, capacity;
 } text_buffer;
 void text_add(text_buffer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void text_add_list(text_buffer *t, const char *format, va_list list) __attribute__((format(printf, 2, 0)));
 char *text_done(text_buffer *t);
 
 #endif

@@ -92,7 +92,7 @@ kernel_work kernel_work_of(const kernel *k) {
   for (uint32_t i = 0; i < k->n_stages; i++) {
     const stage *s = &k->stages[i];
     contraction_form f;
-    if (stage_contraction(k, i, &f) && f.left_only && f.right_only) w.flops += 2 * live_points(k, s);
+    if (!s->again && stage_contraction(k, i, &f) && f.left_only && f.right_only) w.flops += 2 * live_points(k, s);
     add_reads(k, s->body, seen, elements);
     if (s->output >= 0) elements[s->output] += extent_of(k, s->free);
   }

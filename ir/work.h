@@ -5,7 +5,7 @@
 #include "ir/kernel.h"
 
 typedef struct {
-  double flops; /* of contractions, two for each product that reads no padding; elementwise work is not counted */
+  double flops; /* of contractions, two for each product that reads no padding; elementwise work is not counted, nor what is made again */
   double bytes; /* that must be read and written, each element once */
 } kernel_work;
 

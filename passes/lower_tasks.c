@@ -327,11 +327,11 @@ static void lower_lanes(lowering *l, task_list tasks, uint32_t at) {
   l->lanes = l->active = 1;
 }
 
-/* Two neighbours of one sum; how they are taken in is decided where the sum is. */
+/* Two neighbours of one sum; how they are taken in is decided where the sum is. Inside of others the loop is one like others. */
 static bool lower_pair(lowering *l, task_list tasks, uint32_t at) {
   uint32_t axis = l->schedule[at].axis;
   const task *t = tasks.items;
-  if (l->axis[axis].left != 2 || tasks.n != 1 || t->action != TASK_EVALUATE || !(stage_of(l, t)->reduced >> axis & 1)) return false;
+  if (l->pair_axis >= 0 || l->axis[axis].left != 2 || tasks.n != 1 || t->action != TASK_EVALUATE || !(stage_of(l, t)->reduced >> axis & 1)) return false;
   if (!l->stages[t->stage].in_registers && !l->stages[t->stage].in_memory) return false;
   l->pair_axis = (int32_t)axis;
   lower_tasks(l, tasks, at + 1);

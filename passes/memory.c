@@ -83,6 +83,7 @@ typedef struct {
   plan *plan;
   uint32_t *order, *placed; /* placed: by offset */
   uint32_t n;
+  int64_t *live; /* bytes in use at each launch */
   bool tight;    /* the smallest gap that holds a buffer, not the lowest */
   int64_t bytes; /* of the arena */
   uint32_t top;  /* the buffer that ends last */
@@ -117,29 +118,39 @@ static void pack(packing *k) {
 }
 
 /* What comes first lies lowest: the largest, the largest by bytes times launches that they live for, those that live longest, those that
- * are made first. */
-typedef double priority(const plan_buffer *b);
-static double by_bytes(const plan_buffer *b) { return (double)b->bytes; }
-static double by_area(const plan_buffer *b) { return (double)b->bytes * (b->last - b->first + 1); }
-static double by_life(const plan_buffer *b) { return b->last - b->first; }
-static double by_time(const plan_buffer *b) { return -(double)b->first; }
-static priority *const priorities[] = {by_bytes, by_area, by_life, by_time};
+ * are made first, those that live when most is in use, where nothing may be lost (Pisarchyk and Lee 2020, "Efficient Memory Management
+ * for Deep Neural Net Inference": by breadth). */
+typedef double priority(const packing *k, const plan_buffer *b);
+static double by_bytes(const packing *k, const plan_buffer *b) { return (void)k, (double)b->bytes; }
+static double by_area(const packing *k, const plan_buffer *b) { return (void)k, (double)b->bytes * (b->last - b->first + 1); }
+static double by_life(const packing *k, const plan_buffer *b) { return (void)k, b->last - b->first; }
+static double by_time(const packing *k, const plan_buffer *b) { return (void)k, -(double)b->first; }
+static double by_breadth(const packing *k, const plan_buffer *b) {
+  int64_t most = 0;
+  for (uint32_t l = b->first; l <= b->last; l++)
+    if (k->live[l] > most) most = k->live[l];
+  return (double)most;
+}
+static priority *const priorities[][2] = {{by_bytes, by_bytes}, {by_area, by_bytes}, {by_life, by_bytes}, {by_time, by_bytes}, {by_breadth, by_bytes}, {by_breadth, by_life}};
 enum { N_PRIORITIES = sizeof priorities / sizeof *priorities };
 
 typedef struct {
   uint32_t buffer;
-  double priority, bytes;
+  double priority[2]; /* the second among equals */
 } request;
 
 static int first_of_two(const void *x, const void *y) {
   const request *a = x, *b = y;
-  if (a->priority != b->priority) return a->priority < b->priority ? 1 : -1;
-  if (a->bytes != b->bytes) return a->bytes < b->bytes ? 1 : -1;
+  for (int i = 0; i < 2; i++)
+    if (a->priority[i] != b->priority[i]) return a->priority[i] < b->priority[i] ? 1 : -1;
   return (a->buffer > b->buffer) - (a->buffer < b->buffer);
 }
 
-static void sort(packing *k, request *requests, priority *of) {
-  for (uint32_t i = 0; i < k->n; i++) requests[i] = (request){k->order[i], of(&k->plan->buffers[k->order[i]]), (double)k->plan->buffers[k->order[i]].bytes};
+static void sort(packing *k, request *requests, priority *const *of) {
+  for (uint32_t i = 0; i < k->n; i++) {
+    const plan_buffer *b = &k->plan->buffers[k->order[i]];
+    requests[i] = (request){k->order[i], {of[0](k, b), of[1](k, b)}};
+  }
   qsort(requests, k->n, sizeof *requests, first_of_two);
   for (uint32_t i = 0; i < k->n; i++) k->order[i] = requests[i].buffer;
 }
@@ -151,22 +162,25 @@ static void raise(packing *k) {
   k->order[0] = top;
 }
 
-/* Several orders and both kinds of gaps are tried, each with its worst buffers raised a few times, until an arena is near the bound; the
- * smallest is kept. */
+/* Several orders and both kinds of gaps are tried, each with its worst buffers raised many times (a plan of thousands of buffers: a few),
+ * until an arena is near the bound; the smallest is kept. */
 static void place_temporaries(plan *p, pass_context *c) {
-  enum { RAISES = 8, NEAR = 256 };
-  packing k = {.plan = p, .order = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers), .placed = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers)};
+  enum { FEWEST_RAISES = 8, MOST_RAISES = 100, COMPARISONS = 1 << 26, NEAR = 256 };
+  packing k = {.plan = p, .live = plan_live(p, c->arena), .order = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers), .placed = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers)};
   uint32_t *best = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers);
   request *requests = ARENA_ARRAY(c->arena, request, p->n_buffers);
   const int64_t bound = plan_live_bytes(p, c->arena);
   for (uint32_t i = 0; i < p->n_buffers; i++)
     if (plan_in_arena(p, &p->buffers[i])) k.order[k.n++] = i;
+  int64_t raises = k.n ? COMPARISONS / ((int64_t)k.n * k.n) : 0;
+  if (raises < FEWEST_RAISES) raises = FEWEST_RAISES;
+  if (raises > MOST_RAISES) raises = MOST_RAISES;
   p->arena_bytes = INT64_MAX;
   bool tight = false;
   for (size_t way = 0; way < 2 * N_PRIORITIES; way++) {
     k.tight = way % 2;
     sort(&k, requests, priorities[way / 2]);
-    for (int i = 0; i < RAISES && p->arena_bytes > bound + bound / NEAR; i++) {
+    for (int64_t i = 0; i < raises && p->arena_bytes > bound + bound / NEAR; i++) {
       pack(&k);
       if (k.bytes < p->arena_bytes) {
         memcpy(best, k.order, k.n * sizeof *best);

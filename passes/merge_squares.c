@@ -170,8 +170,9 @@ static fragment *copied(merging *m, const fragment *from, const squares *s) {
   return out;
 }
 
-/* With squares inside, and what is to be stored on chip as stages; NULL when its form does not suit. */
-static fragment *finish(grouping *x, const fragment *group) {
+/* With squares inside, and what is to be stored on chip as stages; NULL when its form does not suit. `again`: stages of the group that
+ * an earlier one has too. */
+static fragment *finish(grouping *x, const fragment *group, uint64_t again) {
   const fragment *from = copied(x->m, group, x->s);
   finishing f = {.from = from->kernel};
   if (!kernel_squares(from->kernel, &f.form)) return NULL;
@@ -189,6 +190,7 @@ static fragment *finish(grouping *x, const fragment *group) {
     add_parts(&f, from->kernel->stages[i].body, i);
     stage s = transfer_stage(&f.t, i, from->kernel->stages[i].output >= 0);
     s.body = restaged(&f, from->kernel->stages[i].body, i);
+    s.again = again >> i & 1;
     transfer_add(&f.t, i, s);
   }
   take_values(out, from, &f.t);
@@ -256,7 +258,7 @@ static bool try_join(grouping *x, uint32_t group, uint32_t f) {
   if (k->n_axes + reader->kernel->n_axes > MAX_AXES || k->n_stages + reader->kernel->n_stages > MOST_STAGES / 2 || k->n_buffers + reader->kernel->n_buffers > MOST_BUFFERS || into->n_exprs + reader->n_exprs > MOST_EXPRS)
     return false;
   append(m, group, f, &with);
-  return finish(x, into) != NULL;
+  return finish(x, into, 0) != NULL;
 }
 
 /* Leaves everything as it was when it does not fit. */
@@ -327,6 +329,17 @@ bool merge_squares(merging *m, squares *s, const bool *materialised) {
     good = false;
     for (uint32_t b = 0; b < reader->kernel->n_buffers; b++) s->refused[reader->values[b]] |= s->is_square[reader->values[b]];
   }
-  for (uint32_t g = 0; g < x.n_groups && good; g++) m->fragments[x.groups[g]] = finish(&x, m->fragments[x.groups[g]]);
+  bool *made = ARENA_ARRAY(m->arena, bool, m->graph->n_values);
+  for (uint32_t g = 0; g < x.n_groups && good; g++) {
+    fragment *group = m->fragments[x.groups[g]];
+    uint64_t again = 0;
+    for (uint32_t i = 0; i < group->kernel->n_stages; i++) {
+      const int32_t output = group->kernel->stages[i].output;
+      if (output < 0 || !s->is_square[group->values[output]]) continue;
+      again |= (uint64_t)made[group->values[output]] << i;
+      made[group->values[output]] = true;
+    }
+    m->fragments[x.groups[g]] = finish(&x, group, again);
+  }
   return good;
 }

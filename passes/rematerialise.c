@@ -1,13 +1,20 @@
-/* Values made again instead of kept, until what is in use at once is within the limit that a run asks for (Chen et al. 2016,
- * "Training Deep Nets with Sublinear Memory Cost"; by launches, greedily, as Kirisame et al. 2021, "Dynamic Tensor
- * Rematerialization"). At the peak some values only wait: the cheapest of them for its bytes and its wait is made a second time in
- * front of its next use, by the same kernel, so that the bits stay. What a repetition reads must be there anyway, so that it
- * lengthens no life; a repetition may be what another value waits for, so that whole chains are made again. */
+/* Values made again instead of kept (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"; by launches, greedily, as Kirisame
+ * et al. 2021, "Dynamic Tensor Rematerialization"): until what is in use at once is within the limit that a run asks for, and without a limit
+ * as long as that takes next to no time, by maps alone, as relu of a norm from what the convolution made. At the peak some values only wait:
+ * the cheapest of them for its bytes and its wait is made a second time in front of its next use, by the same kernel, so that the bits stay.
+ * What a repetition reads must be there anyway or be small beside what it makes; a repetition may be what another value waits for, so that
+ * whole chains are made again. */
 #include "passes/passes.h"
 
+#include <math.h>
+
+#include "ir/expr.h"
 #include "ir/work.h"
 
-enum { FLOPS_A_BYTE = 10, MOST_REPETITIONS = 8 }; /* a machine's products in the time of one byte; repetitions, by launches at first */
+/* A machine's products in the time of one byte, of an elementwise operation, of one that is expanded; repetitions, by launches at first; what
+ * of a value its inputs may be to be kept for it; what of the peak a value is at least, and of the step's work all repetitions at most,
+ * without a limit. */
+enum { FLOPS_A_BYTE = 10, FLOPS_AN_OPERATION = 2, FLOPS_A_FUNCTION = 20, MOST_REPETITIONS = 8, SMALL = 64, WORTH = 256, NEARLY_FREE = 64 };
 
 typedef struct {
   const kernel *kernel;
@@ -19,14 +26,51 @@ typedef struct {
   arena *arena;
   kernel_cost *costs;
   uint32_t n_costs, costs_capacity;
+  bool maps_only;
 } repetition;
+
+static double operations_of(const expr *e, bool *seen) {
+  if (seen[e->id]) return 0;
+  seen[e->id] = true;
+  double n = e->kind != EXPR_APPLY ? 0 : !strcmp(op_table[e->op].lowering, "native") ? FLOPS_AN_OPERATION : FLOPS_A_FUNCTION;
+  for (uint32_t i = 0; i < e->n_args; i++) n += operations_of(e->args[i], seen);
+  return n;
+}
+
+static double work_of(const kernel *k, arena *scratch) {
+  const kernel_work w = kernel_work_of(k);
+  double all = w.flops + FLOPS_A_BYTE * w.bytes + 1;
+  bool *seen = ARENA_ARRAY(scratch, bool, k->exprs->count + 1);
+  for (uint32_t i = 0; i < k->n_stages; i++) {
+    double points = operations_of(k->stages[i].body, seen);
+    for (uint32_t a = 0; a < k->n_axes; a++)
+      if ((k->stages[i].free | k->stages[i].reduced) >> a & 1) points *= (double)k->axes[a].extent;
+    contraction_form f;
+    if (!stage_contraction(k, i, &f)) all += points;
+  }
+  return all;
+}
 
 static double cost_of(repetition *r, const kernel *k) {
   for (uint32_t i = 0; i < r->n_costs; i++)
     if (r->costs[i].kernel == k) return r->costs[i].cost;
-  kernel_work w = kernel_work_of(k);
-  *ARENA_PUSH(r->arena, r->costs, r->n_costs, r->costs_capacity) = (kernel_cost){k, w.flops + FLOPS_A_BYTE * w.bytes + 1};
+  *ARENA_PUSH(r->arena, r->costs, r->n_costs, r->costs_capacity) = (kernel_cost){k, work_of(k, r->arena)};
   return r->costs[r->n_costs - 1].cost;
+}
+
+static double cost_of_plan(repetition *r, const plan *p) {
+  double all = 0;
+  for (uint32_t l = 0; l < p->n_launches; l++) {
+    const plan_repeat *loop = p->launches[l].repeat;
+    all += loop ? (double)loop->times * cost_of_plan(r, loop->plan) : cost_of(r, p->launches[l].kernel);
+  }
+  return all;
+}
+
+static bool is_map(const kernel *k) {
+  bool map = true;
+  for (uint32_t i = 0; i < k->n_stages; i++) map &= k->stages[i].monoid == MONOID_NONE;
+  return map;
 }
 
 static bool uses(const plan_launch *l, uint32_t buffer) {
@@ -44,13 +88,14 @@ static uint32_t overwritten_at(const plan *p, const plan_buffer *state) {
   return p->n_launches;
 }
 
-static bool can_repeat(const plan *p, const plan_launch *l, uint32_t at) {
+/* For a value of so many bytes. */
+static bool can_repeat(const plan *p, const plan_launch *l, uint32_t at, int64_t bytes) {
   if (l->repeat) return false;
   for (uint32_t i = 0; i < l->kernel->n_buffers; i++) {
     const plan_buffer *b = &p->buffers[l->buffers[i]];
     if (l->kernel->buffers[i].access == ACCESS_OUT ? b->storage != STORAGE_TEMPORARY
         : b->storage == STORAGE_STATE              ? overwritten_at(p, b) < at
-                                                   : b->storage == STORAGE_TEMPORARY && b->last < at)
+                                                   : b->storage == STORAGE_TEMPORARY && b->last < at && SMALL * b->bytes > bytes)
       return false;
   }
   return true;
@@ -59,22 +104,22 @@ static bool can_repeat(const plan *p, const plan_launch *l, uint32_t at) {
 /* A value that waits at a launch: which, for which launch, and what making it again is worth. */
 typedef struct {
   uint32_t buffer, use;
-  double score;
+  double score, cost;
 } candidate;
 
-static candidate best_at(repetition *r, uint32_t peak) {
+static candidate best_at(repetition *r, uint32_t peak, int64_t least) {
   const plan *p = r->plan;
   candidate best = {.score = 0};
   for (uint32_t i = 0; i < p->n_buffers; i++) {
     const plan_buffer *b = &p->buffers[i];
-    if (b->storage != STORAGE_TEMPORARY || b->is_splat || b->literal || b->first >= peak || b->last <= peak || uses(&p->launches[peak], i)) continue;
+    if (b->bytes < least || b->storage != STORAGE_TEMPORARY || b->is_splat || b->literal || b->first >= peak || b->last <= peak || uses(&p->launches[peak], i)) continue;
     uint32_t before = peak, use = peak;
     while (!uses(&p->launches[before], i)) before--;
     while (!uses(&p->launches[use], i)) use++;
     const plan_launch *maker = &p->launches[b->first];
-    if (!can_repeat(p, maker, use)) continue;
-    double score = (double)b->bytes * (use - before) / cost_of(r, maker->kernel);
-    if (score > best.score) best = (candidate){i, use, score};
+    if ((r->maps_only && !is_map(maker->kernel)) || !can_repeat(p, maker, use, b->bytes)) continue;
+    const double cost = cost_of(r, maker->kernel), score = (double)b->bytes * (use - before) / cost;
+    if (score > best.score) best = (candidate){i, use, score, cost};
   }
   return best;
 }
@@ -98,14 +143,42 @@ static void repeat_maker(repetition *r, uint32_t buffer, uint32_t use) {
   plan_note_lives(p);
 }
 
+/* What is in use at once, at most, and the launch at which it is so. */
+static int64_t peak_of(const plan *p, uint32_t *launch, arena *scratch) {
+  const int64_t *live = plan_live(p, scratch);
+  *launch = 0;
+  for (uint32_t l = 1; l <= p->n_launches; l++)
+    if (live[l] > live[*launch]) *launch = l;
+  return live[*launch];
+}
+
+static plan copy_of(const plan *p) {
+  plan kept = *p;
+  kept.buffers = arena_copy(p->arena, p->buffers, p->n_buffers * sizeof *p->buffers);
+  kept.launches = arena_copy(p->arena, p->launches, p->n_launches * sizeof *p->launches);
+  for (uint32_t l = 0; l < p->n_launches; l++)
+    kept.launches[l].buffers = arena_copy(p->arena, p->launches[l].buffers, p->launches[l].kernel->n_buffers * sizeof *p->launches[l].buffers);
+  kept.buffers_capacity = p->n_buffers;
+  kept.launches_capacity = p->n_launches;
+  return kept;
+}
+
 bool pass_rematerialise(plan *p, pass_context *c) {
-  if (!c->most_live_bytes) return true;
-  repetition r = {.plan = p, .arena = c->arena};
+  repetition r = {.plan = p, .arena = c->arena, .maps_only = !c->most_live_bytes};
   plan_note_lives(p);
-  for (uint32_t left = MOST_REPETITIONS * p->n_launches, peak; left > 0 && plan_peak(p, &peak, c->arena) > c->most_live_bytes; left--) {
-    candidate best = peak < p->n_launches ? best_at(&r, peak) : (candidate){.score = 0};
-    if (best.score <= 0) break;
+  double left = r.maps_only ? cost_of_plan(&r, p) / NEARLY_FREE : INFINITY;
+  plan kept = copy_of(p);
+  uint32_t peak;
+  int64_t live = peak_of(p, &peak, c->arena), least = live;
+  const int64_t worth = r.maps_only ? live / WORTH : 0;
+  for (uint32_t more = MOST_REPETITIONS * p->n_launches; more > 0 && live > c->most_live_bytes && peak < p->n_launches; more--) {
+    const candidate best = best_at(&r, peak, worth);
+    if (best.score <= 0 || best.cost > left) break;
+    left -= best.cost;
     repeat_maker(&r, best.buffer, best.use);
+    live = peak_of(p, &peak, c->arena);
+    if (live < least) least = live, kept = copy_of(p);
   }
+  *p = kept; /* without those that lowered nothing any more */
   return true;
 }

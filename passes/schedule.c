@@ -5,8 +5,9 @@
 
 enum {
   WORST = 1 << 20,
-  MOST_CHUNKS = 64,
-  MOST_ITERATIONS = 4096 /* of the parallel loops: enough to balance, not so many that they cost */
+  MOST_CHUNKS = 64,      /* pieces that are handed out: enough to balance, not so many that they cost */
+  MOST_ITERATIONS = 1 << 16, /* of the parallel loops */
+  ENOUGH_WARPS = 1 << 14 /* to fill a GPU */
 };
 
 int64_t extent(const scheduler *s, uint32_t axis) { return s->kernel->axes[axis].extent; }
@@ -155,12 +156,13 @@ int64_t points(const scheduler *s) {
 /* Outer loops over the axes of `order`, each with its step; as many of the leading ones run in parallel as
  * there is use for. */
 void add_outer_loops(scheduler *s, const schedule_loop *order, uint32_t n, bool large) {
+  const int64_t enough = s->target->warps ? ENOUGH_WARPS : MOST_CHUNKS, most = s->target->warps ? INT32_MAX : MOST_ITERATIONS;
   int64_t iterations = 1;
-  bool leading = large;
+  bool leading = large || s->target->warps;
   for (uint32_t i = 0; i < n; i++) {
     int64_t count = (extent(s, order[i].axis) + order[i].step - 1) / order[i].step;
     for (uint32_t j = 0; j < i; j++) leading &= order[j].axis != order[i].axis || extent(s, order[i].axis) % order[j].step == 0; /* a remainder has other pieces */
-    leading &= (s->shared & AXIS(order[i].axis)) != 0 && iterations < MOST_CHUNKS && iterations * count <= MOST_ITERATIONS * 16;
+    leading &= (s->shared & AXIS(order[i].axis)) != 0 && iterations < enough && iterations * count <= most;
     add_loop(s, order[i].axis, order[i].step, leading ? LOOP_PARALLEL : LOOP_SERIAL);
     if (leading) iterations *= count;
   }

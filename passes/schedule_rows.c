@@ -72,7 +72,7 @@ void schedule_rows(scheduler *s) {
   }
   /* A vector axis that all stages keep is cut in tiles outside the reductions, so that these run over
    * registers; alone it also gives the threads their pieces. */
-  int64_t tile = vector < 0 ? 1 : s->lanes * (s->reduced ? ROW_UNROLL : 1);
+  int64_t tile = vector < 0 ? 1 : s->lanes * (s->reduced || s->target->warps ? ROW_UNROLL : 1);
   bool tiled = along && (s->shared & along) && (blocked ? width : extent(s, (uint32_t)vector)) > tile;
   if (tiled) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = tile};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);

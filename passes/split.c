@@ -6,9 +6,16 @@
 #include "passes/register_tile.h"
 #include "passes/transfer.h"
 
-enum { MOST_CHUNKS = 16, LEAST_CHUNKS = 4, ENOUGH_RESULTS = 2048, LEAST_REDUCED = 512, LEAST_POINTS = 1 << 15 };
-enum { ENOUGH_PRODUCTS = 4096, LEAST_SUMMED = 16384 }; /* for contractions, which tile their results */
+enum { LEAST_CHUNKS = 4, ENOUGH_RESULTS = 2048, LEAST_REDUCED = 512, LEAST_POINTS = 1 << 15 };
 enum { NO_AXIS = UINT32_MAX };
+
+/* How many chunks there may be; and of contractions, which tile their results, how few these are and how much is summed where
+ * chunks pay. A GPU wants more pieces than a processor. */
+typedef struct {
+  int64_t most_chunks, most_partials, enough_products, least_summed;
+} limits;
+
+static limits limits_for(const target *t) { return t->warps ? (limits){256, 1 << 22, 1 << 18, 2048} : (limits){16, INT64_MAX, 4096, 16384}; }
 
 /* What the two kernels of a split read and write: buffers of the whole kernel, or partial results. */
 typedef struct {
@@ -34,10 +41,10 @@ static int64_t points(const kernel *k, axis_set axes) {
 }
 
 /* Pieces of whole panels, where there can be some: parameters lie in those. */
-static int64_t chunks_of(int64_t extent) {
-  for (int64_t n = MOST_CHUNKS; n >= LEAST_CHUNKS; n--)
+static int64_t chunks_of(int64_t extent, const limits *l) {
+  for (int64_t n = l->most_chunks; n >= LEAST_CHUNKS; n--)
     if (extent % (n * WIDEST_PANEL) == 0) return n;
-  for (int64_t n = MOST_CHUNKS; n > 1; n--)
+  for (int64_t n = l->most_chunks; n > 1; n--)
     if (extent % n == 0) return n;
   return 1;
 }
@@ -57,9 +64,9 @@ static bool *stages_after_reduction(const kernel *k, arena *a) {
   return after;
 }
 
-/* The axis to cut, or NO_AXIS: all reductions are over the same axes, none reads another, and what
+/* The axis to cut, in no more chunks than `l` then says, or NO_AXIS: all reductions are over the same axes, none reads another, and what
  * follows them is at their free axes. */
-static uint32_t axis_to_cut(const kernel *k, const bool *after) {
+static uint32_t axis_to_cut(const kernel *k, const bool *after, limits *l) {
   axis_set reduced = 0, kept = ~(axis_set)0;
   bool is_contraction = false;
   for (uint32_t i = 0; i < k->n_stages; i++) {
@@ -78,13 +85,14 @@ static uint32_t axis_to_cut(const kernel *k, const bool *after) {
   if (!reduced) return NO_AXIS;
   int64_t results = points(k, kept), summed = points(k, reduced);
   bool enough = is_contraction
-                    ? results < ENOUGH_PRODUCTS && summed > LEAST_SUMMED
+                    ? results < l->enough_products && summed > l->least_summed
                     : results < ENOUGH_RESULTS && summed >= LEAST_REDUCED && results * summed >= LEAST_POINTS;
   uint32_t best = NO_AXIS;
+  if (l->most_chunks > l->most_partials / results) l->most_chunks = l->most_partials / results;
   for (uint32_t i = 0; enough && i < k->n_axes; i++) {
-    if (!(reduced >> i & 1) || chunks_of(k->axes[i].extent) < 2) continue;
+    if (!(reduced >> i & 1) || chunks_of(k->axes[i].extent, l) < 2) continue;
     if (best == NO_AXIS ||
-        (chunks_of(k->axes[best].extent) < 4 && chunks_of(k->axes[i].extent) > chunks_of(k->axes[best].extent)))
+        (chunks_of(k->axes[best].extent, l) < 4 && chunks_of(k->axes[i].extent, l) > chunks_of(k->axes[best].extent, l)))
       best = i;
   }
   return best;
@@ -186,12 +194,13 @@ static half combining_kernel(cut *c, const bool *after, uint32_t axis, int64_t c
 
 /* Maps that do not run over the cut axis and come before the reductions are computed in both kernels, and
  * written by the second. */
-static cut cut_kernel(const kernel *k, arena *a) {
+static cut cut_kernel(const kernel *k, const target *t, arena *a) {
   cut c = {.whole = k};
+  limits l = limits_for(t);
   const bool *after = stages_after_reduction(k, a);
-  uint32_t axis = axis_to_cut(k, after);
+  uint32_t axis = axis_to_cut(k, after, &l);
   if (axis == NO_AXIS) return c;
-  int64_t chunks = chunks_of(k->axes[axis].extent);
+  int64_t chunks = chunks_of(k->axes[axis].extent, &l);
   c.types = ARENA_ARRAY(a, tensor_type, k->n_stages);
   for (uint32_t i = 0; i < k->n_stages; i++) {
     if (k->stages[i].monoid == MONOID_NONE) continue;
@@ -229,7 +238,7 @@ bool pass_split(plan *p, pass_context *context) {
       continue;
     }
     while (at < n_cuts && cuts[at].whole != old[i].kernel) at++;
-    if (at == n_cuts) cuts[n_cuts++] = cut_kernel(old[i].kernel, p->arena);
+    if (at == n_cuts) cuts[n_cuts++] = cut_kernel(old[i].kernel, context->target, p->arena);
     const cut *c = &cuts[at];
     if (!c->is_split) {
       plan_add_launch(p, old[i].kernel, old[i].buffers);

@@ -2,13 +2,14 @@
 #ifndef SSLC_RUNTIME_INSTANCE_H
 #define SSLC_RUNTIME_INSTANCE_H
 
-#include "codegen/executable.h"
-#include "runtime/pool.h"
+#include "runtime/device.h"
 
 typedef struct instance instance;
 
-/* Allocates the plan's arena and every state, data and result buffer (64-byte aligned), fills literals
- * and splats. The plan and the executable must outlive it. NULL when memory is short. */
+/* Allocates the plan's arena and every state, data and result buffer, fills literals and splats. The plan and what the device
+ * was made of must outlive it; the device becomes its own. NULL when memory is short, or `d` is NULL. */
+instance *instance_on(const plan *p, device *d);
+/* On the processor. */
 instance *instance_new(const plan *p, const executable *e, thread_pool *pool);
 void instance_free(instance *i);
 /* Row-major copies in and out of a buffer found by role and name; false when there is none. */

@@ -6,9 +6,13 @@ set(below_codegen sslc_codegen sslc_passes sslc_ir)
 set(below_runtime sslc_runtime sslc_codegen sslc_passes sslc_ir)
 set(below_frontend sslc_frontend sslc_ir)
 set(below_whole ${CJSON} sslc_frontend sslc_runtime sslc_codegen sslc_passes sslc_ir)
-# What several test programs share: random graphs, and random schedules of kernels.
-add_library(test_support STATIC tests/random_graph.c tests/random_schedule.c)
-target_link_libraries(test_support PUBLIC sslc_ir)
+# What several test programs share: random graphs, random schedules of kernels, and kernels for a GPU without one.
+add_library(test_support STATIC tests/random_graph.c tests/random_schedule.c tests/emulation/emulation.c)
+target_compile_definitions(test_support PRIVATE SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+target_link_libraries(test_support PUBLIC sslc_codegen sslc_ir ${CMAKE_DL_LIBS})
+add_library(test_device STATIC tests/emulation/emulated_device.c) # a device of these
+target_link_libraries(test_device PUBLIC test_support sslc_runtime sslc_codegen)
+list(PREPEND below_whole test_device)
 foreach(room ir passes codegen runtime frontend whole)
   file(GLOB programs CONFIGURE_DEPENDS tests/unit/${room}/test_*.c)
   foreach(program ${programs})

@@ -53,7 +53,7 @@ static const char *const texts[] = {
     "  out y : f32[3,8]\n"
     "  axes i:3 j:4\n"
     "  top[i] : f32 = max j of x[i, j]\n"
-    "  total[i] : f32 = sum j of exp(x[i, j] - top)\n"
+    "  total[i] : f32 = again sum j of exp(x[i, j] - top)\n"
     "  where_[i] : i32 = argmax j of x[i, j] -> m[i]\n"
     "  low[i,j] : f32 = exp(x[i, j] - top) / total * t[] -> y[i, j]\n"
     "  high[i,j] : f32 = -x[i, j] -> y[i, j + 4]\n"

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 
 #include "ir/work.h"
 
@@ -64,8 +65,27 @@ static void sums_of_maps_are_no_contractions(void **state) {
   assert_true(w.bytes == 8.0 * (3 * 8 + 3)); /* of x what is read, once */
 }
 
+static void what_is_made_again_is_no_work(void **state) {
+  (void)state;
+  static const char text[] =
+      "kernel scores {\n"
+      "  in x : f32[5,8]\n"
+      "  in y : f32[7,8]\n"
+      "  out z : f32[5]\n"
+      "  axes i:5 j:7 k:8\n"
+      "  s0[i,j] : f32 = %ssum k of x[i, k] * y[j, k]\n"
+      "  s1[i] : f32 = max j of s0 -> z[i]\n"
+      "}\n";
+  char once[sizeof text], again[sizeof text + 8];
+  snprintf(once, sizeof once, text, "");
+  snprintf(again, sizeof again, text, "again ");
+  assert_true(work_of(once).flops == 2.0 * 5 * 7 * 8 && work_of(again).flops == 0);
+  assert_true(work_of(once).bytes == work_of(again).bytes);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(padding_is_no_work), cmocka_unit_test(gaps_are_no_work),
-                                     cmocka_unit_test(sums_of_maps_are_no_contractions)};
+                                     cmocka_unit_test(sums_of_maps_are_no_contractions),
+                                     cmocka_unit_test(what_is_made_again_is_no_work)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -119,6 +119,26 @@ static void a_tie_of_max_goes_to_the_first_operand(void **state) {
   assert_true(dx[0] == 0 && dx[1] == 1 && dx[2] == 1);
 }
 
+/* The largest of pairs of max(0, x), over numbers with ties, below 0, at it and above. */
+static void relu_behind_its_pooling_has_the_same_derivative(void **state) {
+  bench *b = *state;
+  enum { PAIRS = 25 };
+  graph *g = graph_new(b->arena, "test");
+  const value x = graph_parameter(g, "data", "x", shaped(DTYPE_F64, 2, PAIRS, 2), place(1));
+  const value relu = graph_binary(g, OP_MAX, graph_number(g, *graph_type(g, x), 0, place(2)), x, place(2));
+  const int64_t start[][2] = {{0, 0}, {0, 1}}, stop[][2] = {{PAIRS, 1}, {PAIRS, 2}}, stride[] = {1, 1};
+  value tap[2];
+  for (int i = 0; i < 2; i++) tap[i] = graph_slice(g, relu, start[i], stop[i], stride, place(3));
+  const value pooled = graph_binary(g, OP_MAX, tap[0], tap[1], place(4));
+  graph_add_result(g, "output", "dx", graph_grad(g, sum_all(g, graph_binary(g, OP_MUL, pooled, pooled, place(5)), place(5)), &x, 1, place(6)), place(6));
+  double data[2 * PAIRS], expected[2 * PAIRS];
+  for (int i = 0; i < PAIRS; i++) data[2 * i] = i / 5 - 2, data[2 * i + 1] = i % 5 - 2;
+  memcpy(expected, gradient_at(b, after(b, pass_autodiff, g), data), sizeof expected);
+  const graph *behind = after(b, pass_postpone, g);
+  assert_int_equal(count_op(after(b, pass_dce, behind), OP_MAX), 2); /* one of pairs, one of 0 */
+  assert_memory_equal(gradient_at(b, after(b, pass_autodiff, behind), data), expected, sizeof expected);
+}
+
 static void derives_by_an_intermediate_value(void **state) {
   bench *b = *state;
   graph *g = graph_new(b->arena, "test");
@@ -217,6 +237,7 @@ int main(void) {
       TEST(ties_of_a_maximum_go_to_the_lowest_index),
       TEST(ties_over_several_axes_go_to_the_first_in_row_major_order),
       TEST(a_tie_of_max_goes_to_the_first_operand),
+      TEST(relu_behind_its_pooling_has_the_same_derivative),
       TEST(derives_by_an_intermediate_value),
       TEST(derives_a_value_by_itself),
       TEST(derivatives_nest),

@@ -258,8 +258,16 @@ static void impossible_schedules_are_reported(void **state) {
   arena_free(a);
 }
 
+/* Only the outermost of several pair loops takes two in at once. */
+static void a_pair_inside_a_pair(void **state) {
+  (void)state;
+  check_kernel("kernel sum {\n  in x : f32[7,2,4]\n  out y : f32[]\n  axes r:7 s:2 t:4\n  a[] : f32 = sum r s t of x[r, s, t] -> y[]\n}\n"
+               "schedule { for r, t/2, t pair, s pair }\n");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_pair_inside_a_pair),
       cmocka_unit_test(maps_run_in_lanes_with_remainders),
       cmocka_unit_test(products_use_tiles_of_registers),
       cmocka_unit_test(convolutions_skip_padding),

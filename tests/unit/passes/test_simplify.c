@@ -253,6 +253,22 @@ static void what_is_repeated_is_multiplied(void **state) {
   CANONICAL(inexact, inexact);
 }
 
+/* relu and then the larger of two slices: the larger, and then relu. Not where somebody else reads relu, nor for unequal floors. */
+static void relu_waits_for_its_pooling(void **state) {
+#define RELU(c) X("f64[4]") LINE("%2 = constant {value=" c "} : f64[4]") LINE("%3 = max(%2, %1) : f64[4]")
+#define SLICES(x, y) LINE("%4 = slice(" x ") {start=[0], stop=[3], stride=[2]} : f64[2]") LINE("%5 = slice(" y ") {start=[1], stop=[4], stride=[2]} : f64[2]")
+  const char *pooled = RELU("0") SLICES("%3", "%3") LINE("%6 = max(%4, %5) : f64[2]") Y("%6");
+  rewrites(state, pass_postpone, pooled,
+           X("f64[4]") LINE("%2 = slice(%1) {start=[0], stop=[3], stride=[2]} : f64[2]") LINE("%3 = slice(%1) {start=[1], stop=[4], stride=[2]} : f64[2]")
+           LINE("%4 = max(%2, %3) : f64[2]") LINE("%5 = constant {value=0} : f64[2]") LINE("%6 = max(%5, %4) : f64[2]") Y("%6"));
+  const char *read_elsewhere = RELU("0") SLICES("%3", "%3") LINE("%6 = max(%4, %5) : f64[2]") Y("%6") "  result output \"z\" %3\n";
+  rewrites(state, pass_postpone, read_elsewhere, read_elsewhere);
+  const char *unequal = RELU("0") LINE("%4 = constant {value=1} : f64[4]") LINE("%5 = max(%4, %1) : f64[4]") LINE("%6 = max(%3, %5) : f64[4]") Y("%6");
+  rewrites(state, pass_postpone, unequal, unequal);
+#undef RELU
+#undef SLICES
+}
+
 static void transposes_enter_contractions(void **state) {
   CANONICAL(X("f64[2,3]") LINE("%2 = transpose(%1) {axes=[1,0]} : f64[3,2]")
                 LINE("%3 = contract(%1, %2) {spec=\"i,k; k,j -> i,j\"} : f64[2,2]") Y("%3"),
@@ -428,6 +444,7 @@ int main(void) {
       TEST(what_is_one_number_stays_one_number),
       TEST(reductions_join),
       TEST(what_is_repeated_is_multiplied),
+      TEST(relu_waits_for_its_pooling),
       TEST(transposes_enter_contractions),
       TEST(constants_are_computed),
       TEST(equal_nodes_are_one),

@@ -9,6 +9,7 @@
 #include "codegen/cpu/host.h"
 #include "passes/passes.h"
 #include "runtime/instance.h"
+#include "tests/emulation/emulated_device.h"
 
 /* What a plan has to compute, and how near it has to come. */
 typedef struct {
@@ -76,6 +77,18 @@ static inline const char *compiled_fault(const plan *p, const expectation *e, co
   if (!wrong && options->checked) wrong = executable_violation(code);
   if (wrong) wrong = arena_printf(a, "%s", wrong);
   executable_free(code);
+  return wrong;
+}
+
+/* The plan, made for a GPU, on the emulation. What is wrong, or NULL. */
+static inline const char *emulated_fault(const plan *p, const expectation *e, arena *a) {
+  const char *wrong = NULL;
+  device *d = emulated_device_new(p, &wrong);
+  if (!d) return wrong;
+  instance *i = instance_on(p, d);
+  wrong = i ? run_and_compare(i, e, ARENA_ARRAY(a, void *, e->graph->n_results + 1), a) : "no memory";
+  if (i && !wrong && d->failure(d)) wrong = arena_printf(a, "%s", d->failure(d));
+  instance_free(i);
   return wrong;
 }
 

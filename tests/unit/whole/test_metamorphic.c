@@ -1,5 +1,5 @@
 /* Graphs pass through random choices of passes and schedules; what they compute, by their loops or as machine code, stays what the
- * interpreter says. Graphs are random ones and those of every program of examples/ at a tiny size. SSLC_RANDOM_GRAPHS=N asks for
+ * interpreter says; as machine code of this processor, and as that of a GPU, which is emulated. Graphs are random ones and those of every program of examples/ at a tiny size. SSLC_RANDOM_GRAPHS=N asks for
  * N random graphs, from number SSLC_FIRST_GRAPH on, and a hundredth as many ways for every program; SSLC_PROGRAM=mae.ssl for one
  * program alone. Asked for many, only one way in four is compiled.
  *   whole_test_metamorphic PROGRAM DATA [NAME=VALUE...]
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "codegen/cuda/architecture.h"
 #include "frontend/session.h"
 #include "tests/unit/whole/compiled.h"
 #include "tests/unit/whole/random_pipeline.h"
@@ -30,19 +31,36 @@ static void check_random_way(const graph *g, const expectation *e, const char *s
                              uint32_t *refused) {
   arena *a = arena_new();
   diagnostics *d = diagnostics_new(a, sources_new(a));
-  target host;
-  host_target(&host);
   random_source random = {seed};
+  const bool emulates = compiles && random_below(&random, 2);
+  target host;
+  if (emulates) cuda_target(80, &host);
+  else host_target(&host);
   if (random_below(&random, 3) == 0) host.l1_bytes = 256, host.l2_bytes = 8 << 10; /* sums over a few elements are streamed */
   pass_context context = {.arena = a, .diagnostics = d, .target = &host, .most_start_bytes = random_below(&random, 2) ? 64 : 0};
   pipeline way = {.context = &context, .random = &random, .arena = a};
   plan *p = random_pipeline(&way, g);
   if (!p) fail_msg("%s, seed %llu,%s: %s\n%s", subject, (unsigned long long)seed, way.told, way.wrong, diagnostics_render(d, a, false));
   const char *fault = interpreted_fault(p, e, a);
-  if (!fault && compiles) fault = compiled_fault(p, e, &(compile_options){.threads = 2, .checked = random_below(&random, 2)}, a);
+  if (!fault && emulates) fault = emulated_fault(p, e, a);
+  else if (!fault && compiles) fault = compiled_fault(p, e, &(compile_options){.threads = 2, .checked = random_below(&random, 2)}, a);
   if (fault) fail_msg("%s, seed %llu,%s: %s", subject, (unsigned long long)seed, way.told, fault);
   *scheduled += way.scheduled;
   *refused += way.refused;
+  arena_free(a);
+}
+
+/* The way of every GPU. */
+static void check_default_way_on_a_gpu(const graph *g, const expectation *e, const char *subject) {
+  arena *a = arena_new();
+  diagnostics *d = diagnostics_new(a, sources_new(a));
+  target gpu;
+  cuda_target(80, &gpu);
+  pass_context context = {.arena = a, .diagnostics = d, .target = &gpu};
+  plan *p = run_passes(g, &context, NULL, NULL);
+  if (!p) fail_msg("%s: %s", subject, diagnostics_render(d, a, false));
+  const char *fault = emulated_fault(p, e, a);
+  if (fault) fail_msg("%s on a GPU: %s", subject, fault);
   arena_free(a);
 }
 
@@ -209,7 +227,9 @@ static void check_graph(tiny_program *t, const graph *g, int ways) {
   const graph_binding *bindings = bindings_of(t, g, &n);
   expectation e = expect(g, bindings, n, 1e-9, t->arena);
   if (g == t->experiment->init) t->init = e.run;
-  for (int i = 0; i < ways; i++) check_random_way(g, &e, arena_printf(t->arena, "%s, graph %s", t->name, g->name), (uint64_t)i, i % 4 == 3, &scheduled, &refused);
+  const char *subject = arena_printf(t->arena, "%s, graph %s", t->name, g->name);
+  if (ways) check_default_way_on_a_gpu(g, &e, subject);
+  for (int i = 0; i < ways; i++) check_random_way(g, &e, subject, (uint64_t)i, i % 4 == 3, &scheduled, &refused);
 }
 
 static void check_program(tiny_program *t, int ways) {

@@ -1,7 +1,7 @@
 /* Whole training steps against PyTorch: the programs of tests/reference/steps begin where the .json files beside
  * them begin (or those of examples/, with settings that the .json files name), and their losses, gradients (which the optimizers' states hold), new weights, running statistics,
  * targets, queues and the features that an eval sees are those of the files; interpreted and compiled with reals
- * of 64 bits to 1e-9, and compiled with 32 bits to 1e-3, of the norm of each tensor. */
+ * of 64 bits to 1e-9, made for a GPU and emulated to the same, and compiled with 32 bits to 1e-3, of the norm of each tensor. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,18 +16,22 @@
 #include <string.h>
 
 #include "codegen/cpu/host.h"
+#include "codegen/cuda/architecture.h"
 #include "frontend/experiment.h"
 #include "passes/passes.h"
 #include "runtime/instance.h"
+#include "tests/emulation/emulated_device.h"
+
+typedef enum { INTERPRETED, COMPILED, EMULATED } means;
 
 typedef struct {
   const char *program;
-  bool compiled;
+  means by;
   dtype real;
   double tolerance;
 } way;
 
-/* A graph that runs, by the interpreter or as machine code. */
+/* A graph that runs, by the interpreter or as machine code, of this processor or of a GPU. */
 typedef struct {
   graph *plain; /* without derivatives to take: what is interpreted, and the types of results */
   graph_run *run;
@@ -102,16 +106,23 @@ static void fill(comparison *c, const char *name, const tensor_type *t, void *da
 
 static runner runner_of(comparison *c, const graph *g) {
   runner r = {0};
-  target host;
-  host_target(&host);
-  pass_context context = {c->arena, c->diagnostics, &host};
+  target machine;
+  if (c->way->by == EMULATED) cuda_target(80, &machine);
+  else host_target(&machine);
+  pass_context context = {c->arena, c->diagnostics, &machine};
   r.plain = pass_autodiff(g, &context);
   if (!r.plain) fail_msg("%s", diagnostics_render(c->diagnostics, c->arena, false));
-  if (!c->way->compiled) return r;
+  if (c->way->by == INTERPRETED) return r;
   const char *error = NULL;
   compile_report report;
   plan *p = run_passes(g, &context, NULL, NULL);
   if (!p) fail_msg("%s", diagnostics_render(c->diagnostics, c->arena, false));
+  if (c->way->by == EMULATED) {
+    device *d = emulated_device_new(p, &error);
+    r.instance = d ? instance_on(p, d) : NULL;
+    if (!r.instance) fail_msg("%s", error ? error : "out of memory");
+    return r;
+  }
   r.executable = executable_compile_cpu(p, &(compile_options){.threads = 2}, &report, &error);
   if (!r.executable) fail_msg("%s", error);
   r.pool = thread_pool_new(2);
@@ -123,7 +134,7 @@ static runner runner_of(comparison *c, const graph *g) {
 static void runner_free(runner *r) {
   if (!r->instance) return;
   instance_free(r->instance);
-  thread_pool_free(r->pool);
+  if (r->pool) thread_pool_free(r->pool);
   executable_free(r->executable);
 }
 
@@ -383,9 +394,9 @@ static void second_order_is_the_slope_and_first_order_is_not(void **state) {
 int main(void) {
   static const char *const programs[] = {"convolution", "simclr", "byol",        "moco", "resnet", "mae",
                                          "gan",         "dcgan",  "maml", "first_order", "gpt"};
-  static const way ways[] = {{.real = DTYPE_F64, .tolerance = 1e-9}, {.compiled = true, .real = DTYPE_F64, .tolerance = 1e-9},
-                             {.compiled = true, .real = DTYPE_F32, .tolerance = 1e-3}};
-  static const char *const names[] = {"interpreted", "compiled", "compiled with 32 bits"};
+  static const way ways[] = {{.real = DTYPE_F64, .tolerance = 1e-9}, {.by = COMPILED, .real = DTYPE_F64, .tolerance = 1e-9},
+                             {.by = COMPILED, .real = DTYPE_F32, .tolerance = 1e-3}, {.by = EMULATED, .real = DTYPE_F64, .tolerance = 1e-9}};
+  static const char *const names[] = {"interpreted", "compiled", "compiled with 32 bits", "emulated"};
   enum { PROGRAMS = sizeof programs / sizeof *programs, WAYS = sizeof ways / sizeof *ways };
   static way all[PROGRAMS * WAYS];
   static char name[PROGRAMS * WAYS][64];

@@ -31,6 +31,14 @@ static const char simclr[] =
     "}\n"
     "train simclr { data: toys, batch: 16, steps: 20, optimizer: adam(lr: 2e-3), clip_norm: 5.0 }\n";
 
+/* Values of convolutions that wait for their derivative, which a limit alone makes again. */
+static const char deep[] =
+    "data toys = shapes(count: 64, size: 12, classes: 4)\n"
+    "encoder net()(x) = x |> conv(8, 3) |> silu |> conv(8, 3) |> silu |> conv(8, 3) |> silu |> conv(8, 3) |> silu |> conv(8, 3) |> silu |> conv(3, 3)\n"
+    "model f = net()\n"
+    "pretext fill(img) { minimize mean((f(img * 0.5) - img) ** 2) }\n"
+    "train fill { data: toys, batch: 16, steps: 20, optimizer: adam(lr: 2e-3) }\n";
+
 static const char autoencoder[] =
     "data toys = shapes(count: 64, size: 6, classes: 4)\n"
     "encoder net()(x) = x |> flatten |> linear(50) |> gelu |> linear(33) |> layer_norm |> linear(50) |> silu |> linear(108)\n"
@@ -53,7 +61,7 @@ static sslc_program *compile(const char *text, sslc_type real, unsigned threads)
 
 static sslc_program *trained_within(int64_t memory, sslc_facts *facts) {
   sslc_program *p = NULL;
-  MUST(sslc_compile_text(simclr, "p.ssl", &(sslc_options){.threads = 2, .cache = "", .memory = memory}, &p));
+  MUST(sslc_compile_text(deep, "p.ssl", &(sslc_options){.threads = 2, .cache = "", .memory = memory}, &p));
   MUST(sslc_run(p, 4));
   MUST(sslc_get_facts(p, facts));
   return p;
@@ -64,7 +72,7 @@ static void memory_limit_keeps_bits(void **state) {
   (void)state;
   sslc_facts free_facts, facts;
   sslc_program *p = trained_within(0, &free_facts);
-  const int64_t limit = free_facts.peak_bytes - free_facts.temporary_bytes / 10;
+  const int64_t limit = free_facts.peak_bytes - free_facts.temporary_bytes / 40;
   sslc_program *limited = trained_within(limit, &facts);
   assert_true(facts.peak_bytes <= limit);
   sslc_tensor t;

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "ir/work.h"
 #include "passes/squares.h"
 #include "tests/random_graph.h"
 #include "tests/unit/whole/compiled.h"
@@ -90,6 +91,13 @@ static uint32_t kernels_with_squares(const plan *p) {
   return n;
 }
 
+/* Products that the step asks for: what is made again is none. */
+static double products(const plan *p) {
+  double flops = 0;
+  for (uint32_t i = 0; i < p->n_launches; i++) flops += kernel_work_of(p->launches[i].kernel).flops;
+  return flops / 2;
+}
+
 /* The plan, with its results as they should be; for this processor, or one with caches so small that all squares are large. */
 static const plan *checked(const graph *g, bool small_caches, double tolerance, arena *a) {
   diagnostics *d = diagnostics_new(a, sources_new(a));
@@ -126,6 +134,8 @@ static void attention_keeps_no_scores(void **state) {
     if (largest_buffer(p) >= c->batch * c->heads * c->queries * c->keys) fail_msg("case %zu: %s", i, plan_print(p, a));
     /* Of a batch that fills all threads, all derivatives are made in one kernel; else rows and columns each have one. */
     if (kernels_with_squares(p) != (c->batch * c->heads >= 16 ? 2 : 3)) fail_msg("case %zu: %u kernels\n%s", i, kernels_with_squares(p), plan_print(p, a));
+    assert_true(products(p) == 6.0 * c->batch * c->heads * c->queries * c->keys * c->depth);
+    assert_non_null(strstr(plan_print(p, a), " = again sum "));
     arena_free(a);
   }
 }
@@ -139,6 +149,7 @@ static void losses_keep_no_similarities(void **state) {
     const plan *p = checked(contrastive_step(type, n, ((int[]){5, 32, 20})[i], a), i < 2, type == DTYPE_F64 ? 1e-12 : 1e-5, a);
     if (largest_buffer(p) >= n * n) fail_msg("%d rows: %s", n, plan_print(p, a));
     assert_int_equal(kernels_with_squares(p), 2);
+    assert_true(products(p) == 3.0 * n * n * ((int[]){5, 32, 20})[i]);
     arena_free(a);
   }
 }

@@ -1,4 +1,4 @@
-/* Compiled loops against the interpreter of loops: the same bits. */
+/* Loops as machine code, and as the text of a GPU's kernel on the emulation, against the interpreter of loops: the same bits. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "codegen/cpu/dump.h"
+#include "tests/emulation/emulation.h"
 #include "tests/unit/codegen/launch.h"
 
 enum { ELEMENTS = 192 };
@@ -103,7 +104,22 @@ static void compare(const bench *b, void *const *found, void *const *expected) {
   }
 }
 
-/* Compiles, runs in two parts, last part first, and compares every buffer with the interpreter's. */
+static void check_emulated(bench *b, void *const *expected) {
+  const char *error = NULL;
+  uint32_t *groups = ARENA_ARRAY(b->arena, uint32_t, b->loops->n_arguments + 1);
+  for (uint32_t i = 0; i < b->loops->n_arguments; i++) groups[i] = i;
+  emulated_kernel made = {.symbol = "kernel_0", .loops = b->loops};
+  const source_options options = {.symbol = made.symbol, .groups = groups, .checked = true};
+  if (!cuda_source_of(b->loops, &options, b->arena, &made.source, &error)) fail_msg("%s", error);
+  emulation *e = emulation_of(&made, 1, b->arena, &error);
+  if (!e) fail_msg("%s", error);
+  void **found = copy_buffers(b->arena, b->loops, b->buffers);
+  assert_int_equal(emulation_run(e, 0, found), 0);
+  compare(b, found, expected);
+  emulation_free(e);
+}
+
+/* Compiles, runs in two parts, last part first, and compares every buffer with the interpreter's; then on the emulation. */
 static void check(bench *b, bool checked) {
   const char *error = NULL;
   const loops *each[] = {b->loops};
@@ -123,6 +139,7 @@ static void check(bench *b, bool checked) {
   compare(b, found, expected);
   assert_null(executable_violation(e));
   executable_free(e);
+  if (!checked) check_emulated(b, expected);
 }
 
 static const uint32_t lane_counts[] = {1, 2, 4, 8, 16, 32};
@@ -439,6 +456,31 @@ static void dumps_show_the_kernel(void **state) {
   arena_free(a);
 }
 
+/* Lanes read what others wrote, and then write over what others read, with nothing but that to order them. */
+static void lanes_exchange_values(void **state) {
+  (void)state;
+  arena *a = arena_new();
+  bench b = make_bench(a, "exchange");
+  loops *l = b.loops;
+  b.lanes = 32;
+  l->iterations = ELEMENTS / b.lanes;
+  uint32_t x = add_buffer(&b, "x", DTYPE_F32, ELEMENTS, false), y = add_buffer(&b, "y", DTYPE_F32, 3 * ELEMENTS, true);
+  uint32_t local = loops_add_buffer(l, (loops_buffer){.name = "kept", .type = DTYPE_F32, .elements = b.lanes, .place = PLACE_LOCAL, .written = true});
+  l->n_arguments = 2;
+  const loops_expr *zero = loops_integer(l, 0), *last = loops_integer(l, b.lanes - 1), *v = load_at(&b, x, here(&b), b.lanes, b.lanes, 1);
+  for (int round = 0; round < 3; round++) {
+    store_at(&b, local, zero, v, b.lanes, 1);
+    v = load_at(&b, local, last, b.lanes, b.lanes, -1); /* reversed */
+    v = apply_two(&b, OP_ADD, v, loops_splat(l, load_at(&b, local, loops_integer(l, 7 + round), 1, 1, 1), b.lanes));
+    const uint32_t kept = loops_add_register(l, DTYPE_F32, b.lanes);
+    set(&b, &l->body, kept, v);
+    v = loops_node(l, (loops_expr){.kind = LOOPS_VARIABLE, .type = DTYPE_F32, .lanes = b.lanes, .number = kept});
+    store_at(&b, y, apply_two(&b, OP_ADD, here(&b), loops_integer(l, round * ELEMENTS)), v, b.lanes, 1);
+  }
+  check(&b, false);
+  arena_free(a);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(ops_mean_what_the_table_says),
@@ -449,6 +491,7 @@ int main(void) {
       cmocka_unit_test(splats_and_ramps),
       cmocka_unit_test(reductions_fold_halves),
       cmocka_unit_test(loops_registers_tests_and_local_buffers),
+      cmocka_unit_test(lanes_exchange_values),
       cmocka_unit_test(dumps_show_the_kernel),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

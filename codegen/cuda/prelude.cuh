@@ -1,0 +1,114 @@
+/* What the text of every module begins with: element types, and the native ops of ir/ops.def where C has no operator for what
+ * they mean. Nothing of CUDA's headers is needed. It is C as well as CUDA C++: the tests run it on a processor (tests/emulation).
+ * To be compiled without contraction of products and sums: a fused step is written where the loops have one. */
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef int i32;
+typedef unsigned int u32;
+typedef long long i64;
+typedef unsigned long long u64;
+typedef float f32;
+typedef double f64;
+
+#define FUNCTION static __device__ __forceinline__
+#ifndef KERNEL
+#define KERNEL extern "C" __global__
+#endif
+
+/* -- bits ------------------------------------------------------------------------------------------------- */
+
+FUNCTION u32 u32_bits_f32(f32 x) { return __float_as_uint(x); }
+FUNCTION f32 f32_bits_u32(u32 x) { return __uint_as_float(x); }
+FUNCTION i64 i64_bits_f64(f64 x) { return __double_as_longlong(x); }
+FUNCTION f64 f64_bits_i64(i64 x) { return __longlong_as_double(x); }
+
+/* -- bf16: in registers a float that holds such a value, in memory its high half ---------------------------- */
+
+FUNCTION f32 bf16_load(u16 x) { return f32_bits_u32((u32)x << 16); }
+FUNCTION u16 bf16_store(f32 x) { return (u16)(u32_bits_f32(x) >> 16); }
+/* To the nearest, ties to even: the carry of 0x7fff and the lowest bit kept. */
+FUNCTION f32 bf16_of_f32(f32 x) {
+  const u32 bits = u32_bits_f32(x), up = bits + 0x7fffu + (bits >> 16 & 1u);
+  return f32_bits_u32((x != x ? bits | 0x400000u : up) & 0xffff0000u);
+}
+/* By way of a float rounded to odd, so that the second rounding is as good as one (Boldo and Melquiond, 2008). */
+FUNCTION f32 bf16_of_f64(f64 x) {
+  const f32 narrow = (f32)x;
+  const f64 back = (f64)narrow;
+  u32 bits = u32_bits_f32(narrow);
+  if (back != x && x == x && (bits & 0x7fffffffu) != 0x7f800000u) bits = (bits - (fabs(back) > fabs(x) ? 1u : 0u)) | 1u;
+  return bf16_of_f32(f32_bits_u32(bits));
+}
+FUNCTION u32 bf16_pair(const u16 *at) { return (u32)at[0] | (u32)at[1] << 16; }
+/* z and the products of both halves, the odd one first. */
+FUNCTION f32 bf16_dot(u32 x, u32 y, f32 z) {
+  z = fmaf(f32_bits_u32(x & 0xffff0000u), f32_bits_u32(y & 0xffff0000u), z);
+  return fmaf(f32_bits_u32(x << 16), f32_bits_u32(y << 16), z);
+}
+
+/* -- reals: a NaN wins -------------------------------------------------------------------------------------- */
+
+#define REAL(T)                                                                                                             \
+  FUNCTION T max_##T(T x, T y) { return y != y ? y : x < y ? y : x; }                                                       \
+  FUNCTION T min_##T(T x, T y) { return y != y ? y : y < x ? y : x; }                                                       \
+  FUNCTION T floor_div_##T(T x, T y) { return (T)floor((f64)x / (f64)y); }                                                  \
+  FUNCTION T mod_##T(T x, T y) { return (T)((f64)x - (f64)y * floor((f64)x / (f64)y)); }
+REAL(f32)
+REAL(f64)
+
+/* -- integers: they wrap, and what division and shifts leave open is defined ----------------------------------- */
+
+#define INTEGER(T, U, bits)                                                                                                 \
+  FUNCTION T add_##T(T x, T y) { return (T)((U)x + (U)y); }                                                                 \
+  FUNCTION T sub_##T(T x, T y) { return (T)((U)x - (U)y); }                                                                 \
+  FUNCTION T mul_##T(T x, T y) { return (T)((U)x * (U)y); }                                                                 \
+  FUNCTION T neg_##T(T x) { return (T)((U)0 - (U)x); }                                                                      \
+  FUNCTION T abs_##T(T x) { return x < 0 ? neg_##T(x) : x; }                                                                \
+  FUNCTION T max_##T(T x, T y) { return x >= y ? x : y; }                                                                   \
+  FUNCTION T min_##T(T x, T y) { return x <= y ? x : y; }                                                                   \
+  FUNCTION T shl_##T(T x, T y) { return (U)y < bits ? (T)((U)x << (U)y) : (T)0; }                                           \
+  FUNCTION T mod_##T(T x, T y) { return sub_##T(x, mul_##T(y, floor_div_##T(x, y))); }
+#define SIGNED(T, U, bits)                                                                                                  \
+  FUNCTION T floor_div_##T(T x, T y) {                                                                                      \
+    if (y == 0) return 0;                                                                                                   \
+    if (y == -1) return (T)((U)0 - (U)x);                                                                                   \
+    return (T)(x / y - (x % y != 0 && (x ^ y) < 0));                                                                        \
+  }                                                                                                                         \
+  FUNCTION T shr_##T(T x, T y) { return x >> ((U)y < bits ? (U)y : bits - 1); }                                             \
+  INTEGER(T, U, bits)
+#define UNSIGNED(T, U, bits)                                                                                                \
+  FUNCTION T floor_div_##T(T x, T y) { return y ? (T)(x / y) : (T)0; }                                                      \
+  FUNCTION T shr_##T(T x, T y) { return (U)y < bits ? (T)(x >> (U)y) : (T)0; }                                              \
+  INTEGER(T, U, bits)
+UNSIGNED(u8, u32, 8u)
+SIGNED(i32, u32, 32u)
+UNSIGNED(u32, u32, 32u)
+SIGNED(i64, u64, 64u)
+FUNCTION bool shl_bool(bool x, bool y) { return x && !y; }
+FUNCTION bool shr_bool(bool x, bool y) { return x && !y; }
+
+/* -- reals to integers: truncated and saturated, NaN to 0 ------------------------------------------------------- */
+
+#define SATURATE(T, F, low, high) \
+  FUNCTION T T##_of_##F(F x) { return x != x ? (T)0 : x <= (F)(low) ? (T)(low) : x >= (F)(high) ? (T)(high) : (T)x; }
+#define LOW_I64 (-9223372036854775807LL - 1)
+SATURATE(u8, f32, 0, 255)
+SATURATE(i32, f32, -2147483647 - 1, 2147483647)
+SATURATE(u32, f32, 0, 4294967295u)
+SATURATE(i64, f32, LOW_I64, 9223372036854775807LL)
+SATURATE(u8, f64, 0, 255)
+SATURATE(i32, f64, -2147483647 - 1, 2147483647)
+SATURATE(u32, f64, 0, 4294967295u)
+SATURATE(i64, f64, LOW_I64, 9223372036854775807LL)
+
+/* -- across the lanes of a warp ---------------------------------------------------------------------------------- */
+
+#define SHUFFLE(T) \
+  FUNCTION T shuffle_##T(T x, i32 from) { return __shfl_sync(0xffffffffu, x, from); }
+SHUFFLE(i32)
+SHUFFLE(u32)
+SHUFFLE(i64)
+SHUFFLE(f32)
+SHUFFLE(f64)
+FUNCTION u8 shuffle_u8(u8 x, i32 from) { return (u8)shuffle_u32(x, from); }
+FUNCTION bool shuffle_bool(bool x, i32 from) { return shuffle_u32(x, from) != 0; }

@@ -1,0 +1,229 @@
+#include "codegen/cuda/source.h"
+
+#include <stdarg.h>
+
+#include "codegen/cuda/writer.h"
+
+enum {
+  WARPS = 4,               /* of a block, where their memory on the chip allows it */
+  MOST_SHARED = 96 << 10,  /* bytes of a block; what every device from sm_80 on has */
+  MOST_OWN = 16 << 10,     /* bytes of arrays of a thread that works alone */
+  LOCAL_ALIGNMENT = 16
+};
+
+void write_error(writer *w, const char *message) {
+  if (!w->error) w->error = arena_printf(w->arena, "%s: %s", w->loops->name, message);
+}
+
+void write_line(writer *w, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  text_add(&w->out, "%*s", 2 * w->depth, "");
+  text_add_list(&w->out, format, args);
+  text_add(&w->out, "\n");
+  va_end(args);
+}
+
+/* -- barriers ------------------------------------------------------------------------------------------------- */
+
+/* Lanes of a warp need not keep step. Where one reads what another has written, or writes what another still reads, they wait
+ * for each other. */
+static void synchronise(writer *w) {
+  if (w->lanes > 1) {
+    write_line(w, "__syncwarp();");
+    w->synchronises = true;
+  }
+  w->read = w->written = false;
+}
+
+static void before_reading(writer *w, const loops_expr *const *values, uint32_t n) {
+  bool reads = false;
+  for (uint32_t i = 0; i < n && !reads; i++) reads = reads_exchanged(w, values[i]);
+  if (reads && w->written) synchronise(w);
+  w->read |= reads;
+}
+
+static void before_writing(writer *w, uint32_t buffer) {
+  if (!w->exchanged[buffer]) return;
+  if (w->read) synchronise(w);
+  w->written = true;
+}
+
+/* At the ends of bodies, where control may come from elsewhere: everything written is there to be read, and all may have been read. */
+static void at_border(writer *w) {
+  if (w->written) synchronise(w);
+  w->read = true;
+}
+
+/* -- statements ----------------------------------------------------------------------------------------------- */
+
+static void write_block(writer *w, const block *b);
+
+static void begin_statement(writer *w, const loops_expr *const *values, uint32_t n) {
+  before_reading(w, values, n);
+  begin_values(w, values, n);
+}
+
+static void write_body(writer *w, const block *b) {
+  w->depth++;
+  w->read = true;
+  write_block(w, b);
+  at_border(w);
+  w->depth--;
+  write_line(w, "}");
+}
+
+static void write_for(writer *w, const statement *s) {
+  const loops_expr *bounds[] = {s->begin, s->end};
+  at_border(w);
+  begin_statement(w, bounds, 2);
+  const char *begin = value_text(w, s->begin), *end = value_text(w, s->end);
+  if (s->end->kind != LOOPS_CONSTANT && s->end->kind != LOOPS_VARIABLE) {
+    const char *name = arena_printf(w->arena, "v%u", w->n_values++);
+    write_line(w, "const %s %s = %s;", register_type(w, s->end->type, is_narrow(w, s->end)), name, end);
+    end = name;
+  }
+  write_line(w, "for (r%u = %s; r%u < %s; r%u += %lld) {", s->number, begin, s->number, end, s->number, (long long)s->step);
+  write_body(w, &s->body);
+}
+
+static void write_if(writer *w, const statement *s) {
+  at_border(w);
+  begin_statement(w, &s->value, 1);
+  write_line(w, "if (%s) {", value_text(w, s->value));
+  write_body(w, &s->body);
+}
+
+static void write_set(writer *w, const statement *s) {
+  begin_statement(w, &s->value, 1);
+  write_line(w, "r%u = %s;", s->number, value_text(w, s->value));
+}
+
+static void write_store(writer *w, const statement *s) {
+  const loops_expr *values[] = {s->offset, s->value};
+  const dtype t = w->loops->buffers[s->number].type;
+  begin_statement(w, values, 2);
+  const char *value = value_text(w, s->value), *offset = lane_offset(w, value_text(w, s->offset), s->value->lanes, s->stride);
+  before_writing(w, s->number);
+  const char *active = active_text(w, s->active);
+  if (t == DTYPE_BF16) value = arena_printf(w->arena, "bf16_store(%s)", value);
+  write_line(w, "%s%s%s%s = %s;", active ? "if (" : "", active ? active : "", active ? ") " : "", element_text(w, s->number, offset), value);
+}
+
+static void write_tile(writer *w, const statement *s) {
+  (void)s;
+  write_error(w, "tiles of a matrix unit have no text yet");
+}
+
+static void write_block(writer *w, const block *b) {
+  static void (*const rules[])(writer *w, const statement *s) = {
+      [STATEMENT_FOR] = write_for, [STATEMENT_IF] = write_if, [STATEMENT_SET] = write_set, [STATEMENT_STORE] = write_store, [STATEMENT_TILE] = write_tile};
+  for (uint32_t i = 0; i < b->n && !w->error; i++) rules[b->items[i]->kind](w, b->items[i]);
+}
+
+/* -- what the loops use ------------------------------------------------------------------------------------------ */
+
+typedef struct {
+  uint32_t lanes;
+  bool *read, *written; /* by buffer */
+} usage;
+
+static void note_expr(usage *u, const loops_expr *e) {
+  if (e->lanes > u->lanes) u->lanes = e->lanes;
+  if (e->kind == LOOPS_LOAD || e->kind == LOOPS_GATHER || e->kind == LOOPS_PAIRS) u->read[e->number] = true;
+  for (uint32_t i = 0; i < e->n_args; i++) note_expr(u, e->args[i]);
+}
+
+static void note_block(usage *u, const block *b) {
+  for (uint32_t i = 0; i < b->n; i++) {
+    const statement *s = b->items[i];
+    if (s->kind == STATEMENT_FOR) note_expr(u, s->begin), note_expr(u, s->end);
+    if (s->value) note_expr(u, s->value);
+    if (s->offset) note_expr(u, s->offset);
+    if (s->kind == STATEMENT_STORE) u->written[s->number] = true;
+    if (s->kind == STATEMENT_FOR || s->kind == STATEMENT_IF) note_block(u, &s->body);
+  }
+}
+
+/* The number of the memory that a buffer stands for; local ones have their own. */
+static uint32_t memory_of(const writer *w, uint32_t buffer) {
+  return buffer < w->loops->n_arguments ? w->options->groups[buffer] : buffer;
+}
+
+static void find_exchanged(writer *w, const usage *u) {
+  const uint32_t n = w->loops->n_buffers;
+  w->exchanged = ARENA_ARRAY(w->arena, bool, n + 1);
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t j = 0; j < n; j++)
+      for (uint32_t k = 0; u->written[j] && k < n; k++)
+        w->exchanged[i] |= u->read[k] && memory_of(w, i) == memory_of(w, j) && memory_of(w, i) == memory_of(w, k);
+}
+
+/* -- the function --------------------------------------------------------------------------------------------------- */
+
+static bool is_alone(const writer *w, uint32_t buffer) {
+  for (uint32_t i = 0; i < w->loops->n_arguments; i++)
+    if (i != buffer && w->options->groups[i] == w->options->groups[buffer]) return false;
+  return true;
+}
+
+static void write_head(writer *w, uint32_t threads) {
+  const loops *l = w->loops;
+  text_add(&w->out, "KERNEL void __launch_bounds__(%u) %s(", threads, w->options->symbol);
+  for (uint32_t i = 0; i < l->n_arguments; i++)
+    text_add(&w->out, "%s\n    %s%s *%sb%u /* %s */", i ? "," : "", l->buffers[i].written ? "" : "const ", memory_type(l->buffers[i].type), is_alone(w, i) ? "__restrict__ " : "", i,
+             l->buffers[i].name);
+  text_add(&w->out, ") {\n");
+}
+
+static uint32_t local_bytes(const loops *l) {
+  int64_t bytes = 0;
+  for (uint32_t i = l->n_arguments; i < l->n_buffers; i++)
+    bytes += (l->buffers[i].elements * (int64_t)dtype_bytes(l->buffers[i].type) + LOCAL_ALIGNMENT - 1) / LOCAL_ALIGNMENT * LOCAL_ALIGNMENT;
+  return bytes > INT32_MAX ? INT32_MAX : (uint32_t)bytes;
+}
+
+/* Local buffers of a warp lie in memory that its lanes share; those of a thread alone are arrays. */
+static void write_locals(writer *w, uint32_t bytes) {
+  const loops *l = w->loops;
+  uint32_t at = 0;
+  if (bytes && w->lanes > 1) {
+    write_line(w, "extern __shared__ u8 shared[];");
+    write_line(w, "u8 *const local = shared + threadIdx.x / %d * %u;", WARP, bytes);
+  }
+  for (uint32_t i = l->n_arguments; i < l->n_buffers; i++) {
+    const char *type = memory_type(l->buffers[i].type);
+    if (w->lanes == 1) write_line(w, "%s b%u[%lld];", type, i, (long long)l->buffers[i].elements);
+    else write_line(w, "%s *const b%u = (%s *)(local + %u);", type, i, type, at);
+    at += (uint32_t)(l->buffers[i].elements * (int64_t)dtype_bytes(l->buffers[i].type) + LOCAL_ALIGNMENT - 1) / LOCAL_ALIGNMENT * LOCAL_ALIGNMENT;
+  }
+}
+
+bool cuda_source_of(const loops *l, const source_options *o, arena *into, cuda_source *out, const char **error) {
+  writer w = {.loops = l, .options = o, .arena = into, .out.arena = into, .lanes = 1};
+  usage u = {1, ARENA_ARRAY(into, bool, l->n_buffers + 1), ARENA_ARRAY(into, bool, l->n_buffers + 1)};
+  note_block(&u, &l->body);
+  w.lanes = u.lanes;
+  find_ranges(&w);
+  find_exchanged(&w, &u);
+  const uint32_t bytes = local_bytes(l);
+  uint32_t together = w.lanes > 1 ? WARPS : WARP * WARPS; /* iterations of a block */
+  while (w.lanes > 1 && together > 1 && together * bytes > MOST_SHARED) together /= 2;
+  if (w.lanes > WARP) write_error(&w, arena_printf(into, "vectors of %u lanes", w.lanes));
+  if (bytes > (w.lanes > 1 ? MOST_SHARED : MOST_OWN)) write_error(&w, arena_printf(into, "local buffers of %u bytes do not fit on the chip", bytes));
+  *out = (cuda_source){.blocks = (l->iterations + together - 1) / together, .threads = w.lanes > 1 ? together * WARP : together, .shared_bytes = w.lanes > 1 ? together * bytes : 0};
+  write_head(&w, out->threads);
+  w.depth = 1;
+  const char *index = is_narrow_register(&w, 0) ? "i32" : "i64";
+  if (w.lanes > 1) write_line(&w, "const i32 lane = (i32)(threadIdx.x %% %d);", WARP);
+  write_line(&w, "const %s r0 = (%s)blockIdx.x * %u + (%s)%s;", index, index, together, index, w.lanes > 1 ? "(threadIdx.x / 32)" : "threadIdx.x");
+  write_line(&w, "if (r0 >= %lld) return;", (long long)l->iterations);
+  write_locals(&w, bytes);
+  for (uint32_t i = 1; i < l->n_registers; i++) write_line(&w, "%s r%u;", register_type(&w, l->registers[i].type, is_narrow_register(&w, i)), i);
+  write_block(&w, &l->body);
+  text_add(&w.out, "}\n");
+  out->text = text_done(&w.out);
+  out->synchronises = w.synchronises;
+  if (w.error) *error = w.error;
+  return !w.error;
+}

@@ -1,0 +1,48 @@
+/* The distinct loops of a plan, and how a backend makes code of them: once each, on several threads, through the cache. */
+#ifndef SSLC_CODEGEN_UNITS_H
+#define SSLC_CODEGEN_UNITS_H
+
+#include "codegen/cache.h"
+#include "codegen/executable.h"
+
+/* Loops together with which of their arguments may share memory, which the code may rely on. */
+typedef struct {
+  const loops *loops;
+  const uint32_t *groups; /* per argument: those with equal numbers may share memory, others do not */
+  content_hash key;
+  char symbol[48];
+  size_t weight; /* roughly, of compiling it */
+  void *object;
+  size_t bytes;
+  cache_outcome cached;
+  const char *error; /* malloc'ed or static; see `error_owned` */
+  bool error_owned;
+} unit;
+
+typedef struct {
+  unit *units;
+  uint32_t n, capacity;
+  uint32_t *of_launch; /* which unit */
+  const plan_launch **launches; /* of kernels, those of loops in the place of these */
+  uint32_t n_launches, of_launch_capacity, launches_capacity;
+} unit_list;
+
+/* A code generator. Each thread that compiles opens one; `open` is NULL on failure, with *error in static storage. */
+typedef struct backend backend;
+struct backend {
+  void *(*open)(const backend *b, const char **error);
+  void (*close)(void *generator);
+  /* What decides the bytes of objects beside the loops, in `scratch`. */
+  const char *(*describe)(void *generator, const compile_options *o, arena *scratch);
+  /* Sets object and bytes (malloc'ed), or error. */
+  void (*compile)(void *generator, unit *u, const compile_options *o, arena *scratch);
+};
+
+/* Of a plan, in its arena; false and *error when one is not lowered. Equal texts are still apart: units_compile joins them. */
+bool units_of_plan(const plan *p, unit_list *out, const char **error);
+/* An object for each. False and *error, in the plan's arena or static. */
+bool units_compile(const plan *p, unit_list *list, const backend *b, const compile_options *o, compile_report *report, const char **error);
+/* What they hold beside the arena. */
+void units_release(unit_list *list);
+
+#endif

@@ -1,0 +1,29 @@
+/* Where the tensors of a plan lie, and what runs its launches. What goes wrong on a device may show later than where it went
+ * wrong: `failure` has the first of it. */
+#ifndef SSLC_RUNTIME_DEVICE_H
+#define SSLC_RUNTIME_DEVICE_H
+
+#include "codegen/executable.h"
+#include "runtime/pool.h"
+
+typedef struct device device;
+struct device {
+  bool is_host; /* its memory is the host's own: `write`, `read` and `copy` are not needed between launches */
+  /* Zeroed, and aligned for every kernel; NULL when there is no more. */
+  void *(*allocate)(device *d, int64_t bytes);
+  void (*release)(device *d, void *memory, int64_t bytes);
+  /* From the host, to the host, and inside the device: in the order of the launches around them. The host may use its own
+   * memory again behind `write`, and has everything behind `read`. */
+  void (*write)(device *d, void *to, const void *from, int64_t bytes);
+  void (*read)(device *d, void *to, const void *from, int64_t bytes);
+  void (*copy)(device *d, void *to, const void *from, int64_t bytes);
+  /* Runs a launch of the executable that the device was made for, by its number there, on memory of the device. */
+  void (*launch)(device *d, uint32_t number, void *const *buffers);
+  const char *(*failure)(device *d); /* NULL: nothing has gone wrong */
+  void (*free)(device *d);
+};
+
+/* The processor, with the threads of a pool. Both must outlive it; NULL when there is no memory. */
+device *device_cpu_new(const executable *e, thread_pool *pool);
+
+#endif

@@ -1,0 +1,68 @@
+/* The processor: memory of the process, launches in pieces for the threads of a pool. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "runtime/device.h"
+#include "runtime/pages.h"
+
+typedef struct {
+  device device;
+  const executable_launch *launches;
+  thread_pool *pool;
+} cpu;
+
+static size_t whole_pages(int64_t bytes) { return ((size_t)bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE; }
+static bool is_mapped(int64_t bytes) { return bytes >= HUGE_PAGE; }
+
+/* Large ones are mappings of their own, on huge pages, which come zeroed without being touched. */
+static void *cpu_allocate(device *d, int64_t bytes) {
+  (void)d;
+  size_t size = whole_pages(bytes);
+  if (!is_mapped(bytes)) {
+    void *memory = pages_new((size_t)bytes, &size);
+    return memory ? memset(memory, 0, size) : NULL;
+  }
+  void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return NULL;
+  use_huge_pages(memory, size);
+  return memory;
+}
+
+static void cpu_release(device *d, void *memory, int64_t bytes) {
+  (void)d;
+  if (is_mapped(bytes)) munmap(memory, whole_pages(bytes));
+  else free(memory);
+}
+
+static void cpu_copy(device *d, void *to, const void *from, int64_t bytes) {
+  (void)d;
+  memcpy(to, from, (size_t)bytes);
+}
+
+typedef struct {
+  kernel_entry *entry;
+  void *const *buffers;
+} call;
+
+static void run_piece(void *context, int64_t begin, int64_t end) {
+  const call *c = context;
+  c->entry(c->buffers, begin, end);
+}
+
+static void cpu_launch(device *d, uint32_t number, void *const *buffers) {
+  const cpu *c = (const cpu *)d;
+  const executable_launch *l = &c->launches[number];
+  thread_pool_run(c->pool, run_piece, &(call){l->entry, buffers}, l->iterations, l->chunks);
+}
+
+static const char *cpu_failure(device *d) { return (void)d, NULL; }
+static void cpu_free(device *d) { free(d); }
+
+device *device_cpu_new(const executable *e, thread_pool *pool) {
+  uint32_t n;
+  cpu *c = malloc(sizeof *c);
+  if (!c) return NULL;
+  *c = (cpu){{true, cpu_allocate, cpu_release, cpu_copy, cpu_copy, cpu_copy, cpu_launch, cpu_failure, cpu_free}, executable_launches(e, &n), pool};
+  return &c->device;
+}

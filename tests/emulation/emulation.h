@@ -1,0 +1,21 @@
+/* Kernels for a GPU, run without one: their text goes through the C compiler of this machine, under device.h. */
+#ifndef SSLC_TESTS_EMULATION_H
+#define SSLC_TESTS_EMULATION_H
+
+#include "codegen/cuda/source.h"
+
+typedef struct emulation emulation;
+
+typedef struct {
+  const char *symbol;
+  const loops *loops; /* that it was made of */
+  cuda_source source;
+} emulated_kernel;
+
+/* Several kernels in one module. NULL and *error (in `into`) when it cannot be compiled. */
+emulation *emulation_of(const emulated_kernel *kernels, uint32_t n, arena *into, const char **error);
+/* Runs kernel number `kernel`; returns how many accesses lay outside their buffers, where the text was made to test that. */
+int64_t emulation_run(const emulation *e, uint32_t kernel, void *const *arguments);
+void emulation_free(emulation *e);
+
+#endif

@@ -1,0 +1,49 @@
+/* Kernels as CUDA C, run by the emulation, give the bits that the loops' interpreter gives. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "codegen/cuda/architecture.h"
+#include "tests/emulation/emulation.h"
+#include "tests/unit/codegen/inputs.h"
+
+static void check_emulated(const kernel *k, arena *a) {
+  const char *error = NULL;
+  const loops *l = lower_kernel(k, a, &error);
+  if (!l) fail_msg("%s", error);
+  uint32_t *groups = ARENA_ARRAY(a, uint32_t, l->n_arguments + 1);
+  for (uint32_t i = 0; i < l->n_arguments; i++) groups[i] = i;
+  emulated_kernel made = {.symbol = "kernel_0", .loops = l};
+  source_options options = {.symbol = made.symbol, .groups = groups, .checked = true};
+  if (!cuda_source_of(l, &options, a, &made.source, &error)) fail_msg("%s\n%s", error, loops_print(l, a));
+  if (getenv("SHOW_CUDA")) puts(made.source.text);
+  emulation *e = emulation_of(&made, 1, a, &error);
+  if (!e) fail_msg("%s", error);
+  void **inputs = laid_out_inputs(k, a), **found = copy_buffers(a, l, inputs), **expected = copy_buffers(a, l, inputs);
+  assert_int_equal(emulation_run(e, 0, found), 0);
+  loops_interpret(l, expected, a);
+  for (uint32_t i = 0; i < l->n_arguments; i++) assert_same(l, i, found[i], expected[i]);
+  emulation_free(e);
+}
+
+static void check_text(const char *text) {
+  for (int scheduled = 0; scheduled < 2; scheduled++) {
+    arena *a = arena_new();
+    kernel *k = kernel_of_text(a, text);
+    target t;
+    cuda_target(80, &t);
+    if (scheduled) schedule_kernel(k, &t);
+    const char *wrong = kernel_verify(k, a);
+    if (wrong) fail_msg("%s", wrong);
+    check_emulated(k, a);
+    arena_free(a);
+  }
+}
+#include "tests/unit/codegen/kernels.h"
+
+int main(void) {
+  const struct CMUnitTest tests[] = {KERNEL_TESTS};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
