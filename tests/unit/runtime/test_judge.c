@@ -116,7 +116,7 @@ static void neighbours_vote_as_defined(void **state) {
   (void)state;
   static const struct {
     int64_t train, test, dims, classes, k;
-  } sizes[] = {{1, 1, 1, 1, 1}, {7, 3, 2, 3, 20}, {70, 37, 13, 5, 7}, {129, 65, 16, 7, 1}, {200, 130, 9, 11, 64}};
+  } sizes[] = {{1, 1, 1, 1, 1}, {7, 3, 2, 3, 20}, {70, 37, 13, 5, 7}, {129, 65, 16, 7, 1}, {200, 130, 9, 11, 64}, {331, 300, 37, 11, 20}};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     feature_set train = make_blobs(sizes[i].train, sizes[i].dims, sizes[i].classes, 0.5f),
                 test = make_blobs(sizes[i].test, sizes[i].dims, sizes[i].classes, 0.5f);
