@@ -78,9 +78,16 @@ static void place_states(plan *p, pass_context *c) {
 
 /* -- temporaries ------------------------------------------------------------------------------------------------ */
 
+/* What packing looks at of a buffer, many times. */
+typedef struct {
+  uint32_t first, last;
+  int64_t bytes, offset;
+} place;
+
 /* Buffers of the arena, in the order in which they get their places. */
 typedef struct {
   plan *plan;
+  place *places; /* by buffer */
   uint32_t *order, *placed; /* placed: by offset */
   uint32_t n;
   int64_t *live; /* bytes in use at each launch */
@@ -89,18 +96,16 @@ typedef struct {
   uint32_t top;  /* the buffer that ends last */
 } packing;
 
-static bool live_together(const plan_buffer *x, const plan_buffer *y) { return x->first <= y->last && y->first <= x->last; }
-
 /* A gap that holds the buffer among those that live with it. `placed` is in order of offsets. */
-static int64_t find_gap(const packing *k, const plan_buffer *b, uint32_t n) {
-  int64_t at = 0, best = -1, smallest = 0, bytes = plan_place_bytes(b->bytes);
+static int64_t find_gap(const packing *k, const place *b, uint32_t n) {
+  int64_t at = 0, best = -1, smallest = 0;
   for (uint32_t i = 0; i < n; i++) {
-    const plan_buffer *other = &k->plan->buffers[k->placed[i]];
-    if (!live_together(b, other)) continue;
-    int64_t gap = other->offset - at;
-    if (gap >= bytes && !k->tight) return at;
-    if (gap >= bytes && (best < 0 || gap < smallest)) best = at, smallest = gap;
-    if (other->offset + plan_place_bytes(other->bytes) > at) at = other->offset + plan_place_bytes(other->bytes);
+    const place *other = &k->places[k->placed[i]];
+    if (other->first > b->last || b->first > other->last) continue;
+    const int64_t gap = other->offset - at, end = other->offset + other->bytes;
+    if (gap >= b->bytes && !k->tight) return at;
+    if (gap >= b->bytes && (best < 0 || gap < smallest)) best = at, smallest = gap;
+    if (end > at) at = end;
   }
   return best < 0 ? at : best;
 }
@@ -108,11 +113,11 @@ static int64_t find_gap(const packing *k, const plan_buffer *b, uint32_t n) {
 static void pack(packing *k) {
   k->bytes = 0;
   for (uint32_t i = 0; i < k->n; i++) {
-    plan_buffer *b = &k->plan->buffers[k->order[i]];
+    place *b = &k->places[k->order[i]];
     uint32_t at = i;
     b->offset = find_gap(k, b, i);
-    if (b->offset + plan_place_bytes(b->bytes) > k->bytes) k->bytes = b->offset + plan_place_bytes(b->bytes), k->top = i;
-    for (; at > 0 && k->plan->buffers[k->placed[at - 1]].offset > b->offset; at--) k->placed[at] = k->placed[at - 1];
+    if (b->offset + b->bytes > k->bytes) k->bytes = b->offset + b->bytes, k->top = i;
+    for (; at > 0 && k->places[k->placed[at - 1]].offset > b->offset; at--) k->placed[at] = k->placed[at - 1];
     k->placed[at] = k->order[i];
   }
 }
@@ -166,12 +171,16 @@ static void raise(packing *k) {
  * until an arena is near the bound; the smallest is kept. */
 static void place_temporaries(plan *p, pass_context *c) {
   enum { FEWEST_RAISES = 8, MOST_RAISES = 100, COMPARISONS = 1 << 26, NEAR = 256 };
-  packing k = {.plan = p, .live = plan_live(p, c->arena), .order = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers), .placed = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers)};
+  packing k = {.plan = p, .places = ARENA_ARRAY(c->arena, place, p->n_buffers), .live = plan_live(p, c->arena), .order = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers), .placed = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers)};
   uint32_t *best = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers);
   request *requests = ARENA_ARRAY(c->arena, request, p->n_buffers);
   const int64_t bound = plan_live_bytes(p, c->arena);
   for (uint32_t i = 0; i < p->n_buffers; i++)
-    if (plan_in_arena(p, &p->buffers[i])) k.order[k.n++] = i;
+    if (plan_in_arena(p, &p->buffers[i])) {
+      const plan_buffer *b = &p->buffers[i];
+      k.places[i] = (place){b->first, b->last, plan_place_bytes(b->bytes), 0};
+      k.order[k.n++] = i;
+    }
   int64_t raises = k.n ? COMPARISONS / ((int64_t)k.n * k.n) : 0;
   if (raises < FEWEST_RAISES) raises = FEWEST_RAISES;
   if (raises > MOST_RAISES) raises = MOST_RAISES;
@@ -193,6 +202,7 @@ static void place_temporaries(plan *p, pass_context *c) {
   memcpy(k.order, best, k.n * sizeof *best);
   k.tight = tight;
   pack(&k);
+  for (uint32_t i = 0; i < k.n; i++) p->buffers[k.order[i]].offset = k.places[k.order[i]].offset;
 }
 
 /* A place for the arenas of loops, as long as they run. */
