@@ -170,7 +170,7 @@ static void raise(packing *k) {
 /* Several orders and both kinds of gaps are tried, each with its worst buffers raised many times (a plan of thousands of buffers: a few),
  * until an arena is near the bound; the smallest is kept. */
 static void place_temporaries(plan *p, pass_context *c) {
-  enum { FEWEST_RAISES = 8, MOST_RAISES = 100, COMPARISONS = 1 << 26, NEAR = 256 };
+  enum { FEWEST_RAISES = 8, MOST_RAISES = 100, COMPARISONS = 1 << 24, NEAR = 256 };
   packing k = {.plan = p, .places = ARENA_ARRAY(c->arena, place, p->n_buffers), .live = plan_live(p, c->arena), .order = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers), .placed = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers)};
   uint32_t *best = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers);
   request *requests = ARENA_ARRAY(c->arena, request, p->n_buffers);
