@@ -137,7 +137,7 @@ squares *find_squares(const graph *g, const target *t, bool *refused, arena *a) 
   *s = (search){.graph = g, .arena = a, .is_result = is_result};
   for (uint32_t i = 0; i < g->n_results; i++) is_result[g->results[i].value] = true;
   for (value v = 1; v < g->n_values; v++) {
-    if (!t || out->refused[v] || !is_large_product(s, t, v)) continue;
+    if (!t || t->warps || out->refused[v] || !is_large_product(s, t, v)) continue; /* warps want another schedule than the one there is */
     if (!s->stamp) {
       s->stamp = ARENA_ARRAY(a, uint32_t, g->n_values);
       find_consumers(s);

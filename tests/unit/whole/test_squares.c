@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "codegen/cuda/architecture.h"
 #include "ir/work.h"
 #include "passes/squares.h"
 #include "tests/random_graph.h"
@@ -170,11 +171,34 @@ static void others_stand_in_memory(void **state) {
   }
 }
 
+/* A GPU has too little memory on the chip for the schedule that there is. */
+static void a_gpu_keeps_them_in_memory(void **state) {
+  (void)state;
+  arena *a = arena_new();
+  diagnostics *d = diagnostics_new(a, sources_new(a));
+  target gpu;
+  cuda_target(80, &gpu);
+  pass_context c = {.arena = a, .diagnostics = d, .target = &gpu};
+  const graph *g = attention_step(&(attention){DTYPE_F32, 2, 3, 64, 64, 16}, a);
+  plan *p = run_passes(g, &c, NULL, NULL);
+  assert_non_null(p);
+  assert_null(strstr(plan_print(p, a), "again sum"));
+  random_source r = {3};
+  expectation e = {.graph = pass_autodiff(g, &c), .tolerance = 1e-4, .runs = 1};
+  const char *error = NULL;
+  e.bindings = random_bindings(&r, g, a, &e.n_bindings);
+  e.run = graph_interpret(e.graph, e.bindings, e.n_bindings, a, &error);
+  error = emulated_fault(p, &e, a);
+  if (error) fail_msg("%s", error);
+  arena_free(a);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(attention_keeps_no_scores),
       cmocka_unit_test(losses_keep_no_similarities),
       cmocka_unit_test(others_stand_in_memory),
+      cmocka_unit_test(a_gpu_keeps_them_in_memory),
   };
   return cmocka_run_group_tests_name("whole/squares", tests, NULL, NULL);
 }
