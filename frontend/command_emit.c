@@ -162,7 +162,7 @@ static experiment *lower(const command *c, uint32_t file, const program_argument
 }
 
 static int emit_program(const command *c, uint32_t file, const program_arguments *a, stage_text *text, const char *which, purpose *to) {
-  open_data data = {.root = a->data_root ? a->data_root : "", .arena = c->arena};
+  open_data data = {.root = session_data_root(a->data_root, c->args[0], c->arena), .arena = c->arena};
   experiment *x = lower(c, file, a, &data);
   sslc_type precision = program_precision(a);
   to->bf16 = x && (precision == SSLC_BF16 || (precision == 0 && x->bf16));

@@ -268,11 +268,10 @@ static sslc_status take_arrays(sslc_program *p, const sslc_options *o) {
   return SSLC_OK;
 }
 
-/* Where relative paths of data sets start: as the caller says, else beside the program. */
-static const char *data_root(sslc_program *p, const char *name, const sslc_options *o) {
-  if (o->data_root) return arena_string(p->arena, o->data_root);
-  const char *slash = strrchr(name, '/');
-  return slash ? arena_substring(p->arena, name, (size_t)(slash - name) + 1) : "";
+const char *session_data_root(const char *given, const char *program, arena *a) {
+  if (given) return arena_string(a, given);
+  const char *slash = strrchr(program, '/');
+  return slash ? arena_substring(a, program, (size_t)(slash - program) + 1) : "";
 }
 
 static bool read_records(sslc_program *p, const sslc_options *o, char **error) {
@@ -290,7 +289,7 @@ static sslc_status begin(sslc_program *p, const char *name, const sslc_options *
   p->checked = o->checked;
   p->memory = o->memory;
   p->cache = o->cache ? *o->cache ? arena_string(p->arena, o->cache) : NULL : default_cache(p->arena);
-  p->data = (open_data){.root = data_root(p, name, o), .arena = p->arena};
+  p->data = (open_data){.root = session_data_root(o->data_root, name, p->arena), .arena = p->arena};
   sslc_status status = take_arrays(p, o);
   char *error = NULL;
   if (status) return status;

@@ -87,6 +87,9 @@ sslc_status session_check(sslc_program *p);
 /* A program's file, or one that it uses; NULL leaves the reason in errno. (compile.c) */
 const char *session_read_text(void *context, const char *path, size_t *length, arena *a);
 
+/* Where relative paths of data sets start: as the caller says, else beside the program. (compile.c) */
+const char *session_data_root(const char *given, const char *program, arena *a);
+
 /* -- data (open_data.c) -------------------------------------------------------------------------------------- */
 
 /* The answer to the front end's questions; `context` of the catalog is an open_data. */

@@ -55,3 +55,7 @@ else
   status 1 emit --stage sass loop.ssl
   complains "nvdisasm of the CUDA toolkit is needed"
 fi
+
+# Data lie beside the program, wherever the command is called.
+status 0 emit --stage graph "$2/examples/fashion.ssl"
+says "graph"
