@@ -154,11 +154,16 @@ static const char *run_batch(unit *units, uint32_t n, unit_step *step, const bac
   return atomic_load(&b.error);
 }
 
-/* Where the first launch of a unit was written. */
-static span place_of(const unit_list *list, uint32_t which) {
+const plan_launch *unit_launch(const unit_list *list, uint32_t which) {
   uint32_t i = 0;
   while (list->of_launch[i] != which) i++;
-  return list->launches[i]->kernel->where;
+  return list->launches[i];
+}
+
+void unit_fail(unit *u, const char *error) {
+  u->error = strdup(error);
+  u->error_owned = u->error != NULL;
+  if (!u->error) u->error = "out of memory";
 }
 
 bool units_compile(const plan *p, unit_list *list, const backend *b, const compile_options *o, compile_report *report, const char **error) {
@@ -170,7 +175,7 @@ bool units_compile(const plan *p, unit_list *list, const backend *b, const compi
     const unit *u = &list->units[i];
     if (u->error && !*error) {
       *error = arena_string(p->arena, u->error);
-      report->failed = place_of(list, i);
+      report->failed = unit_launch(list, i)->kernel->where;
     }
     report->kernels++;
     report->compiled += u->cached != CACHE_FOUND;

@@ -42,6 +42,10 @@ struct backend {
 bool units_of_plan(const plan *p, unit_list *out, const char **error);
 /* An object for each. False and *error, in the plan's arena or static. */
 bool units_compile(const plan *p, unit_list *list, const backend *b, const compile_options *o, compile_report *report, const char **error);
+/* The first launch that a unit is for. */
+const plan_launch *unit_launch(const unit_list *list, uint32_t which);
+/* Keeps a copy of what was wrong with one. */
+void unit_fail(unit *u, const char *error);
 /* What they hold beside the arena. */
 void units_release(unit_list *list);
 

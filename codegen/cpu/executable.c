@@ -1,5 +1,4 @@
 /* A plan's loops made into machine code by LLVM, and linked. */
-
 #include <llvm-c/Core.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -63,11 +62,7 @@ static void compile_unit(void *generator, unit *u, const compile_options *o, are
     else error = "out of memory";
     LLVMDisposeMemoryBuffer(code);
   }
-  if (error) {
-    u->error = strdup(error);
-    u->error_owned = u->error != NULL;
-    if (!u->error) u->error = "out of memory";
-  }
+  if (error) unit_fail(u, error);
   if (module) LLVMDisposeModule(module);
   LLVMContextDispose(context);
 }

@@ -44,19 +44,13 @@ static const char *describe_backend(void *generator, const compile_options *o, a
   return arena_printf(scratch, "sslc CUDA %s, NVRTC %d.%d, %s, %s", codegen_version, facts->major, facts->minor, b->target.name, prelude);
 }
 
-static void keep_error(unit *u, const char *error) {
-  u->error = strdup(error);
-  u->error_owned = u->error != NULL;
-  if (!u->error) u->error = "out of memory";
-}
-
 static void compile_unit(void *generator, unit *u, const compile_options *o, arena *scratch) {
   const cuda_backend *b = generator;
   cuda_source source;
   nvrtc_code code = {0};
   const char *error = NULL, *text = cuda_module_text(u->loops, u->symbol, u->groups, scratch, &source, &error);
   (void)o;
-  if (!text || !nvrtc_compile(b->nvrtc, text, u->loops->name, &b->target, scratch, &code, &error)) return keep_error(u, arena_printf(scratch, "kernel %s: %s", u->loops->name, error));
+  if (!text || !nvrtc_compile(b->nvrtc, text, u->loops->name, &b->target, scratch, &code, &error)) return unit_fail(u, arena_printf(scratch, "kernel %s: %s", u->loops->name, error));
   const object_head head = {source.blocks, source.threads, source.shared_bytes, code.registers, code.spilled_bytes, code.local_bytes};
   u->bytes = sizeof head + code.bytes;
   u->object = malloc(u->bytes);
@@ -64,18 +58,12 @@ static void compile_unit(void *generator, unit *u, const compile_options *o, are
     memcpy(u->object, &head, sizeof head);
     memcpy((char *)u->object + sizeof head, code.code, code.bytes);
   } else {
-    keep_error(u, "out of memory");
+    unit_fail(u, "out of memory");
   }
   free(code.code);
 }
 
 /* -- the executable ---------------------------------------------------------------------------------------------------- */
-
-static const char *name_of_unit(const unit_list *list, uint32_t which) {
-  uint32_t i = 0;
-  while (list->of_launch[i] != which) i++;
-  return list->launches[i]->kernel->name;
-}
 
 static bool take_unit(cuda_executable *e, const unit_list *list, uint32_t which) {
   const unit *u = &list->units[which];
@@ -83,7 +71,7 @@ static bool take_unit(cuda_executable *e, const unit_list *list, uint32_t which)
   if (u->bytes <= sizeof head) return false;
   memcpy(&head, u->object, sizeof head);
   e->kernels[which] = (cuda_kernel){.image = arena_copy(e->arena, (const char *)u->object + sizeof head, u->bytes - sizeof head), .bytes = u->bytes - sizeof head,
-                                    .symbol = arena_string(e->arena, u->symbol), .name = arena_string(e->arena, name_of_unit(list, which)), .blocks = head.blocks,
+                                    .symbol = arena_string(e->arena, u->symbol), .name = arena_string(e->arena, unit_launch(list, which)->kernel->name), .blocks = head.blocks,
                                     .threads = head.threads, .shared_bytes = head.shared_bytes, .registers = head.registers, .spilled_bytes = head.spilled_bytes,
                                     .local_bytes = head.local_bytes};
   return true;

@@ -61,13 +61,10 @@ bool reads_exchanged(const writer *w, const loops_expr *e) {
 static const char *const register_types[DTYPE_COUNT] = {"bool", "u8", "i32", "u32", "i64", "f32", "f32", "f64"};
 static const char *const memory_types[DTYPE_COUNT] = {"u8", "u8", "i32", "u32", "i64", "u16", "f32", "f64"};
 
-const char *register_type(const writer *w, dtype t, bool narrow) {
-  (void)w;
-  return narrow ? "i32" : register_types[t];
-}
+const char *register_type(dtype t, bool narrow) { return narrow ? "i32" : register_types[t]; }
 const char *memory_type(dtype t) { return memory_types[t]; }
 
-static const char *type_of(const writer *w, const loops_expr *e) { return register_type(w, e->type, is_narrow(w, e)); }
+static const char *type_of(const writer *w, const loops_expr *e) { return register_type(e->type, is_narrow(w, e)); }
 
 /* -- constants -------------------------------------------------------------------------------------------------- */
 
@@ -175,7 +172,6 @@ static const char *operation_text(writer *w, const operation *o) {
 
 static const char *rounded_text(writer *w, const operation *o) {
   const char *text = operation_text(w, o);
-  /* A quotient of bf16 that is floored was taken in double. */
   return rounds(o) ? arena_printf(w->arena, "bf16_of_f32(%s)", text) : text;
 }
 
@@ -188,7 +184,7 @@ static const char *widened(writer *w, const loops_expr *e, bool narrow) {
 }
 
 static const char *apply_text(writer *w, const loops_expr *e) {
-  operation o = {.op = e->op, .operand = e->args[e->op == OP_SELECT ? 1 : 0]->type, .result = e->type, .n = e->n_args, .narrow = true};
+  operation o = {.op = e->op, .operand = e->args[e->op == OP_SELECT ? 1 : 0]->type, .result = e->type, .n = e->n_args};
   const bool result_fits = e->type != DTYPE_I64 || is_narrow(w, e);
   o.narrow = result_fits && e->op != OP_BITCAST;
   for (uint32_t i = 0; i < e->n_args; i++) o.narrow &= e->args[i]->type != DTYPE_I64 || is_narrow(w, e->args[i]);

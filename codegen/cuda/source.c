@@ -80,7 +80,7 @@ static void write_for(writer *w, const statement *s) {
   const char *begin = value_text(w, s->begin), *end = value_text(w, s->end);
   if (s->end->kind != LOOPS_CONSTANT && s->end->kind != LOOPS_VARIABLE) {
     const char *name = arena_printf(w->arena, "v%u", w->n_values++);
-    write_line(w, "const %s %s = %s;", register_type(w, s->end->type, is_narrow(w, s->end)), name, end);
+    write_line(w, "const %s %s = %s;", register_type(s->end->type, is_narrow(w, s->end)), name, end);
     end = name;
   }
   write_line(w, "for (r%u = %s; r%u < %s; r%u += %lld) {", s->number, begin, s->number, end, s->number, (long long)s->step);
@@ -219,7 +219,7 @@ bool cuda_source_of(const loops *l, const source_options *o, arena *into, cuda_s
   write_line(&w, "const %s r0 = (%s)blockIdx.x * %u + (%s)%s;", index, index, together, index, w.lanes > 1 ? "(threadIdx.x / 32)" : "threadIdx.x");
   write_line(&w, "if (r0 >= %lld) return;", (long long)l->iterations);
   write_locals(&w, bytes);
-  for (uint32_t i = 1; i < l->n_registers; i++) write_line(&w, "%s r%u;", register_type(&w, l->registers[i].type, is_narrow_register(&w, i)), i);
+  for (uint32_t i = 1; i < l->n_registers; i++) write_line(&w, "%s r%u;", register_type(l->registers[i].type, is_narrow_register(&w, i)), i);
   write_block(&w, &l->body);
   text_add(&w.out, "}\n");
   out->text = text_done(&w.out);

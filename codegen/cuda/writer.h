@@ -42,7 +42,7 @@ bool is_narrow(const writer *w, const loops_expr *e);
 bool is_narrow_register(const writer *w, uint32_t number);
 
 /* -- expression.c */
-const char *register_type(const writer *w, dtype t, bool narrow);
+const char *register_type(dtype t, bool narrow);
 const char *memory_type(dtype t);
 /* Writes what a statement's values share as lines of their own; then value_text may be called for these, until the next. */
 void begin_values(writer *w, const loops_expr *const *roots, uint32_t n);

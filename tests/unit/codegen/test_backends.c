@@ -106,12 +106,7 @@ static void compare(const bench *b, void *const *found, void *const *expected) {
 
 static void check_emulated(bench *b, void *const *expected) {
   const char *error = NULL;
-  uint32_t *groups = ARENA_ARRAY(b->arena, uint32_t, b->loops->n_arguments + 1);
-  for (uint32_t i = 0; i < b->loops->n_arguments; i++) groups[i] = i;
-  emulated_kernel made = {.symbol = "kernel_0", .loops = b->loops};
-  const source_options options = {.symbol = made.symbol, .groups = groups, .checked = true};
-  if (!cuda_source_of(b->loops, &options, b->arena, &made.source, &error)) fail_msg("%s", error);
-  emulation *e = emulation_of(&made, 1, b->arena, &error);
+  emulation *e = emulation_of_loops(b->loops, b->arena, &error);
   if (!e) fail_msg("%s", error);
   void **found = copy_buffers(b->arena, b->loops, b->buffers);
   assert_int_equal(emulation_run(e, 0, found), 0);

@@ -13,14 +13,8 @@ static void check_emulated(const kernel *k, arena *a) {
   const char *error = NULL;
   const loops *l = lower_kernel(k, a, &error);
   if (!l) fail_msg("%s", error);
-  uint32_t *groups = ARENA_ARRAY(a, uint32_t, l->n_arguments + 1);
-  for (uint32_t i = 0; i < l->n_arguments; i++) groups[i] = i;
-  emulated_kernel made = {.symbol = "kernel_0", .loops = l};
-  source_options options = {.symbol = made.symbol, .groups = groups, .checked = true};
-  if (!cuda_source_of(l, &options, a, &made.source, &error)) fail_msg("%s\n%s", error, loops_print(l, a));
-  if (getenv("SHOW_CUDA")) puts(made.source.text);
-  emulation *e = emulation_of(&made, 1, a, &error);
-  if (!e) fail_msg("%s", error);
+  emulation *e = emulation_of_loops(l, a, &error);
+  if (!e) fail_msg("%s\n%s", error, loops_print(l, a));
   void **inputs = laid_out_inputs(k, a), **found = copy_buffers(a, l, inputs), **expected = copy_buffers(a, l, inputs);
   assert_int_equal(emulation_run(e, 0, found), 0);
   loops_interpret(l, expected, a);
