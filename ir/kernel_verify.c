@@ -150,8 +150,19 @@ static const char *check_parallel(checker *c, uint32_t axis) {
   return NULL;
 }
 
+static const char *check_team(checker *c, const team_tile *t) {
+  enum { TILE = 16, VECTOR = 32, MOST_WARPS = 32, MOST = 1024 };
+  const int64_t sizes[] = {t->rows, t->lanes, t->sums, t->warp_rows, t->warp_lanes, t->stages};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    if (sizes[i] < 1 || sizes[i] > MOST) WRONG("a team of a size that there is none of");
+  if (t->rows % t->warp_rows || t->lanes % t->warp_lanes || t->warp_rows % TILE || t->warp_lanes % VECTOR || t->sums % TILE) WRONG("the blocks of a team's warps are not made of tiles");
+  if (t->rows / t->warp_rows * (t->lanes / t->warp_lanes) > MOST_WARPS || t->stages < 2) WRONG("a team of too many warps, or too few stages");
+  return NULL;
+}
+
 static const char *check_schedule(checker *c) {
   const schedule *s = &c->k->schedule;
+  if (s->team.rows) return s->n || s->chunks ? arena_string(c->scratch, "a team beside loops") : check_team(c, &s->team);
   int64_t left[MAX_AXES] = {0}; /* step of the innermost loop so far; 0: none yet */
   axis_set used = 0;
   const char *wrong;

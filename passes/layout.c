@@ -422,6 +422,12 @@ static const expr *narrow_read(const expr *e) {
   return widens && e->args[0]->kind == EXPR_READ && e->args[0]->type == DTYPE_BF16 ? e->args[0] : NULL;
 }
 
+/* A product of bf16, whose operands a matrix unit of warps takes as they lie. */
+static bool narrow_factors(const kernel *k, uint32_t number) {
+  contraction_form c;
+  return stage_contraction(k, number, &c) && narrow_read(c.left) && narrow_read(c.right);
+}
+
 /* Whether a read walks an axis by one dimension of its own, without edges. */
 static bool walks_plainly(const kernel *k, const expr *read, uint32_t axis) {
   uint32_t dims = 0;
@@ -525,7 +531,7 @@ static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint3
   const bool vector_pays = w.points >= WORTH_A_COPY * (double)type_elements(vector), other_pays = w.points >= WORTH_PACKED_ROWS * (double)type_elements(other);
   const int32_t inner = pair >= 0 ? pair : w.inner, along = inner < 0 ? -1 : plain_dimension(k, w.vector->args, w.vector->n_args, (uint32_t)inner);
   const int64_t rows = rows_inside ? tile_rows(l->target, k->axes[w.inner].extent) : 0;
-  if (!vector_pays) return;
+  if (!vector_pays || (l->target->warps && l->target->tiles && narrow_factors(k, number))) return;
   convert_operand(l, k, w.vector, w.axis, panel_width(l, vector), along, pair, buffers);
   if (suits_tiles(l, k, &w, pair)) {
     const layout rows_along = behind_others(&l->plan->buffers[buffers[w.other->number]].layout, other, (uint32_t)plain_dimension(k, w.other->args, w.other->n_args, (uint32_t)pair));

@@ -148,9 +148,11 @@ loops *lower_kernel(const kernel *k, arena *a, const char **error) {
                 .lanes = 1,
                 .active = 1};
   l.loops->where = k->where;
-  if (!l.n_loops) schedule_serial(&l);
+  const bool by_team = k->schedule.team.rows;
+  if (!l.n_loops && !by_team) schedule_serial(&l);
   prepare(&l);
-  lower_all(&l);
+  if (by_team) lower_team(&l);
+  else lower_all(&l);
   *error = l.error;
   return l.error ? NULL : l.loops;
 }

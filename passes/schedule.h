@@ -3,6 +3,7 @@
  *   schedule.c              the choice, and what both forms need
  *   schedule_contraction.c  a register tile of vectors by broadcasts
  *   schedule_squares.c      products whose results are reduced and multiplied again, on chip
+ *   schedule_team.c         a product of matrices by a team of warps
  *   schedule_rows.c         everything else: rows with one vector axis, and copies */
 #ifndef SSLC_PASSES_SCHEDULE_H
 #define SSLC_PASSES_SCHEDULE_H
@@ -53,6 +54,8 @@ void schedule_rows(scheduler *s);
 bool schedule_copy(scheduler *s);
 /* False when it has none. */
 bool schedule_squares(scheduler *s);
+/* False when it is none for a matrix unit that warps have. */
+bool schedule_team(scheduler *s);
 /* False when no axis fills vectors. */
 bool schedule_contraction(scheduler *s, const contraction_form *c);
 

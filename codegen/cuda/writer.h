@@ -23,6 +23,7 @@ typedef struct {
   int depth;
   uint32_t lanes;       /* the widest vector; 1: threads work alone */
   interval *ranges;     /* by register: of integers, wherever it is read */
+  const loops_expr **definitions; /* by register that one statement sets */
   expr_uses *uses;      /* of the statement at hand */
   uint32_t n_values;    /* names given to what is used twice */
   bool synchronises;
