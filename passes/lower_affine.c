@@ -128,6 +128,20 @@ static void divide_into_registers(lowering *l, const affine *a, int64_t by, affi
   *rest = affine_register(known[1].expr->number, 1);
 }
 
+static int64_t common_factor(const affine *a, int64_t by) {
+  int64_t common = by;
+  for (uint32_t i = 0; i <= a->n; i++)
+    for (int64_t x = i < a->n ? a->term[i].coefficient : a->constant, rest; x; x = rest) rest = common % x, common = x < 0 ? -x : x;
+  return common;
+}
+
+static affine over(const affine *a, int64_t factor) {
+  affine out = *a;
+  out.constant /= factor;
+  for (uint32_t i = 0; i < out.n; i++) out.term[i].coefficient /= factor;
+  return out;
+}
+
 /* Terms that `by` divides leave the division; when the others together stay between two multiples of
  * `by`, their part of the quotient is a constant. */
 bool affine_divide(lowering *l, const affine *a, int64_t by, affine_mode mode, affine *quotient, affine *rest) {
@@ -157,7 +171,13 @@ bool affine_divide(lowering *l, const affine *a, int64_t by, affine_mode mode, a
   } else if (mode == AFFINE_PROBE) {
     q = remainder = affine_constant(0);
   } else {
-    divide_into_registers(l, &others, by, &q, &remainder);
+    /* What all terms and `by` have in common is known of the rest. */
+    const int64_t common = common_factor(&others, by);
+    const affine smaller = over(&others, common);
+    affine part;
+    divide_into_registers(l, &smaller, by / common, &q, &part);
+    remainder = affine_constant(0);
+    affine_add(&remainder, &part, common);
   }
   *quotient = divided;
   *rest = remainder;
