@@ -45,7 +45,7 @@ struct sslc_program {
   experiment *experiment; /* NULL when it did not compile */
   uint64_t seed;
   dtype real;
-  bool bf16; /* contractions of reals in bf16 */
+  products products; /* of contractions of reals */
   int64_t memory; /* bytes that tensors may take, or 0 */
   bool checked;
   const char *cache; /* directory, NULL for none */
@@ -85,6 +85,8 @@ sslc_status session_take(sslc_program *p, sslc_status status, char *text);
 sslc_status session_check(sslc_program *p);
 
 /* A program's file, or one that it uses; NULL leaves the reason in errno. (compile.c) */
+/* What a run asked for, else what the program says; NULL: no program. */
+products products_of(sslc_type asked, const experiment *x);
 const char *session_read_text(void *context, const char *path, size_t *length, arena *a);
 
 /* Where relative paths of data sets start: as the caller says, else beside the program. (compile.c) */

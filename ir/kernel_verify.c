@@ -155,7 +155,7 @@ static const char *check_team(checker *c, const team_tile *t) {
   const int64_t sizes[] = {t->rows, t->lanes, t->sums, t->warp_rows, t->warp_lanes, t->stages};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
     if (sizes[i] < 1 || sizes[i] > MOST) WRONG("a team of a size that there is none of");
-  if (t->rows % t->warp_rows || t->lanes % t->warp_lanes || t->warp_rows % TILE || t->warp_lanes % VECTOR || t->sums % TILE) WRONG("the blocks of a team's warps are not made of tiles");
+  if (t->rows % t->warp_rows || t->lanes % t->warp_lanes || t->warp_rows % TILE || t->warp_lanes % VECTOR || t->sums % (TILE / 2)) WRONG("the blocks of a team's warps are not made of tiles");
   if (t->rows / t->warp_rows * (t->lanes / t->warp_lanes) > MOST_WARPS || t->stages < 2) WRONG("a team of too many warps, or too few stages");
   return NULL;
 }

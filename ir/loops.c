@@ -5,6 +5,7 @@ loops *loops_new(arena *a, const char *name) {
   l->arena = a;
   l->name = arena_string(a, name);
   l->iterations = 1;
+  l->tile_type = DTYPE_BF16;
   l->sum_tiles = FIRST_ROW_TILE;
   l->row_tiles = FIRST_LANE_TILE - FIRST_ROW_TILE;
   l->lane_tiles = N_TILES - FIRST_LANE_TILE;

@@ -112,6 +112,7 @@ typedef struct loops {
   int64_t iterations; /* of the parallel loops together; register 0 is the number of the iteration */
   block body;         /* for one iteration */
   uint32_t tile_rows, tile_pairs; /* 0: no tiles */
+  dtype tile_type; /* bf16; in teams also f32, of which a word takes the place of a pair, rounded to tf32 as it is loaded */
   uint32_t sum_tiles, row_tiles, lane_tiles;
   uint32_t team, team_register; /* warps of a team, and the register that holds the number of one; 0: each iteration by itself */
   span where;

@@ -118,20 +118,31 @@ static void add_products(const machine *m, const uint32_t tile[3]) {
     for (uint32_t j = 0; j < TILE_LANES; j++) {
       scalar sum = element_load(DTYPE_F32, &m->tiles[tile[0]][i][j], 0);
       for (uint32_t k = 0; k < m->loops->tile_pairs; k++)
-        sum = dot((scalar){.integer = m->tiles[tile[1]][i][k]}, (scalar){.integer = m->tiles[tile[2]][k][j]}, sum);
+        sum = m->loops->tile_type == DTYPE_BF16 ? dot((scalar){.integer = m->tiles[tile[1]][i][k]}, (scalar){.integer = m->tiles[tile[2]][k][j]}, sum)
+                                                : fused(DTYPE_F32, element_load(DTYPE_F32, &m->tiles[tile[1]][i][k], 0), element_load(DTYPE_F32, &m->tiles[tile[2]][k][j], 0), sum);
       element_store(DTYPE_F32, &m->tiles[tile[0]][i][j], 0, sum);
     }
 }
 
-/* Of a team: single bf16 lie in rows, and are put together in pairs. */
+/* Of a team: single bf16 lie in rows, and are put together in pairs; f32 are rounded. */
+static uint32_t team_word(const machine *m, const statement *s, uint32_t i, uint32_t k) {
+  const int64_t along = s->across ? s->stride : 1, offset = evaluate_index(m, s->offset) + (s->across ? i : i * s->stride);
+  if (m->loops->tile_type == DTYPE_BF16) {
+    const uint16_t *at = (const uint16_t *)m->buffers[s->number] + offset + 2 * k * along;
+    return (uint32_t)at[0] | (uint32_t)at[along] << 16;
+  }
+  uint32_t bits;
+  const scalar x = element_load(DTYPE_F32, m->buffers[s->number], offset + k * along);
+  element_store(DTYPE_F32, &bits, 0, op_evaluate(OP_TF32, DTYPE_F32, DTYPE_F32, &x));
+  return bits;
+}
+
 static void load_team_tile(const machine *m, const statement *s) {
-  const uint16_t *at = (const uint16_t *)m->buffers[s->number] + evaluate_index(m, s->offset);
   const bool of_lanes = s->tile[0] >= m->loops->sum_tiles + m->loops->row_tiles;
   for (uint32_t i = 0; i < TILE_LANES; i++)
     for (uint32_t k = 0; k < m->loops->tile_pairs; k++) {
-      uint32_t *pair = of_lanes ? &m->tiles[s->tile[0]][k][i] : &m->tiles[s->tile[0]][i][k];
-      const int64_t first = s->across ? 2 * k * s->stride + i : i * s->stride + 2 * k;
-      *pair = (uint32_t)at[first] | (uint32_t)at[first + (s->across ? s->stride : 1)] << 16;
+      uint32_t *word = of_lanes ? &m->tiles[s->tile[0]][k][i] : &m->tiles[s->tile[0]][i][k];
+      *word = team_word(m, s, i, k);
     }
 }
 

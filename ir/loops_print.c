@@ -140,7 +140,7 @@ char *loops_print(const loops *l, arena *into) {
   }
   text_add(&p.out, "\n");
   if (l->tile_rows) text_add(&p.out, "  tiles of %u rows, %u pairs\n", l->tile_rows, l->tile_pairs);
-  if (l->team) text_add(&p.out, "  team of %u in r%u with %u, %u, %u tiles\n", l->team, l->team_register, l->sum_tiles, l->row_tiles, l->lane_tiles);
+  if (l->team) text_add(&p.out, "  team of %u in r%u with %u, %u, %u tiles of %s\n", l->team, l->team_register, l->sum_tiles, l->row_tiles, l->lane_tiles, dtype_name(l->tile_type));
   print_block(&p, &l->body, 1);
   text_add(&p.out, "}\n");
   return text_done(&p.out);

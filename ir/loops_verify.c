@@ -282,9 +282,13 @@ static void check_tile(checker *c, const statement *s) {
   if (s->number >= c->loops->n_buffers || s->stride < 0) fail(c, "a tile of no buffer");
   if (c->error) return;
   const loops_buffer *b = &c->loops->buffers[s->number];
-  if (l->team && s->action == TILE_LOAD) rows = TILE_LANES, columns = l->tile_pairs;
+  if (l->team && s->action == TILE_LOAD) {
+    const uint32_t along = l->tile_pairs * (l->tile_type == DTYPE_BF16 ? 2 : 1);
+    rows = s->across ? along : TILE_LANES;
+    columns = (s->across ? TILE_LANES : along) * (uint32_t)dtype_bytes(b->type) / 4;
+  }
   const int64_t wide = columns * 4 / (int64_t)dtype_bytes(b->type), last = (rows - 1) * s->stride;
-  if (l->team && b->type != (s->action == TILE_STORE ? DTYPE_F32 : DTYPE_BF16)) fail(c, "a tile of another type");
+  if (l->team && b->type != (s->action == TILE_STORE ? DTYPE_F32 : l->tile_type)) fail(c, "a tile of another type");
   check_access(c, "tile", s->number, s->offset, 1, (uint32_t)(last + wide), 1);
   if (!c->error && s->action == TILE_STORE && !b->written) fail(c, "a store to what is only read");
 }

@@ -10,7 +10,7 @@
 #include "passes/schedule.h"
 #include "passes/team.h"
 
-enum { WARP_LANES = 32, CHUNK = 8, PADDING = 8, TILE = 16, SLAB_PADDING = 8 };
+enum { WARP_LANES = 32, CHUNK_BYTES = 16, TILE = 16, SLAB_PADDING = 8 };
 
 typedef struct {
   const expr *factor, *read; /* read: copied as it is */
@@ -28,6 +28,7 @@ typedef struct {
   team_form form;
   team_tile tile;
   int64_t warps, steps; /* of the sum */
+  int64_t chunk, depth; /* elements that are copied at once; neighbours of the sum in a tile */
   affine warp, warp_row, warp_lane; /* numbers */
   operand_block side[2];
   uint32_t slab;
@@ -153,16 +154,16 @@ static void find_warp(team *t) {
 /* -- operands ----------------------------------------------------------------------------------------------------- */
 
 /* Whether chunks along an axis lie together and begin at multiples of their size, and are inside or outside as a whole. */
-static bool lies_in_chunks(const kernel *k, const expr *read, uint32_t along) {
+static bool lies_in_chunks(const kernel *k, const expr *read, uint32_t along, int64_t chunk) {
   const kernel_buffer *b = &k->buffers[read->number];
   const layout lies = b->layout.n ? b->layout : layout_row_major(&b->type);
-  if (!lies.n || k->axes[along].extent % CHUNK) return false;
+  if (!lies.n || k->axes[along].extent % chunk) return false;
   const int64_t inner = lies.part[lies.n - 1].extent;
   const uint32_t dim = lies.part[lies.n - 1].dim;
   int64_t coefficient[MAX_AXES], offset;
-  if (lies.part[lies.n - 1].divisor != 1 || inner % CHUNK || !expr_affine(k, read->args[dim], coefficient, &offset) || offset % CHUNK) return false;
+  if (lies.part[lies.n - 1].divisor != 1 || inner % chunk || !expr_affine(k, read->args[dim], coefficient, &offset) || offset % chunk) return false;
   for (uint32_t a = 0; a < k->n_axes; a++)
-    if (a == along ? coefficient[a] != 1 : coefficient[a] % CHUNK) return false;
+    if (a == along ? coefficient[a] != 1 : coefficient[a] % chunk) return false;
   for (uint32_t d = 0; d < read->n_args; d++)
     if (d != dim && read->args[d]->axes >> along & 1) return false;
   for (uint32_t i = 0; i < read->n_conditions; i++)
@@ -172,7 +173,7 @@ static bool lies_in_chunks(const kernel *k, const expr *read, uint32_t along) {
 
 static void number_lanes(team *t, operand_block *o) {
   lowering *l = t->l;
-  const int64_t wide = o->columns / CHUNK;
+  const int64_t wide = o->columns / t->chunk;
   const affine lanes = {.lane = 1};
   l->lanes = l->active = WARP_LANES;
   const operand lane = share(l, value_of_index(l, &lanes));
@@ -188,23 +189,24 @@ static void describe_operand(team *t, int which) {
   o->factor = t->form.factor[which];
   o->walk = which ? &t->form.lanes : &t->form.rows;
   o->block = which ? t->tile.lanes : t->tile.rows;
-  const expr *read = team_read(k, o->factor);
-  const int64_t chunks = t->warps * WARP_LANES * CHUNK;
-  const bool along = read && lies_in_chunks(k, read, sums->axis[sums->n - 1]), across = read && o->walk->n && lies_in_chunks(k, read, o->walk->axis[o->walk->n - 1]);
+  const expr *read = team_read(k, o->factor, t->form.type);
+  const int64_t chunks = t->warps * WARP_LANES * t->chunk;
+  const bool along = read && lies_in_chunks(k, read, sums->axis[sums->n - 1], t->chunk), across = read && o->walk->n && lies_in_chunks(k, read, o->walk->axis[o->walk->n - 1], t->chunk);
   if ((along || across) && o->block * t->tile.sums % chunks == 0) o->read = read;
   o->across = o->read ? !along : across || (read && o->walk->n && access_stride(k, read->number, read->args, o->walk->axis[o->walk->n - 1]) == 1);
   o->rows = o->across ? t->tile.sums : o->block;
   o->columns = o->across ? o->block : t->tile.sums;
-  o->stride = o->columns + PADDING;
+  /* Words of f32 across are read one by one: rows of 8 banks each, four of which meet all 32. */
+  o->stride = o->columns + (o->across ? 8 : t->chunk);
   if (o->read) number_lanes(t, o);
-  o->local = loops_add_buffer(t->l->loops, (loops_buffer){.name = which ? "lanes" : "rows", .type = DTYPE_BF16, .place = PLACE_LOCAL, .written = true, .elements = t->tile.stages * o->rows * o->stride});
+  o->local = loops_add_buffer(t->l->loops, (loops_buffer){.name = which ? "lanes" : "rows", .type = t->form.type, .place = PLACE_LOCAL, .written = true, .elements = t->tile.stages * o->rows * o->stride});
 }
 
 /* Binds the axes of an operand at a row and a column of its block; columns are counted in units of what is copied at once. */
 static operand bind_operand(team *t, const operand_block *o, const affine *step, const affine *row, const affine *column) {
   lowering *l = t->l;
   const bool copied = o->read;
-  const int64_t unit = copied ? CHUNK : 1;
+  const int64_t unit = copied ? t->chunk : 1;
   const operand x = bind_inside(l, o->walk, &o->at, o->block, o->across ? column : row, o->across ? unit : 1, copied);
   const operand y = bind_inside(l, &t->form.sums, step, t->tile.sums, o->across ? row : column, o->across ? 1 : unit, copied);
   return both(l, x, y);
@@ -219,8 +221,8 @@ static affine local_place(const operand_block *o, const affine *turn, const affi
 /* A chunk a lane: neighbouring lanes copy neighbouring chunks. */
 static void copy_chunks(team *t, const operand_block *o, const affine *step, const affine *turn) {
   lowering *l = t->l;
-  const int64_t high = WARP_LANES * CHUNK / o->columns, times_over = o->rows / (high * t->warps);
-  const affine column = times(&o->lane_chunk, CHUNK);
+  const int64_t high = WARP_LANES * t->chunk / o->columns, times_over = o->rows / (high * t->warps);
+  const affine column = times(&o->lane_chunk, t->chunk);
   l->lanes = l->active = WARP_LANES;
   for (int64_t i = 0; i < times_over; i++) {
     affine row = plus(times(&t->warp, high), &o->lane_row);
@@ -232,7 +234,7 @@ static void copy_chunks(team *t, const operand_block *o, const affine *step, con
     emit(l, (statement){.kind = STATEMENT_COPY,
                         .number = o->local,
                         .from = o->read->number,
-                        .active = CHUNK,
+                        .active = (uint32_t)t->chunk,
                         .offset = loops_splat(l->loops, at.expr, WARP_LANES),
                         .source = loops_splat(l->loops, from.expr, WARP_LANES),
                         .value = test.expr ? loops_splat(l->loops, test.expr, WARP_LANES) : NULL});
@@ -243,25 +245,27 @@ static void copy_chunks(team *t, const operand_block *o, const affine *step, con
 /* Element by element, a lane each, computed on the way. */
 static void compute_elements(team *t, const operand_block *o, const affine *step, const affine *turn) {
   lowering *l = t->l;
-  const int64_t wide = o->columns / WARP_LANES, rounds = o->rows * wide / t->warps;
+  const int64_t vector_of = o->columns < WARP_LANES ? o->columns : WARP_LANES, wide = o->columns / vector_of, rounds = o->rows * wide / t->warps;
   const walk *along = o->across ? o->walk : &t->form.sums;
   block body = {0};
   open_frame(l, &body, false);
   const uint32_t round = new_register(l, DTYPE_I64, 1, (interval){0, rounds - 1}, l->depth - 1);
   affine index = plus(times(&(affine){.n = 1, .term[0] = {round, 1}}, t->warps), &t->warp), row, vector, column;
   divide(l, &index, wide, &row, &vector);
-  column = times(&vector, WARP_LANES);
+  column = times(&vector, vector_of);
   const affine to = local_place(o, turn, &row, &column);
-  l->lanes = l->active = WARP_LANES;
+  l->lanes = WARP_LANES;
+  l->active = (uint32_t)vector_of;
   column.lane = 1;
-  const uint32_t fastest = along->axis[along->n - 1];
+  const uint32_t fastest = along->n ? along->axis[along->n - 1] : 0;
+  if (o->rows * wide % t->warps) fail_lowering(l, "a team has more warps than its operands have vectors");
   if (along->n && l->kernel->axes[fastest].extent % o->columns == 0) l->vector_axis = (int32_t)fastest;
-  else column = register_form(l, value_of_index(l, &column), (interval){0, o->columns - 1});
+  else column = register_form(l, value_of_index(l, &column), (interval){0, o->columns - 1 + WARP_LANES - vector_of});
   const operand test = bind_operand(t, o, step, &row, &column);
-  operand v = cast_value(l, lower_expr(l, o->factor), DTYPE_BF16);
-  if (test.expr) v = apply_op(l, OP_SELECT, DTYPE_BF16, (operand[]){test, v, constant_value(l, DTYPE_BF16, (scalar){.real = 0})}, 3);
+  operand v = cast_value(l, lower_expr(l, o->factor), t->form.type);
+  if (test.expr) v = apply_op(l, OP_SELECT, t->form.type, (operand[]){test, v, constant_value(l, t->form.type, (scalar){.real = 0})}, 3);
   const operand at = emit_affine(l, &to);
-  emit(l, (statement){.kind = STATEMENT_STORE, .number = o->local, .offset = at.expr, .active = WARP_LANES, .stride = 1, .value = loops_splat(l->loops, v.expr, WARP_LANES)});
+  emit(l, (statement){.kind = STATEMENT_STORE, .number = o->local, .offset = at.expr, .active = (uint32_t)vector_of, .stride = 1, .value = loops_splat(l->loops, v.expr, WARP_LANES)});
   l->vector_axis = -1;
   l->lanes = l->active = 1;
   close_frame(l);
@@ -293,7 +297,7 @@ static void multiply(team *t, const affine *step) {
   const affine row = times(&t->warp_row, t->tile.warp_rows), lane = times(&t->warp_lane, t->tile.warp_lanes);
   affine round, turn;
   divide(l, step, t->tile.stages, &round, &turn);
-  for (int64_t sum = 0; sum < t->tile.sums; sum += TILE) {
+  for (int64_t sum = 0; sum < t->tile.sums; sum += t->depth) {
     load_tiles(t, &t->side[0], first_row, rows, &row, &turn, sum);
     load_tiles(t, &t->side[1], first_lane, lanes, &lane, &turn, sum);
     for (uint32_t i = 0; i < rows; i++)
@@ -461,9 +465,12 @@ void lower_team(lowering *l) {
   open_frame(l, &l->loops->body, false);
   find_warp(&t);
   find_block(&t);
+  t.chunk = CHUNK_BYTES / (int64_t)dtype_bytes(t.form.type);
+  t.depth = t.form.type == DTYPE_BF16 ? TILE : TILE / 2;
   t.steps = blocks_of(&t.form.sums, t.tile.sums);
   for (int i = 0; i < 2; i++) describe_operand(&t, i);
   l->loops->tile_rows = TILE;
+  l->loops->tile_type = t.form.type;
   l->loops->tile_pairs = TILE / 2;
   l->loops->row_tiles = (uint32_t)(t.tile.warp_rows / TILE);
   l->loops->lane_tiles = (uint32_t)(t.tile.warp_lanes / TILE);

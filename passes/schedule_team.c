@@ -1,4 +1,4 @@
-/* Contractions of bf16 on a GPU with matrix units: the block that a team of warps makes. Large blocks use what they fetch more
+/* Contractions of bf16 and tf32 on a GPU with matrix units: the block that a team of warps makes. Large blocks use what they fetch more
  * often, small ones are more of them; there should be enough of them for all processors of a large GPU. */
 #include "passes/schedule.h"
 #include "passes/team.h"
@@ -19,5 +19,6 @@ bool schedule_team(scheduler *s) {
   uint32_t i = 0;
   while (i + 1 < N && (choices[i].lanes > f.lanes.points || teams(&f, &choices[i]) < ENOUGH_TEAMS)) i++;
   s->kernel->schedule.team = choices[i];
+  if (f.type == DTYPE_F32) s->kernel->schedule.team.sums /= 2; /* as many bytes */
   return true;
 }

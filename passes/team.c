@@ -7,21 +7,24 @@ static const expr *body_of(const kernel *k, const expr *e) {
   return e;
 }
 
-const expr *team_read(const kernel *k, const expr *factor) {
+/* What makes a value one that the type has. */
+static op_id narrowing_op(dtype type) { return type == DTYPE_BF16 ? OP_CAST : OP_TF32; }
+
+const expr *team_read(const kernel *k, const expr *factor, dtype type) {
   const expr *e = body_of(k, factor);
-  if (e->kind != EXPR_APPLY || e->op != OP_CAST || e->type != DTYPE_F32) return NULL;
+  if (e->kind != EXPR_APPLY || e->op != narrowing_op(type) || e->type != DTYPE_F32) return NULL;
   e = body_of(k, e->args[0]);
-  return e->kind == EXPR_READ && e->type == DTYPE_BF16 ? e : NULL;
+  return e->kind == EXPR_READ && e->type == type ? e : NULL;
 }
 
-/* Whether a value in f32 is always one that bf16 has. */
-static bool is_narrow(const kernel *k, const expr *e) {
+/* Whether a value in f32 is always one that bf16 has, or tf32. */
+static bool is_narrow(const kernel *k, const expr *e, dtype type) {
   e = body_of(k, e);
   if (e->type != DTYPE_F32) return false;
   if (e->kind == EXPR_CONSTANT) return scalar_round(DTYPE_BF16, e->constant).real == e->constant.real;
   if (e->kind != EXPR_APPLY) return false;
-  if (e->op == OP_SELECT) return is_narrow(k, e->args[1]) && is_narrow(k, e->args[2]);
-  return e->op == OP_CAST && e->args[0]->type == DTYPE_BF16;
+  if (e->op == OP_SELECT) return is_narrow(k, e->args[1], type) && is_narrow(k, e->args[2], type);
+  return e->op == narrowing_op(type) && (type == DTYPE_F32 || e->args[0]->type == DTYPE_BF16);
 }
 
 /* -- order of axes: what lies contiguous is walked fastest ------------------------------------------------------------ */
@@ -71,18 +74,21 @@ static bool find_stages(const kernel *k, uint32_t *sum, contraction_form *c) {
   if (sums != 1) return false;
   for (uint32_t i = 0; i < k->n_stages; i++)
     if (k->stages[i].output >= 0 && k->stages[i].free != k->stages[*sum].free) return false;
-  return is_narrow(k, c->left) && is_narrow(k, c->right);
+  return true;
 }
 
 bool kernel_team(const kernel *k, team_form *out) {
   contraction_form c;
   if (!find_stages(k, &out->stage, &c)) return false;
+  const bool bf16 = is_narrow(k, c.left, DTYPE_BF16) && is_narrow(k, c.right, DTYPE_BF16);
+  if (!bf16 && !(is_narrow(k, c.left, DTYPE_F32) && is_narrow(k, c.right, DTYPE_F32))) return false;
+  out->type = bf16 ? DTYPE_BF16 : DTYPE_F32;
   const int32_t vector = axis_of_results(k, c.left_only | c.right_only);
   if (vector < 0) return false;
   const bool left = c.left_only >> vector & 1;
   out->factor[0] = left ? c.right : c.left;
   out->factor[1] = left ? c.left : c.right;
-  const expr *const reads[] = {team_read(k, out->factor[0]), team_read(k, out->factor[1])};
+  const expr *const reads[] = {team_read(k, out->factor[0], out->type), team_read(k, out->factor[1], out->type)};
   const axis_set rows = left ? c.right_only : c.left_only;
   out->batch = walk_of(k, c.batch, -1);
   out->rows = walk_of(k, rows, contiguous_axis(k, rows, reads, 1));

@@ -13,13 +13,14 @@ typedef struct {
 
 typedef struct {
   uint32_t stage;
-  const expr *factor[2]; /* of rows and of lanes: bf16 widened to f32, or chosen among such values */
+  dtype type;            /* of what lies on the chip: bf16, or f32 whose factors are rounded to tf32 */
+  const expr *factor[2]; /* of rows and of lanes: values that the type has, in f32 */
   walk batch, rows, lanes, sums;
 } team_form;
 
 /* False when the kernel holds other sums, wider factors, or results that not all of the free axes have. */
 bool kernel_team(const kernel *k, team_form *out);
-/* The element of bf16 that a factor widens, without maps before; NULL: it is computed. */
-const expr *team_read(const kernel *k, const expr *factor);
+/* The element in memory that a factor widens or rounds, without maps before; NULL: it is computed. */
+const expr *team_read(const kernel *k, const expr *factor, dtype type);
 
 #endif

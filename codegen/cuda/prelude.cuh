@@ -56,6 +56,10 @@ FUNCTION f32 bf16_dot(u32 x, u32 y, f32 z) {
 REAL(f32)
 REAL(f64)
 
+/* 11 significant bits, ties away from 0. */
+FUNCTION f32 tf32_f32(f32 x) { return x != x ? x : f32_bits_u32((u32_bits_f32(x) + 0x1000u) & 0xffffe000u); }
+FUNCTION f64 tf32_f64(f64 x) { return (f64)tf32_f32((f32)x); }
+
 /* -- integers: they wrap, and what division and shifts leave open is defined ----------------------------------- */
 
 #define INTEGER(T, U, bits)                                                                                                 \
@@ -142,6 +146,21 @@ FUNCTION void multiply_squares(f32 *c, const u32 *a, u32 b0, u32 b1) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+/* 16 by 8 sums of 8 products of tf32. */
+FUNCTION void multiply_squares_f32(f32 *c, const u32 *a, u32 b0, u32 b1) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+FUNCTION u32 load_word(u32 at) {
+  u32 word;
+  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(word) : "r"(at) : "memory");
+  return word;
+}
+FUNCTION u32 tf32_word(u32 x) {
+  u32 rounded;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(__uint_as_float(x)));
+  return rounded;
+}
 #endif
 #endif
 
@@ -171,6 +190,32 @@ FUNCTION void tile_lanes_across(u32 *t, u32 at, i32 stride, i32 lane) {
 FUNCTION void tile_dot(f32 *c, const u32 *a, const u32 *b) {
   multiply_squares(c, a, b[0], b[1]);
   multiply_squares(c + 4, a, b[2], b[3]);
+}
+/* Of f32, 8 neighbours of the sum: squares are 8 by 4. */
+FUNCTION void tile_round(u32 *t) {
+  t[0] = tf32_word(t[0]), t[1] = tf32_word(t[1]), t[2] = tf32_word(t[2]), t[3] = tf32_word(t[3]);
+}
+FUNCTION void tile_rows_f32(u32 *t, u32 at, i32 stride, i32 lane) {
+  load_squares(t, at + 4 * (lane % 16 * stride + lane / 16 * 4));
+  tile_round(t);
+}
+FUNCTION void tile_lanes_f32(u32 *t, u32 at, i32 stride, i32 lane) {
+  load_squares(t, at + 4 * ((lane % 8 + lane / 16 * 8) * stride + lane / 8 % 2 * 4));
+  tile_round(t);
+}
+FUNCTION void tile_rows_across_f32(u32 *t, u32 at, i32 stride, i32 lane) {
+  const u32 first = at + 4 * (lane % 4 * stride + lane / 4);
+  t[0] = load_word(first), t[1] = load_word(first + 32), t[2] = load_word(first + 16 * stride), t[3] = load_word(first + 16 * stride + 32);
+  tile_round(t);
+}
+FUNCTION void tile_lanes_across_f32(u32 *t, u32 at, i32 stride, i32 lane) {
+  const u32 first = at + 4 * (lane % 4 * stride + lane / 4);
+  t[0] = load_word(first), t[1] = load_word(first + 16 * stride), t[2] = load_word(first + 32), t[3] = load_word(first + 16 * stride + 32);
+  tile_round(t);
+}
+FUNCTION void tile_dot_f32(f32 *c, const u32 *a, const u32 *b) {
+  multiply_squares_f32(c, a, b[0], b[1]);
+  multiply_squares_f32(c + 4, a, b[2], b[3]);
 }
 FUNCTION void tile_store(f32 *at, i32 stride, const f32 *t, i32 lane) {
   f32 *const upper = at + lane / 4 * stride + lane % 4 * 2, *const lower = upper + 8 * stride;

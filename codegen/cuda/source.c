@@ -119,18 +119,21 @@ static const char *chip_text(writer *w, uint32_t buffer, const loops_expr *offse
   return arena_printf(w->arena, "a%u + %zuu * (u32)%s", buffer, dtype_bytes(w->loops->buffers[buffer].type), text);
 }
 
+static const char *tile_suffix(const loops *l) { return l->tile_type == DTYPE_BF16 ? "" : "_f32"; }
+
 static void write_tile(writer *w, const statement *s) {
   const loops *l = w->loops;
   if (!l->team) write_error(w, "tiles of a matrix unit that is not a team's");
   if (s->action == TILE_ZERO) write_line(w, "tile_zero(t%u);", s->tile[0]);
-  if (s->action == TILE_DOT) write_line(w, "tile_dot(t%u, t%u, t%u);", s->tile[0], s->tile[1], s->tile[2]);
+  if (s->action == TILE_DOT) write_line(w, "tile_dot%s(t%u, t%u, t%u);", tile_suffix(l), s->tile[0], s->tile[1], s->tile[2]);
   if (s->action != TILE_LOAD && s->action != TILE_STORE) return;
   begin_statement(w, &s->offset, 1);
   const char *at = s->action == TILE_STORE ? arena_printf(w->arena, "&%s", element_text(w, s->number, value_text(w, s->offset))) : chip_text(w, s->number, s->offset);
   if (s->action == TILE_STORE) before_writing(w, s->number);
   else if (w->exchanged[s->number] && w->written) synchronise(w);
   if (s->action == TILE_STORE) write_line(w, "tile_store(%s, %lld, t%u, lane);", at, (long long)s->stride, s->tile[0]);
-  else write_line(w, "tile_%s%s(t%u, %s, %lld, lane);", s->tile[0] < l->sum_tiles + l->row_tiles ? "rows" : "lanes", s->across ? "_across" : "", s->tile[0], at, (long long)s->stride);
+  else
+    write_line(w, "tile_%s%s%s(t%u, %s, %lld, lane);", s->tile[0] < l->sum_tiles + l->row_tiles ? "rows" : "lanes", s->across ? "_across" : "", tile_suffix(l), s->tile[0], at, (long long)s->stride);
   w->read |= s->action == TILE_LOAD;
 }
 
@@ -240,7 +243,7 @@ static void write_locals(writer *w, uint32_t bytes) {
     const char *type = memory_type(l->buffers[i].type);
     if (w->lanes == 1) write_line(w, "%s b%u[%lld];", type, i, (long long)l->buffers[i].elements);
     else write_line(w, "%s *const b%u = (%s *)(local + %u);", type, i, type, at);
-    if (l->team && l->buffers[i].type == DTYPE_BF16) write_line(w, "const u32 a%u = on_chip(b%u);", i, i);
+    if (l->team) write_line(w, "const u32 a%u = on_chip(b%u);", i, i);
     at += (uint32_t)(l->buffers[i].elements * (int64_t)dtype_bytes(l->buffers[i].type) + LOCAL_ALIGNMENT - 1) / LOCAL_ALIGNMENT * LOCAL_ALIGNMENT;
   }
 }

@@ -187,6 +187,32 @@ static inline void multiply_squares(float *c, const unsigned *a, unsigned b0, un
   __syncwarp();
 }
 
+static inline unsigned load_word(unsigned address) {
+  unsigned word;
+  memcpy(&word, shared + address, sizeof word);
+  return word;
+}
+
+/* cvt.rna.tf32.f32 */
+static inline unsigned tf32_word(unsigned x) { return __uint_as_float(x) != __uint_as_float(x) ? x : (x + 0x1000u) & 0xffffe000u; }
+
+/* mma.m16n8k8 of tf32: an element in the place of a pair. */
+static inline void multiply_squares_f32(float *c, const unsigned *a, unsigned b0, unsigned b1) {
+  const unsigned lane = threadIdx.x % EMULATED_WARP, own[6] = {a[0], a[1], a[2], a[3], b0, b1};
+  memcpy(emulated_of_lane(lane), own, sizeof own);
+  __syncwarp();
+  for (unsigned i = 0; i < 4; i++) {
+    const unsigned row = lane / 4, column = lane % 4 * 2 + i % 2;
+    for (unsigned k = 0; k < 8; k++) {
+      unsigned left[6], right[6];
+      memcpy(left, emulated_of_lane(row * 4 + k % 4), sizeof left);
+      memcpy(right, emulated_of_lane(column * 4 + k % 4), sizeof right);
+      c[i] = fmaf(__uint_as_float(left[k / 4 * 2 + i / 2]), __uint_as_float(right[4 + k / 4]), c[i]);
+    }
+  }
+  __syncwarp();
+}
+
 /* -- blocks ------------------------------------------------------------------------------------------------------- */
 
 static void start_fibre(unsigned thread) {

@@ -31,7 +31,7 @@ static void check_compiles(const loops *l, arena *a) {
   }
 }
 
-static void check_team(const char *text) {
+static void check_one(const char *text) {
   arena *a = arena_new();
   loops *l = NULL;
   kernel *k = kernel_of_text(a, text);
@@ -49,8 +49,36 @@ static void check_team(const char *text) {
   arena_free(a);
 }
 
+/* The same text in tf32: all of bf16 is f32, and factors are rounded. Half as many neighbours of the sum take as many bytes. */
+static char *in_tf32(const char *text) {
+  char *out = calloc(1, 2 * strlen(text) + 1), *to = out;
+  bool in_sum = false;
+  for (const char *from = text; *from;) {
+    if (!strncmp(from, "= sum", 5)) in_sum = true;
+    if (*from == '\n') in_sum = false;
+    const bool narrow = !strncmp(from, "bf16", 4), call = !strncmp(from + (narrow ? 4 : 3), "(", 1);
+    if (narrow || !strncmp(from, "f32", 3)) {
+      to += sprintf(to, "%s", in_sum && call ? "tf32" : "f32");
+      from += narrow ? 4 : 3;
+    } else if (!strncmp(from, " 32 of", 6)) {
+      to += sprintf(to, " 16 of");
+      from += 6;
+    } else {
+      *to++ = *from++;
+    }
+  }
+  return out;
+}
+
+static void check_team(const char *text) {
+  char *rounded = in_tf32(text);
+  check_one(text);
+  check_one(rounded);
+  free(rounded);
+}
+
 /* Operands as they may lie: along the sum or across it, in whole blocks. */
-static void products(void **state) {
+static void whole_products(void **state) {
   (void)state;
   static const char *const rows[] = {"x[i, k]", "x[k, i]"}, *const lanes[] = {"w[k, j]", "w[j, k]"};
   for (int i = 0; i < 4; i++) {
@@ -138,7 +166,7 @@ static int find_compiler(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(products),    cmocka_unit_test(product_with_remainders),      cmocka_unit_test(large_blocks),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(whole_products),    cmocka_unit_test(product_with_remainders),      cmocka_unit_test(large_blocks),
                                      cmocka_unit_test(convolution), cmocka_unit_test(gradients_of_a_convolution), cmocka_unit_test(batches),
                                      cmocka_unit_test(computed_factors)};
   return cmocka_run_group_tests(tests, find_compiler, NULL);
