@@ -115,7 +115,7 @@ static sslc_status run_training(sslc_program *p, const sslc_training *asked, int
                 .checkpoint_seconds = asked && asked->checkpoint_minutes ? 60 * asked->checkpoint_minutes : 600};
   training_outcome outcome = train(&t, &error);
   p->loader_step = p->stepper.done;
-  if (outcome == TRAINING_DIVERGED || outcome == TRAINING_FAILED) drop_loader(p);
+  if (p->stepper.done < steps) drop_loader(p); /* it may be further */
   switch (outcome) {
     case TRAINING_DONE: return SSLC_OK;
     case TRAINING_STOPPED: return session_fail(p, SSLC_STOPPED, "stopped after step %lld", (long long)p->stepper.done);
