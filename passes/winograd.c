@@ -46,17 +46,27 @@ typedef struct {
   uint32_t place[2], tap[2];
   bool reversed[2];              /* a place minus a tap */
   const algorithm *by;
+  int64_t rows;   /* tiles that lie together, as a register tile reads them; 0: they do not */
+  uint32_t parts; /* that its products come in, each of so many rows of the tile */
 } convolution;
+
+/* A kernel that takes the place of a part of one, and which of the buffers of that its own are. */
+typedef struct {
+  kernel *kernel;
+  const uint32_t *buffers;
+} piece;
 
 /* The kernels that stand for one. */
 typedef struct {
   const kernel *from;
-  kernel *image, *other, *product, *result;
-  const uint32_t *image_buffers, *other_buffers, *result_buffers; /* of each kernel, numbers of the buffers of `from` */
+  uint32_t parts;
+  piece image[LARGEST_TILE], other[LARGEST_TILE], result; /* of each part */
+  kernel *product;
 } replacement;
 
 static int64_t extent(const convolution *c, uint32_t axis) { return c->kernel->axes[axis].extent; }
 static int64_t tiles(const convolution *c, int side) { return extent(c, c->place[side]) / c->by->outputs; }
+static uint32_t places_of_part(const convolution *c) { return c->by->places * c->by->places / c->parts; }
 static int64_t all_places(const convolution *c) { return c->by->places * c->by->places; }
 static int64_t all_tiles(const convolution *c) { return extent(c, c->batch) * tiles(c, 0) * tiles(c, 1); }
 
@@ -139,10 +149,20 @@ static bool find_convolution(const kernel *k, convolution *out) {
 /* -- what it takes ---------------------------------------------------------------------------------------------- */
 
 /* What lies between the transforms is written and read once more; so that this costs less than the products that are saved, it must lie
- * near, and be used often. */
-enum { ENOUGH_CHANNELS = 32, ROW_PANEL = 16, MOST_BYTES = 80 << 20, MOST_TAPS = 2 /* for each number of an image that is transformed */ };
+ * near, and be used often. Sums over tiles need but some places of these at a time. */
+enum { ENOUGH_CHANNELS = 32, ROW_PANEL = 16, MOST_BYTES = 128 << 20, BYTES_OF_A_PART = 64 << 20, MOST_TAPS = 2 /* for each number of an image that is transformed */ };
 
 static int64_t panel_width(const target *t) { return TILE_VECTORS * (int64_t)(t->vector_bytes / sizeof(float)); }
+
+/* Axes over images, rows of tiles and tiles of a row, of which the inner ones together are so many. */
+static bool cut_tiles(const convolution *c, int64_t together, int64_t inner[3]) {
+  const int64_t all[] = {extent(c, c->batch), tiles(c, 0), tiles(c, 1)};
+  for (int i = 3; i-- > 0; together /= inner[i]) {
+    inner[i] = all[i] % together == 0 ? together : all[i];
+    if (together % inner[i]) return false;
+  }
+  return together == 1;
+}
 
 static bool pays(convolution *c, const target *t) {
   const int64_t channels = extent(c, c->channel), kept = extent(c, c->kept), width = panel_width(t);
@@ -150,8 +170,13 @@ static bool pays(convolution *c, const target *t) {
   for (uint32_t i = 0; i < sizeof algorithms / sizeof *algorithms; i++) {
     c->by = &algorithms[i];
     if (extent(c, c->place[0]) % c->by->outputs || extent(c, c->place[1]) % c->by->outputs) continue;
-    const int64_t images = all_tiles(c) * (channels + kept);
-    if (channels * kept <= MOST_TAPS * images && all_places(c) * images * (int64_t)sizeof(float) <= MOST_BYTES) return true;
+    const int64_t images = all_tiles(c) * (channels + kept), bytes = all_places(c) * images * (int64_t)sizeof(float);
+    for (c->parts = 1; c->by_taps && bytes > c->parts * BYTES_OF_A_PART && c->parts < c->by->places;) c->parts++;
+    while (c->by->places % c->parts) c->parts++;
+    int64_t inner[3];
+    c->rows = tile_rows(t, all_tiles(c));
+    if (c->by_taps || !cut_tiles(c, c->rows, inner)) c->rows = 0;
+    if (channels * kept <= MOST_TAPS * images && bytes <= MOST_BYTES) return true;
   }
   return false;
 }
@@ -210,19 +235,26 @@ static making begin(const convolution *c, const char *name) {
 
 static const expr *new_axis(kernel *k, const char *name, int64_t extent) { return extent == 1 ? expr_integer(k, 0) : expr_axis(k, kernel_add_axis(k, name, extent)); }
 
+/* outer * inner + another, where there are both. */
+static const expr *new_axes(kernel *k, const char *name, int64_t extent, int64_t inner) {
+  const expr *outer = new_axis(k, name, extent / inner);
+  return expr_add(k, expr_scale(k, outer, inner), new_axis(k, name, inner));
+}
+
 static void add_tiles(making *m) {
   const convolution *c = m->c;
-  m->axes[c->batch] = new_axis(m->k, "n", extent(c, c->batch));
-  m->down = new_axis(m->k, "down", tiles(c, 0));
-  m->across = new_axis(m->k, "across", tiles(c, 1));
+  int64_t inner[3] = {1, 1, 1};
+  if (c->rows) cut_tiles(c, c->rows, inner);
+  m->axes[c->batch] = new_axes(m->k, "n", extent(c, c->batch), inner[0]);
+  m->down = new_axes(m->k, "down", tiles(c, 0), inner[1]);
+  m->across = new_axes(m->k, "across", tiles(c, 1), inner[2]);
   m->tile = expr_add(m->k, expr_scale(m->k, expr_add(m->k, expr_scale(m->k, m->axes[c->batch], tiles(c, 0)), m->down), tiles(c, 1)), m->across);
 }
 
 /* An axis of the convolution, in two where it lies in panels. */
 static void add_channels(making *m, const char *name, uint32_t axis, int64_t width) {
   const int64_t all = extent(m->c, axis);
-  const expr *panel = width && width < all ? new_axis(m->k, "panel", all / width) : expr_integer(m->k, 0);
-  m->axes[axis] = expr_add(m->k, expr_scale(m->k, panel, width), new_axis(m->k, name, width && width < all ? width : all));
+  m->axes[axis] = new_axes(m->k, name, all, width && width < all ? width : all);
 }
 
 /* The place or tap that an element of a tile stands for. */
@@ -246,30 +278,35 @@ static const expr *value_at(making *m, const expr *e, const expr *const place[2]
 }
 
 /* Gives buffers their layouts, and says which of the convolution's they are. */
-static const uint32_t *name_buffers(const making *m) {
+static piece finish(const making *m) {
   uint32_t *numbers = ARENA_ARRAY(m->k->arena, uint32_t, m->k->n_buffers + 1);
   for (uint32_t i = 0; i < m->c->kernel->n_buffers; i++) {
     if (!m->buffers[i]) continue;
     numbers[m->buffers[i] - 1] = i;
     m->k->buffers[m->buffers[i] - 1].layout = m->c->kernel->buffers[i].layout;
   }
-  return numbers;
+  return (piece){m->k, numbers};
 }
 
-/* For each place of a tile a matrix; in panels of its columns, where a width is given. */
+/* For each place of a tile, or of a part of it, a matrix; in panels of its columns, where a width is given. */
 typedef struct {
   tensor_type type;
   layout layout;
 } matrices;
 
 static matrices matrices_of(const convolution *c, int64_t rows, int64_t columns, int64_t width) {
-  matrices m = {.type = {.dtype = DTYPE_F32, .rank = 3, .dim = {all_places(c), rows, columns}}};
+  matrices m = {.type = {.dtype = DTYPE_F32, .rank = 3, .dim = {places_of_part(c), rows, columns}}};
   if (width && width < columns) m.layout = layout_blocked(&m.type, (const uint32_t[]){0, 2, 1}, 2, width);
   return m;
 }
 
-/* Sums over channels read rows of these one by one; those over tiles have panels of rows of the result. */
-static matrices image_matrices(const convolution *c) { return matrices_of(c, all_tiles(c), extent(c, c->channel), c->by_taps ? ROW_PANEL : 0); }
+/* Sums over tiles have panels of rows of the result. Those over channels are short, so their rows do not stay in a cache long, and have to come
+ * line by line in the order in which they are used: so many rows together, ROW_PANEL channels of each. */
+static matrices image_matrices(const convolution *c) {
+  matrices m = matrices_of(c, all_tiles(c), extent(c, c->channel), c->by_taps ? ROW_PANEL : 0);
+  if (c->rows) m.layout = (layout){5, {{0, 1, m.type.dim[0]}, {1, c->rows, m.type.dim[1] / c->rows}, {2, ROW_PANEL, m.type.dim[2] / ROW_PANEL}, {1, 1, c->rows}, {2, 1, ROW_PANEL}}};
+  return m;
+}
 static matrices other_matrices(const convolution *c, int64_t width) { return matrices_of(c, c->by_taps ? all_tiles(c) : extent(c, c->channel), extent(c, c->kept), width); }
 static matrices result_matrices(const convolution *c) { return matrices_of(c, c->by_taps ? extent(c, c->channel) : all_tiles(c), extent(c, c->kept), 0); }
 
@@ -279,21 +316,21 @@ static uint32_t add_matrices(kernel *k, const char *name, matrices m, buffer_acc
   return b;
 }
 
-/* One stage for each place of the tile, into the last buffer. */
-static void write_square(making *m, square s, matrices to, const expr *row, const expr *column) {
-  const uint32_t n = m->c->by->places, out = add_matrices(m->k, "transformed", to, ACCESS_OUT);
-  for (uint32_t i = 0; i < n * n; i++) {
+/* One stage for each place of a part, into the last buffer. */
+static void write_square(making *m, square s, uint32_t part, matrices to, const expr *row, const expr *column) {
+  const uint32_t side = m->c->by->places, n = places_of_part(m->c), out = add_matrices(m->k, "transformed", to, ACCESS_OUT);
+  for (uint32_t i = 0, at = part * n; i < n; i++, at++) {
     const expr *index[] = {expr_integer(m->k, i), row, column};
-    kernel_add_stage(m->k, (stage){.name = "place", .type = DTYPE_F32, .body = s[i / n][i % n], .output = (int32_t)out, .index = index, .where = m->k->where});
+    kernel_add_stage(m->k, (stage){.name = "place", .type = DTYPE_F32, .body = s[at / side][at % side], .output = (int32_t)out, .index = index, .where = m->k->where});
   }
 }
 
-static kernel *image_kernel(const convolution *c, const uint32_t **buffers) {
+static piece image_kernel(const convolution *c, uint32_t part) {
   making m = begin(c, "image");
   square inputs, out;
   const uint32_t n = c->by->places;
   add_tiles(&m);
-  add_channels(&m, "channel", c->channel, c->by_taps ? ROW_PANEL : 0);
+  add_channels(&m, "channel", c->channel, c->by_taps || c->rows ? ROW_PANEL : 0);
   for (uint32_t i = 0; i < n; i++)
     for (uint32_t j = 0; j < n; j++) {
       const expr *place[] = {place_at(&m, 0, 0), place_at(&m, 1, 0)};
@@ -301,13 +338,12 @@ static kernel *image_kernel(const convolution *c, const uint32_t **buffers) {
       inputs[i][j] = value_at(&m, c->image, place, tap);
     }
   transform(m.k, c->by->input, n, n, false, inputs, out);
-  write_square(&m, out, image_matrices(c), m.tile, m.axes[c->channel]);
-  *buffers = name_buffers(&m);
-  return m.k;
+  write_square(&m, out, part, image_matrices(c), m.tile, m.axes[c->channel]);
+  return finish(&m);
 }
 
 /* The other operand: taps of all channels, or what tiles got for their outputs. */
-static kernel *other_kernel(const convolution *c, int64_t width, const uint32_t **buffers) {
+static piece other_kernel(const convolution *c, uint32_t part, int64_t width) {
   making m = begin(c, "other");
   square inputs, out;
   const uint32_t side = c->by_taps ? c->by->outputs : TAPS;
@@ -320,16 +356,15 @@ static kernel *other_kernel(const convolution *c, int64_t width, const uint32_t 
       inputs[i][j] = value_at(&m, c->other, c->by_taps ? at : NULL, c->by_taps ? NULL : at);
     }
   transform(m.k, c->by_taps ? c->by->output : c->by->tap, c->by->places, side, false, inputs, out);
-  write_square(&m, out, other_matrices(c, width), c->by_taps ? m.tile : m.axes[c->channel], m.axes[c->kept]);
-  *buffers = name_buffers(&m);
-  return m.k;
+  write_square(&m, out, part, other_matrices(c, width), c->by_taps ? m.tile : m.axes[c->channel], m.axes[c->kept]);
+  return finish(&m);
 }
 
 /* For each place of a tile, a matrix product: of tiles by taps, or of channels by outputs. */
 static kernel *product_kernel(const convolution *c, int64_t width) {
   kernel *k = kernel_new(c->kernel->arena, arena_printf(c->kernel->arena, "%s_product", c->kernel->name), c->kernel->where);
   const matrices image = image_matrices(c), other = other_matrices(c, width), sums = result_matrices(c);
-  const expr *place = new_axis(k, "place", all_places(c)), *row = new_axis(k, "row", sums.type.dim[1]), *column = new_axis(k, "column", sums.type.dim[2]);
+  const expr *place = new_axis(k, "place", places_of_part(c)), *row = new_axis(k, "row", sums.type.dim[1]), *column = new_axis(k, "column", sums.type.dim[2]);
   const expr *summed = new_axis(k, "summed", other.type.dim[1]);
   const uint32_t buffers[] = {add_matrices(k, "image", image, ACCESS_IN), add_matrices(k, "other", other, ACCESS_IN), add_matrices(k, "sums", sums, ACCESS_OUT)};
   const expr *left[] = {place, c->by_taps ? summed : row, c->by_taps ? row : summed}, *right[] = {place, summed, column}, *out[] = {place, row, column};
@@ -364,23 +399,23 @@ static void add_stages(making *m, const expr *const at[2], const expr *sum) {
   }
 }
 
-static kernel *result_kernel(const convolution *c, int64_t width, const uint32_t **buffers) {
+static piece result_kernel(const convolution *c, int64_t width) {
   making m = begin(c, "result");
   square sums, out;
-  const uint32_t n = c->by->places, side = c->by_taps ? TAPS : c->by->outputs, in = add_matrices(m.k, "sums", result_matrices(c), ACCESS_IN);
+  const uint32_t n = c->by->places, side = c->by_taps ? TAPS : c->by->outputs;
+  for (uint32_t part = 0; part < c->parts; part++) add_matrices(m.k, "sums", result_matrices(c), ACCESS_IN);
   if (c->by_taps) add_channels(&m, "channel", c->channel, 0);
   else add_tiles(&m);
   add_channels(&m, "kept", c->kept, width);
   for (uint32_t i = 0; i < n * n; i++) {
-    const expr *index[] = {expr_integer(m.k, i), c->by_taps ? m.axes[c->channel] : m.tile, m.axes[c->kept]};
-    sums[i / n][i % n] = expr_read(m.k, in, index, NULL, 0, (scalar){.real = 0});
+    const expr *index[] = {expr_integer(m.k, i % places_of_part(c)), c->by_taps ? m.axes[c->channel] : m.tile, m.axes[c->kept]};
+    sums[i / n][i % n] = expr_read(m.k, i / places_of_part(c), index, NULL, 0, (scalar){.real = 0});
   }
   transform(m.k, c->by_taps ? c->by->tap : c->by->output, n, side, true, sums, out);
   for (uint32_t i = 0; i < side; i++)
     for (uint32_t j = 0; j < side; j++)
       add_stages(&m, (const expr *[]){c->by_taps ? tap_at(&m, 0, i) : place_at(&m, 0, i), c->by_taps ? tap_at(&m, 1, j) : place_at(&m, 1, j)}, out[i][j]);
-  *buffers = name_buffers(&m);
-  return m.k;
+  return finish(&m);
 }
 
 /* -- the plan ------------------------------------------------------------------------------------------------------- */
@@ -426,6 +461,8 @@ static kernel *share_kernel(replacing *r, kernel *k) {
   return *ARENA_PUSH(r->arena, r->kernels, r->n_kernels, r->kernels_capacity) = k;
 }
 
+static piece share(replacing *r, piece p) { return (piece){share_kernel(r, p.kernel), p.buffers}; }
+
 /* The kernel on what its activations were copied from: the transforms put them in order themselves. */
 static const kernel *on_sources(replacing *r, const convolution *c, uint32_t *buffers) {
   kernel *k = arena_copy(r->arena, c->kernel, sizeof *k);
@@ -452,10 +489,13 @@ static const replacement *replacement_for(replacing *r, const kernel *from, conv
   known *n = ARENA_NEW(r->arena, known);
   replacement *m = &n->made;
   m->from = c.kernel;
-  m->image = share_kernel(r, image_kernel(&c, &m->image_buffers));
-  m->other = share_kernel(r, other_kernel(&c, width, &m->other_buffers));
+  m->parts = c.parts;
+  for (uint32_t part = 0; part < c.parts; part++) {
+    m->image[part] = share(r, image_kernel(&c, part));
+    m->other[part] = share(r, other_kernel(&c, part, width));
+  }
   m->product = share_kernel(r, product_kernel(&c, width));
-  m->result = share_kernel(r, result_kernel(&c, width, &m->result_buffers));
+  m->result = share(r, result_kernel(&c, width));
   n->from = from;
   n->next = r->known;
   r->known = n;
@@ -467,11 +507,11 @@ static uint32_t new_buffer(replacing *r, const kernel *k, uint32_t like) {
   return plan_add_buffer(r->plan, b);
 }
 
-/* Launches a kernel on buffers of the convolution's launch, except for one of its own. */
-static void launch(replacing *r, kernel *k, const uint32_t *numbers, const uint32_t *of, uint32_t own, uint32_t buffer) {
-  uint32_t *buffers = ARENA_ARRAY(r->arena, uint32_t, k->n_buffers);
-  for (uint32_t i = 0; i < k->n_buffers; i++) buffers[i] = i == own ? buffer : of[numbers[i]];
-  plan_add_launch(r->plan, k, buffers);
+/* Launches a kernel on buffers of the convolution's launch, except for `n` of its own from number `first` on. */
+static void launch(replacing *r, const piece *p, const uint32_t *of, uint32_t first, uint32_t n, const uint32_t *own) {
+  uint32_t *buffers = ARENA_ARRAY(r->arena, uint32_t, p->kernel->n_buffers);
+  for (uint32_t i = 0; i < p->kernel->n_buffers; i++) buffers[i] = i >= first && i - first < n ? own[i - first] : of[p->buffers[i]];
+  plan_add_launch(r->plan, p->kernel, buffers);
 }
 
 static bool replace(replacing *r, const plan_launch *l) {
@@ -480,12 +520,16 @@ static bool replace(replacing *r, const plan_launch *l) {
   uint32_t *buffers = arena_copy(r->arena, l->buffers, l->kernel->n_buffers * sizeof *buffers);
   c.kernel = on_sources(r, &c, buffers);
   const replacement *m = replacement_for(r, l->kernel, c);
-  const uint32_t image = new_buffer(r, m->product, 0), other = new_buffer(r, m->product, 1), sums = new_buffer(r, m->product, 2);
-  launch(r, m->other, m->other_buffers, buffers, m->other->n_buffers - 1, other);
-  launch(r, m->image, m->image_buffers, buffers, m->image->n_buffers - 1, image);
-  plan_add_launch(r->plan, m->product, (uint32_t[]){image, other, sums});
-  r->plan->launches[r->plan->n_launches - 1].flops = kernel_work_of(l->kernel).flops;
-  launch(r, m->result, m->result_buffers, buffers, 0, sums);
+  uint32_t sums[LARGEST_TILE];
+  for (uint32_t part = 0; part < m->parts; part++) {
+    const uint32_t image = new_buffer(r, m->product, 0), other = new_buffer(r, m->product, 1);
+    sums[part] = new_buffer(r, m->product, 2);
+    launch(r, &m->other[part], buffers, m->other[part].kernel->n_buffers - 1, 1, &other);
+    launch(r, &m->image[part], buffers, m->image[part].kernel->n_buffers - 1, 1, &image);
+    plan_add_launch(r->plan, m->product, (uint32_t[]){image, other, sums[part]});
+    r->plan->launches[r->plan->n_launches - 1].flops = kernel_work_of(l->kernel).flops / m->parts;
+  }
+  launch(r, &m->result, buffers, 0, m->parts, sums);
   return true;
 }
 
