@@ -169,7 +169,7 @@ static bool is_alone(const writer *w, uint32_t buffer) {
 
 static void write_head(writer *w, uint32_t threads) {
   const loops *l = w->loops;
-  text_add(&w->out, "KERNEL void __launch_bounds__(%u) %s(", threads, w->options->symbol);
+  text_add(&w->out, "KERNEL void LAUNCHED_BY(%u) %s(", threads, w->options->symbol);
   for (uint32_t i = 0; i < l->n_arguments; i++)
     text_add(&w->out, "%s\n    %s%s *%sb%u /* %s */", i ? "," : "", l->buffers[i].written ? "" : "const ", memory_type(l->buffers[i].type), is_alone(w, i) ? "__restrict__ " : "", i,
              l->buffers[i].name);
@@ -199,6 +199,18 @@ static void write_locals(writer *w, uint32_t bytes) {
   }
 }
 
+/* Neighbours of one type on a line. */
+static void write_registers(writer *w) {
+  enum { A_LINE = 16 };
+  const loops *l = w->loops;
+  for (uint32_t i = 1, next; i < l->n_registers; i = next) {
+    const char *type = register_type(l->registers[i].type, is_narrow_register(w, i)), *names = arena_printf(w->arena, "r%u", i);
+    for (next = i + 1; next < l->n_registers && next < i + A_LINE && !strcmp(type, register_type(l->registers[next].type, is_narrow_register(w, next))); next++)
+      names = arena_printf(w->arena, "%s, r%u", names, next);
+    write_line(w, "%s %s;", type, names);
+  }
+}
+
 bool cuda_source_of(const loops *l, const source_options *o, arena *into, cuda_source *out, const char **error) {
   writer w = {.loops = l, .options = o, .arena = into, .out.arena = into, .lanes = 1};
   usage u = {1, ARENA_ARRAY(into, bool, l->n_buffers + 1), ARENA_ARRAY(into, bool, l->n_buffers + 1)};
@@ -219,7 +231,7 @@ bool cuda_source_of(const loops *l, const source_options *o, arena *into, cuda_s
   write_line(&w, "const %s r0 = (%s)blockIdx.x * %u + (%s)%s;", index, index, together, index, w.lanes > 1 ? "(threadIdx.x / 32)" : "threadIdx.x");
   write_line(&w, "if (r0 >= %lld) return;", (long long)l->iterations);
   write_locals(&w, bytes);
-  for (uint32_t i = 1; i < l->n_registers; i++) write_line(&w, "%s r%u;", register_type(l->registers[i].type, is_narrow_register(&w, i)), i);
+  write_registers(&w);
   write_block(&w, &l->body);
   text_add(&w.out, "}\n");
   out->text = text_done(&w.out);
