@@ -1,4 +1,6 @@
 /* `sslc emit FILE --stage STAGE`: what a program, or a graph text, has become at a stage of the compiler. */
+#include <stdlib.h>
+
 #include "codegen/cpu/dump.h"
 #include "codegen/cpu/host.h"
 #include "codegen/cuda/architecture.h"
@@ -8,6 +10,7 @@
 #include "frontend/session.h"
 #include "ir/scan.h"
 #include "passes/passes.h"
+#include "runtime/cuda_driver.h"
 
 /* -- the pipeline up to some pass ---------------------------------------------------------------------------- */
 
@@ -16,6 +19,7 @@ typedef struct {
   products products;
   target target;
   unsigned capability; /* of a GPU */
+  const nvrtc *nvrtc;  /* where a stage wants it */
 } purpose;
 
 typedef struct {
@@ -66,24 +70,27 @@ static const plan *whole_plan(const command *c, const graph *g, const purpose *t
 }
 
 /* A text for each distinct kernel, under a line that names it. */
-typedef char *loops_text(const loops *l, unsigned capability, arena *into, const char **error);
+typedef char *loops_text(const loops *l, const purpose *to, arena *into, const char **error);
 
-static char *print_loops(const loops *l, unsigned capability, arena *into, const char **error) { return (void)capability, (void)error, loops_print(l, into); }
-static char *print_llvm(const loops *l, unsigned capability, arena *into, const char **error) { return (void)capability, loops_llvm_text(l, into, error); }
-static char *print_assembly(const loops *l, unsigned capability, arena *into, const char **error) { return (void)capability, loops_assembly_text(l, into, error); }
+static char *print_loops(const loops *l, const purpose *to, arena *into, const char **error) { return (void)to, (void)error, loops_print(l, into); }
+static char *print_llvm(const loops *l, const purpose *to, arena *into, const char **error) { return (void)to, loops_llvm_text(l, into, error); }
+static char *print_assembly(const loops *l, const purpose *to, arena *into, const char **error) { return (void)to, loops_assembly_text(l, into, error); }
+static char *print_cuda(const loops *l, const purpose *to, arena *into, const char **error) { return (void)to, loops_cuda_text(l, into, error); }
+static char *print_ptx(const loops *l, const purpose *to, arena *into, const char **error) { return loops_ptx_text(l, to->nvrtc, to->capability, into, error); }
+static char *print_sass(const loops *l, const purpose *to, arena *into, const char **error) { return loops_sass_text(l, to->nvrtc, to->capability, into, error); }
 
-static bool add_kernels(const command *c, const plan *p, unsigned capability, const char *comment, loops_text *print, text_buffer *out) {
+static bool add_kernels(const command *c, const plan *p, const purpose *to, const char *comment, loops_text *print, text_buffer *out) {
   for (uint32_t i = 0; i < p->n_launches; i++) {
     const plan_launch *l = &p->launches[i];
     const char *error = NULL;
     bool repeated = false;
     if (l->repeat) {
-      if (!add_kernels(c, l->repeat->plan, capability, comment, print, out)) return false;
+      if (!add_kernels(c, l->repeat->plan, to, comment, print, out)) return false;
       continue;
     }
     for (uint32_t k = 0; k < i; k++) repeated |= p->launches[k].loops == l->loops;
     if (repeated) continue;
-    const char *text = print(l->loops, capability, c->arena, &error);
+    const char *text = print(l->loops, to, c->arena, &error);
     if (!text) {
       diagnose(c->diagnostics, DIAG_PASS_FAILED, l->kernel->where, "no machine code for kernel %s: %s", l->kernel->name, error);
       return false;
@@ -94,14 +101,26 @@ static bool add_kernels(const command *c, const plan *p, unsigned capability, co
   return true;
 }
 
-static const char *text_of_kernels(const command *c, const plan *p, unsigned capability, const char *comment, loops_text *print) {
+static const char *text_of_kernels(const command *c, const plan *p, const purpose *to, const char *comment, loops_text *print) {
   text_buffer out = {.arena = c->arena};
-  return p && add_kernels(c, p, capability, comment, print, &out) ? text_done(&out) : NULL;
+  return p && add_kernels(c, p, to, comment, print, &out) ? text_done(&out) : NULL;
+}
+
+/* By NVIDIA's compiler. */
+static const char *text_of_compiled(const command *c, const plan *p, const purpose *to, loops_text *print) {
+  const char *error = NULL;
+  nvrtc *opened = p ? nvrtc_open(c->arena, &error) : NULL;
+  purpose with = *to;
+  with.nvrtc = opened;
+  if (p && !opened) diagnose(c->diagnostics, DIAG_PASS_FAILED, (span){0}, "no machine code: %s", error);
+  const char *text = opened ? text_of_kernels(c, p, &with, "//", print) : NULL;
+  nvrtc_close(opened);
+  return text;
 }
 
 static const char *text_of_loops(const command *c, const graph *g, const purpose *to) {
   const plan *p = whole_plan(c, g, to);
-  const char *lowered = text_of_kernels(c, p, 0, "#", print_loops);
+  const char *lowered = text_of_kernels(c, p, to, "#", print_loops);
   return lowered ? arena_printf(c->arena, "%s\n%s", plan_print(p, c->arena), lowered) : NULL;
 }
 
@@ -112,11 +131,11 @@ static const char *text_of_plan(const command *c, const graph *g, const purpose 
                       (long long)plan_live_bytes(p, c->arena), plan_print(p, c->arena));
 }
 
-static const char *text_of_llvm(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), 0, ";", print_llvm); }
-static const char *text_of_asm(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), 0, "#", print_assembly); }
-static const char *text_of_cuda(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to->capability, "//", loops_cuda_text); }
-static const char *text_of_ptx(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to->capability, "//", loops_ptx_text); }
-static const char *text_of_sass(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to->capability, "//", loops_sass_text); }
+static const char *text_of_llvm(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to, ";", print_llvm); }
+static const char *text_of_asm(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to, "#", print_assembly); }
+static const char *text_of_cuda(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to, "//", print_cuda); }
+static const char *text_of_ptx(const command *c, const graph *g, const purpose *to) { return text_of_compiled(c, whole_plan(c, g, to), to, print_ptx); }
+static const char *text_of_sass(const command *c, const graph *g, const purpose *to) { return text_of_compiled(c, whole_plan(c, g, to), to, print_sass); }
 
 /* Every choice of --stage. */
 static const struct {
@@ -187,13 +206,28 @@ static unsigned capability_of(const char *text) {
   return !text[read] || !strcmp(text + read, "a") ? number : 0;
 }
 
-/* Plans and loops are made for this processor, or for the GPU that is named. */
-static bool make_purpose(const char *architecture, bool of_gpu, purpose *out) {
+/* Of a GPU of this machine; 0 after saying why not. */
+static unsigned capability_here(int number) {
+  cuda_driver d;
+  cuda_facts found;
+  char *error = NULL;
+  const bool open = cuda_driver_open(&d, &error), good = open && cuda_describe(&d, number, &found, &error);
+  if (!good) command_fail("%s", error);
+  free(error);
+  if (open) cuda_driver_close(&d);
+  return good ? found.capability : 0;
+}
+
+/* Plans and loops are made for this processor, or for the GPU that is named. The exit code. */
+static int make_purpose(const program_arguments *a, const char *architecture, bool of_gpu, const char *form, purpose *out) {
+  int number;
   *out = (purpose){0};
-  if (!architecture && !of_gpu) return host_target(&out->target), true;
-  out->capability = capability_of(architecture ? architecture : "sm_80");
-  if (out->capability) cuda_target(out->capability, &out->target);
-  return out->capability;
+  if (!program_device(a, form, &number)) return EXIT_USAGE;
+  if (number != PROCESSOR && architecture) return command_usage(form, "--device %s has an architecture of its own; leave --arch or --device out", a->device);
+  if (number == PROCESSOR && !architecture && !of_gpu) return host_target(&out->target), EXIT_GOOD;
+  out->capability = number == PROCESSOR ? capability_of(architecture ? architecture : "sm_80") : capability_here(number);
+  if (out->capability) return cuda_target(out->capability, &out->target), EXIT_GOOD;
+  return number == PROCESSOR ? command_usage(form, "--arch takes a GPU such as sm_80 or sm_90, got %s", architecture) : EXIT_FAILED;
 }
 
 int command_emit(command *c) {
@@ -203,6 +237,7 @@ int command_emit(command *c) {
   program_arguments a = PROGRAM_DEFAULTS;
   const command_option options[] = {{"--stage", OPTION_TEXT, &wanted, "ast|graph|dot|autodiff|fused|plan|kernels|llvm|asm|cuda|ptx|sass", "how far down"},
                                     {"--arch", OPTION_TEXT, &architecture, "sm_90", "for a GPU of that kind: cuda, ptx and sass (sm_80), and plan and kernels"},
+                                    DEVICE_OPTION(a),
                                     {"--graph", OPTION_TEXT, &which, "init|step|eval", "of which part of the program (step)"},
                                     MEANING_OPTIONS(a),
                                     {NULL}};
@@ -211,8 +246,9 @@ int command_emit(command *c) {
   uint32_t file = command_load(c, c->args[0]), at = 0;
   if (!file) return EXIT_FAILED;
   while (strcmp(stages[at].name, wanted) != 0) at++;
-  if (!make_purpose(architecture, stages[at].of_gpu, &to)) return command_usage(form, "--arch takes a GPU such as sm_80 or sm_90, got %s", architecture);
-  if (to.capability && (!strcmp(wanted, "llvm") || !strcmp(wanted, "asm"))) return command_usage(form, "%s is of this processor: it takes no --arch", wanted);
+  int status = make_purpose(&a, architecture, stages[at].of_gpu, form, &to);
+  if (status) return status;
+  if (to.capability && (!strcmp(wanted, "llvm") || !strcmp(wanted, "asm"))) return command_usage(form, "%s is of this processor: it takes no --arch and no --device", wanted);
   bool is_graph = ends_with(c->args[0], ".graph");
   if (is_graph && !stages[at].text) return command_usage(form, "a graph text has no syntax tree; its stages begin with graph");
   to.products = products_of(program_precision(&a), NULL);

@@ -14,6 +14,12 @@ typedef double f64;
 #ifndef KERNEL
 #define KERNEL extern "C" __global__
 #endif
+/* Of a kernel in blocks of so many threads. */
+#ifdef RESIDENT
+#define LAUNCHED_BY(threads) __launch_bounds__(threads, RESIDENT)
+#else
+#define LAUNCHED_BY(threads) __launch_bounds__(threads)
+#endif
 
 /* -- bits ------------------------------------------------------------------------------------------------- */
 

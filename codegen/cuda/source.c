@@ -216,7 +216,7 @@ static bool is_alone(const writer *w, uint32_t buffer) {
 
 static void write_head(writer *w, uint32_t threads) {
   const loops *l = w->loops;
-  text_add(&w->out, "KERNEL void __launch_bounds__(%u) %s(", threads, w->options->symbol);
+  text_add(&w->out, "KERNEL void LAUNCHED_BY(%u) %s(", threads, w->options->symbol);
   for (uint32_t i = 0; i < l->n_arguments; i++)
     text_add(&w->out, "%s\n    %s%s *%sb%u /* %s */", i ? "," : "", l->buffers[i].written ? "" : "const ", memory_type(l->buffers[i].type), is_alone(w, i) ? "__restrict__ " : "", i,
              l->buffers[i].name);
@@ -267,6 +267,22 @@ static void write_numbers(writer *w, uint32_t together) {
   write_line(w, "if (r0 >= %lld) return;", (long long)l->iterations);
 }
 
+static bool is_declared_above(const loops *l, uint32_t number) { return number == 0 || (l->team && number == l->team_register); }
+
+/* Neighbours of one type on a line. */
+static void write_registers(writer *w) {
+  enum { A_LINE = 16 };
+  const loops *l = w->loops;
+  for (uint32_t i = 1, next; i < l->n_registers; i = next) {
+    next = i + 1;
+    if (is_declared_above(l, i)) continue;
+    const char *type = register_type(l->registers[i].type, is_narrow_register(w, i)), *names = arena_printf(w->arena, "r%u", i);
+    for (; next < l->n_registers && next < i + A_LINE && !is_declared_above(l, next) && !strcmp(type, register_type(l->registers[next].type, is_narrow_register(w, next))); next++)
+      names = arena_printf(w->arena, "%s, r%u", names, next);
+    write_line(w, "%s %s;", type, names);
+  }
+}
+
 bool cuda_source_of(const loops *l, const source_options *o, arena *into, cuda_source *out, const char **error) {
   writer w = {.loops = l, .options = o, .arena = into, .out.arena = into, .lanes = 1};
   usage u = {1, ARENA_ARRAY(into, bool, l->n_buffers + 1), ARENA_ARRAY(into, bool, l->n_buffers + 1)};
@@ -285,8 +301,7 @@ bool cuda_source_of(const loops *l, const source_options *o, arena *into, cuda_s
   write_numbers(&w, together);
   write_locals(&w, bytes);
   write_tiles(&w);
-  for (uint32_t i = 1; i < l->n_registers; i++)
-    if (!l->team || i != l->team_register) write_line(&w, "%s r%u;", register_type(l->registers[i].type, is_narrow_register(&w, i)), i);
+  write_registers(&w);
   write_block(&w, &l->body);
   text_add(&w.out, "}\n");
   out->text = text_done(&w.out);

@@ -85,6 +85,7 @@ static struct {
   unsigned at; /* the thread that runs */
   emulated_call *kernel;
   void **arguments;
+  bool fibres; /* threads can wait for each other */
 } block;
 static char emulated_stacks[EMULATED_THREADS][EMULATED_STACK];
 
@@ -96,6 +97,7 @@ static void run_fibre(void) {
 
 static void emulated_wait(fibre_state for_what) {
   const emulated_index thread = threadIdx;
+  if (!block.fibres) fputs("a kernel exchanges values that was not made to\n", stderr), abort();
   block.fibre[block.at].state = for_what;
   swapcontext(&block.fibre[block.at].context, &block.scheduler);
   threadIdx = thread;
@@ -269,6 +271,7 @@ static long long emulate(emulated_call *k, void **arguments, long long blocks, u
   emulated_violations = 0;
   block.kernel = k;
   block.arguments = arguments;
+  block.fibres = synchronises;
   for (long long b = 0; b < blocks; b++) {
     blockIdx.x = (unsigned)b;
     memset(shared, 0xA5, synchronises ? sizeof shared : 0);

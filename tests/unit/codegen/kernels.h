@@ -34,6 +34,16 @@ static void product_with_an_axis_of_its_own(void **state) {
              "  c[i,k] : f64 = sum r of (m[i, k, r] + a) * p[r] -> y[i, k]\n}\n");
 }
 
+/* Vectors of half a block. */
+static const char blocked_product[] =
+    "kernel blocked {\n  in x : f32[40,4]\n  in w : f32[40,128]\n  out y : f32[4,128] {1/64 0 1%64}\n  axes i:4 j:128 r:40\n"
+    "  acc[i,j] : f32 = sum r of x[r, i] * w[r, j] -> y[i, j]\n}\n";
+
+static void product_whose_columns_lie_in_blocks(void **state) {
+  (void)state;
+  check_text(blocked_product);
+}
+
 static void softmax_rows(void **state) {
   static const char *const types[] = {"f32", "f64"};
   (void)state;
@@ -74,6 +84,7 @@ static void random_bits_and_gathers(void **state) {
   cmocka_unit_test(convolution_with_epilogue), \
   cmocka_unit_test(product_with_remainders), \
   cmocka_unit_test(product_with_an_axis_of_its_own), \
+  cmocka_unit_test(product_whose_columns_lie_in_blocks), \
   cmocka_unit_test(softmax_rows), \
   cmocka_unit_test(transcendental_maps), \
   cmocka_unit_test(random_bits_and_gathers)

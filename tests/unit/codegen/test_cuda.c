@@ -37,7 +37,24 @@ static void check_text(const char *text) {
 }
 #include "tests/unit/codegen/kernels.h"
 
+/* Lanes that do not cross a block of the layout stay lanes. */
+static void blocks_of_columns_keep_their_lanes(void **state) {
+  arena *a = arena_new();
+  const char *error = NULL;
+  kernel *k = kernel_of_text(a, blocked_product);
+  target t;
+  uint32_t in_lanes = 0;
+  (void)state;
+  cuda_target(80, &t);
+  schedule_kernel(k, &t);
+  const loops *l = lower_kernel(k, a, &error);
+  if (!l) fail_msg("%s", error);
+  for (uint32_t i = 0; i < l->n_registers; i++) in_lanes += l->registers[i].lanes > 1;
+  assert_true(in_lanes > 0);
+  arena_free(a);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {KERNEL_TESTS};
+  const struct CMUnitTest tests[] = {KERNEL_TESTS, cmocka_unit_test(blocks_of_columns_keep_their_lanes)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,19 +11,19 @@
 #include "tests/random_graph.h"
 #include "tests/unit/whole/compiled.h"
 
-/* In bf16 products are for the matrix unit. */
-static void check(const graph *g, random_source *r, double tolerance, bool bf16, arena *a, diagnostics *d) {
+/* Products of narrow operands are for the matrix unit. */
+static void check(const graph *g, random_source *r, double tolerance, products how, arena *a, diagnostics *d) {
   target gpu;
   cuda_target(80, &gpu);
-  pass_context c = {.arena = a, .diagnostics = d, .target = &gpu, .bf16 = bf16};
+  pass_context c = {.arena = a, .diagnostics = d, .target = &gpu, .products = how};
   plan *p = run_passes(g, &c, NULL, NULL);
   bool by_teams = false;
   for (uint32_t i = 0; p && i < p->n_launches; i++) by_teams |= p->launches[i].kernel->schedule.team.rows;
-  if (by_teams != bf16) fail_msg("products are %smade by teams\n%s", bf16 ? "not " : "", p ? plan_print(p, a) : "");
+  if (by_teams != (how != PRODUCTS_EXACT)) fail_msg("products are %smade by teams\n%s", how == PRODUCTS_EXACT ? "" : "not ", p ? plan_print(p, a) : "");
   if (!p) fail_msg("%s\n%s", diagnostics_render(d, a, false), graph_print(g, d->sources, a));
   const char *error = NULL;
   const graph *expected = pass_autodiff(g, &c);
-  expectation e = {.graph = bf16 ? pass_precision(expected, &c) : expected, .tolerance = tolerance, .runs = 2};
+  expectation e = {.graph = pass_precision(expected, &c), .tolerance = tolerance, .runs = 2};
   e.bindings = random_bindings(r, g, a, &e.n_bindings);
   e.run = graph_interpret(e.graph, e.bindings, e.n_bindings, a, &error);
   if (!e.run) fail_msg("%s", error);
@@ -39,7 +39,7 @@ static void random_graphs(void **state) {
     arena *a = arena_new();
     diagnostics *d = diagnostics_new(a, sources_new(a));
     random_source r = {(uint64_t)i + 5000};
-    check(random_graph(&r, 16, i % 3 ? DTYPE_F64 : DTYPE_F32, false, a), &r, i % 3 ? 1e-9 : 1e-3, false, a, d);
+    check(random_graph(&r, 16, i % 3 ? DTYPE_F64 : DTYPE_F32, false, a), &r, i % 3 ? 1e-9 : 1e-3, PRODUCTS_EXACT, a, d);
     arena_free(a);
   }
 }
@@ -48,7 +48,7 @@ typedef struct {
   const char *spec, *x, *y, *out;
 } contraction_case;
 
-static void check_contraction(const contraction_case *c, bool bf16) {
+static void check_contraction(const contraction_case *c, products how) {
   arena *a = arena_new();
   diagnostics *d = diagnostics_new(a, sources_new(a));
   const char *text = arena_printf(a,
@@ -64,7 +64,7 @@ static void check_contraction(const contraction_case *c, bool bf16) {
   graph *g = graph_parse(a, sources_add(d->sources, "t.ir", text, strlen(text)), d);
   if (!g) fail_msg("%s", diagnostics_render(d, a, false));
   random_source r = {17};
-  check(g, &r, 1e-4, bf16, a, d);
+  check(g, &r, 1e-4, how, a, d);
   arena_free(a);
 }
 
@@ -79,7 +79,7 @@ static void contractions(void **state) {
                                            {"n,c,2*p+r-1,2*q+s-1; k,c,r,s -> n,k,p,q", "3,3,9,11", "40,3,3,3", "3,40,5,6"},
                                            {"n,k,h-r+1,w-s+1; k,c,r,s -> n,c,h,w", "3,36,9,11", "36,40,3,3", "3,40,9,11"},
                                            {"n,k,p,q; n,c,p+r-1,q+s-1 -> k,c,r,s", "7,37,5,7", "7,45,5,7", "37,45,3,3"}};
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_contraction(&cases[i], false);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_contraction(&cases[i], PRODUCTS_EXACT);
 }
 
 static void contractions_by_teams(void **state) {
@@ -92,7 +92,10 @@ static void contractions_by_teams(void **state) {
                                            {"n,k,h-r+1,w-s+1; k,c,r,s -> n,c,h,w", "3,36,9,11", "36,40,3,3", "3,40,9,11"},
                                            {"n,k,(h-r+1)/2,(w-s+1)/2; k,c,r,s -> n,c,h,w", "3,32,5,6", "32,32,3,3", "3,32,9,11"},
                                            {"n,k,p,q; n,c,p+r-1,q+s-1 -> k,c,r,s", "8,38,5,7", "8,64,5,7", "38,64,3,3"}};
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_contraction(&cases[i], true);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    check_contraction(&cases[i], PRODUCTS_BF16);
+    check_contraction(&cases[i], PRODUCTS_TF32);
+  }
 }
 
 int main(void) {

@@ -16,6 +16,7 @@
 
 #include "codegen/cuda/architecture.h"
 #include "frontend/session.h"
+#include "tests/invented_data.h"
 #include "tests/unit/whole/compiled.h"
 #include "tests/unit/whole/random_pipeline.h"
 
@@ -136,37 +137,6 @@ typedef struct {
   const graph_run *init;
 } tiny_program;
 
-/* Tasks as few_shot makes them: five classes, one image each to learn from and one to ask about. */
-static void describe_tasks(data_description *out, arena *a) {
-  static const char *const names[] = {"xs", "ys", "xq", "yq"};
-  const int64_t images[] = {5, 1, 28, 28};
-  data_field *fields = ARENA_ARRAY(a, data_field, 4);
-  for (int i = 0; i < 4; i++)
-    fields[i] = i % 2 ? (data_field){names[i], FIELD_NUMBERS, make_type(DTYPE_I32, 1, images), 5} : (data_field){names[i], FIELD_IMAGE, make_type(DTYPE_U8, 4, images), 0};
-  *out = (data_description){.fields = fields, .n_fields = 4, .split = {{"train", 64}, {"test", 16}}};
-}
-
-/* What the sources give, without their files. */
-static bool describe(void *context, const data_request *what, data_description *out, const char **error, arena *a) {
-  tiny_program *t = context;
-  int64_t image[3] = {1, 28, 28};
-  if (!strcmp(what->source, "few_shot")) return describe_tasks(out, a), true;
-  if (!strcmp(what->source, "bytes")) {
-    static const int64_t window = 8;
-    data_field *text = ARENA_NEW(a, data_field);
-    *text = (data_field){"t", FIELD_TOKENS, make_type(DTYPE_U8, 1, &window), 0};
-    *out = (data_description){.fields = text, .n_fields = 1, .split = {{"train", 64}, {"test", 16}}};
-    return true;
-  }
-  if (!strncmp(what->source, "cifar", 5)) image[0] = 3, image[1] = image[2] = 32;
-  else if (strcmp(what->source, "idx")) return open_data_describe(&t->data, what, out, error, a);
-  data_field *fields = ARENA_ARRAY(a, data_field, 2);
-  fields[0] = (data_field){"img", FIELD_IMAGE, make_type(DTYPE_U8, 3, image), 0};
-  fields[1] = (data_field){"label", FIELD_LABEL, make_type(DTYPE_I32, 0, NULL), 10};
-  *out = (data_description){.fields = fields, .n_fields = 2, .split = {{"train", 64}, {"test", 16}}};
-  return true;
-}
-
 /* Those of `sizes` that the text declares. */
 static option_override *settings_of(const char *text, uint32_t *n, arena *a) {
   option_override *found = ARENA_ARRAY(a, option_override, sizeof sizes / sizeof *sizes);
@@ -181,7 +151,8 @@ static void lower(tiny_program *t) {
   const char *text = session_read_text(NULL, t->path, &length, t->arena);
   if (!text) fail_msg("cannot read %s", t->path);
   t->data = (open_data){.root = t->root ? t->root : SOURCE_DIR "/examples", .arena = t->arena};
-  data_catalog invented = {t, describe}, found = {&t->data, open_data_describe, open_data_read, open_data_weights};
+  invented_data tiny = {&t->data, 64, 16, true};
+  data_catalog invented = {&tiny, describe_invented}, found = {&t->data, open_data_describe, open_data_read, open_data_weights};
   if (!t->root) {
     t->settings = settings_of(text, &t->n_settings, t->arena);
     text = arena_printf(t->arena, "%s%s", text, narrow_parts);
