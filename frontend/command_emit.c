@@ -16,7 +16,7 @@
 
 /* What all stages are made for. */
 typedef struct {
-  products products;
+  product_precision products;
   target target;
   unsigned capability; /* of a GPU */
   const nvrtc *nvrtc;  /* where a stage wants it */

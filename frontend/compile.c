@@ -19,7 +19,7 @@ enum { MOST_PROGRAM_BYTES = 64 << 20 };
 /* -- files --------------------------------------------------------------------------------------------------- */
 
 /* For `use`, and for the program itself; NULL leaves the reason in errno. */
-products products_of(sslc_type asked, const experiment *x) {
+product_precision products_of(sslc_type asked, const experiment *x) {
   if (asked == 0) return x ? x->products : PRODUCTS_EXACT;
   return asked == SSLC_BF16 ? PRODUCTS_BF16 : asked == SSLC_TF32 ? PRODUCTS_TF32 : PRODUCTS_EXACT;
 }

@@ -119,14 +119,14 @@ static object read_clip(elaborator *e, const ast_declaration *train) {
 }
 
 /* precision: "bf16". */
-static products read_precision(elaborator *e, const ast_declaration *train) {
+static product_precision read_precision(elaborator *e, const ast_declaration *train) {
   const ast_statement *x = find_setting(train, "precision");
   static const char *const names[] = {[PRODUCTS_EXACT] = "f32", [PRODUCTS_BF16] = "bf16", [PRODUCTS_TF32] = "tf32"};
   if (!x) return PRODUCTS_EXACT;
   object o = evaluate(e, e->program, x->value);
   if (is_poison(&o)) return PRODUCTS_EXACT;
   for (int i = 0; o.kind == OBJECT_STRING && i < (int)(sizeof names / sizeof *names); i++)
-    if (!strcmp(o.text, names[i])) return (products)i;
+    if (!strcmp(o.text, names[i])) return (product_precision)i;
   complain(e, DIAG_BAD_SETTING, x->value->where, "precision is \"f32\", \"bf16\" or \"tf32\", got %s", object_text(&o, e->arena));
   return PRODUCTS_EXACT;
 }

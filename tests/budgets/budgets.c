@@ -25,7 +25,7 @@ static const budget contractions = {"contraction", 255, 96 << 10, 0, 0}, others 
 
 typedef struct {
   unsigned capability;
-  products products;
+  product_precision products;
   const nvrtc *nvrtc;
   const char *cache;
   FILE *table;

@@ -9,7 +9,7 @@ static const graph *parsed(bench *b, const char *text) {
   return g;
 }
 
-static void becomes(bench *b, products how, const char *before, const char *expected) {
+static void becomes(bench *b, product_precision how, const char *before, const char *expected) {
   b->context.products = how;
   const graph *g = pass_precision(parsed(b, before), &b->context);
   assert_non_null(g);

@@ -12,7 +12,7 @@
 #include "tests/unit/whole/compiled.h"
 
 /* Products of narrow operands are for the matrix unit. */
-static void check(const graph *g, random_source *r, double tolerance, products how, arena *a, diagnostics *d) {
+static void check(const graph *g, random_source *r, double tolerance, product_precision how, arena *a, diagnostics *d) {
   target gpu;
   cuda_target(80, &gpu);
   pass_context c = {.arena = a, .diagnostics = d, .target = &gpu, .products = how};
@@ -48,7 +48,7 @@ typedef struct {
   const char *spec, *x, *y, *out;
 } contraction_case;
 
-static void check_contraction(const contraction_case *c, products how) {
+static void check_contraction(const contraction_case *c, product_precision how) {
   arena *a = arena_new();
   diagnostics *d = diagnostics_new(a, sources_new(a));
   const char *text = arena_printf(a,
