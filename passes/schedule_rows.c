@@ -1,7 +1,9 @@
 /* Rows with one vector axis, and copies from one layout into another. */
+#include "ir/expr.h"
 #include "passes/schedule.h"
 
 enum { ROW_UNROLL = 4 }; /* independent accumulators hide the latency of a reduction */
+enum { MOST_SPELLED = 128 }; /* expressions of a kernel whose sums are spelled out several times */
 
 /* The first stage that writes memory; NULL when none does. */
 static const stage *first_writer(const kernel *k) {
@@ -55,6 +57,7 @@ static bool lies_otherwise(const scheduler *s) {
 void schedule_rows(scheduler *s) {
   const kernel *k = s->kernel;
   int32_t vector = has_argmax(k) ? -1 : best_axis(s, s->used, vector_score);
+  if (s->target->warps) vector = lanes_for_warps(s, vector);
   axis_set along = vector < 0 ? 0 : AXIS(vector);
   bool reduces_along = (s->reduced & along) != 0;
   schedule_loop outer[MAX_AXES] = {{0}};
@@ -72,12 +75,17 @@ void schedule_rows(scheduler *s) {
   }
   /* A vector axis that all stages keep is cut in tiles outside the reductions, so that these run over
    * registers; alone it also gives the threads their pieces. */
-  int64_t tile = vector < 0 ? 1 : s->lanes * (s->reduced || s->target->warps ? ROW_UNROLL : 1);
+  int64_t tile = vector < 0 ? 1 : s->lanes * (s->target->warps ? unroll_for_warps(s, (uint32_t)vector, ROW_UNROLL) : s->reduced ? ROW_UNROLL : 1);
   bool tiled = along && (s->shared & along) && (blocked ? width : extent(s, (uint32_t)vector)) > tile;
   if (tiled) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = tile};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
-  for (uint32_t a = 0; a < k->n_axes; a++)
-    if (s->used & ~s->shared & ~along & AXIS(a)) add_loop(s, a, 1, LOOP_SERIAL);
+  const axis_set inner = s->used & ~s->shared & ~along;
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    if (!(inner & AXIS(a))) continue;
+    const bool spelled = s->target->warps && inner >> a == 1 && vector >= 0 && extent(s, a) % ROW_UNROLL == 0 && k->exprs->count <= MOST_SPELLED; /* loads in flight together */
+    if (spelled && extent(s, a) > ROW_UNROLL) add_loop(s, a, ROW_UNROLL, LOOP_SERIAL);
+    add_loop(s, a, 1, spelled ? LOOP_UNROLL : LOOP_SERIAL);
+  }
   if (vector < 0) return;
   int64_t left = tiled ? tile : blocked ? width : extent(s, (uint32_t)vector);
   if (left > s->lanes) {
