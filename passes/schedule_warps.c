@@ -34,7 +34,7 @@ warp_tile tile_for_warps(const tile_question *q) {
 /* How many neighbours of the sum are spelled out: what is loaded for them should be in flight together. */
 int64_t sums_spelled_for_warps(int64_t extent, int64_t sums_of_a_tile) {
   int64_t by = sums_of_a_tile <= 8 ? 16 : sums_of_a_tile <= 16 ? 8 : 4;
-  while (extent % by) by /= 2;
+  while (extent % by && (by > 4 || extent < 4 * by)) by /= 2; /* of a long sum, four and a rest */
   return by;
 }
 
