@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Blocks double up to a limit, so that a small compilation stays small and a large one has few blocks. */
-enum { FIRST_BLOCK = 1 << 14, LARGEST_BLOCK = 1 << 22, ALIGNMENT = 16 };
+#include "ir/pages.h"
+
+/* Blocks double up to a limit, so that a small compilation stays small and a large one has few blocks, on huge pages. */
+enum { FIRST_BLOCK = 1 << 14, LARGEST_BLOCK = 1 << 25, ALIGNMENT = 16 };
 
 typedef struct arena_block {
   struct arena_block *next;
@@ -50,6 +52,7 @@ void *arena_alloc(arena *a, size_t bytes) {
     if (a->next_size < LARGEST_BLOCK) a->next_size *= 2;
     b = calloc(1, sizeof *b + size);
     if (!b) exhausted(a);
+    use_huge_pages(b, sizeof *b + size);
     b->size = size;
     /* A block made for one large request goes behind the current one, whose room stays in use. */
     if (a->blocks && size == bytes && a->blocks->size - a->blocks->used > size / 2) {

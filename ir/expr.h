@@ -7,6 +7,7 @@
 struct expr_table {
   const expr **slots; /* open addressing; capacity is a power of two */
   uint32_t capacity, count;
+  uint64_t sound; /* the fingerprint of the definition that was found sound last; 0: none */
 };
 
 /* The one expression equal to `candidate`; when it is new, arguments and conditions are copied. */

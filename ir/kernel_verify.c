@@ -1,4 +1,5 @@
 /* What makes a kernel sound: forms and types first, then places (kernel_verify_bounds), then the schedule. */
+#include "ir/expr.h"
 #include "ir/kernel_check.h"
 
 typedef struct {
@@ -172,13 +173,48 @@ static const char *check_schedule(checker *c) {
   return NULL;
 }
 
+/* -- all of it ------------------------------------------------------------------------------------------------- */
+
+static const char *check_definition(checker *c) {
+  const char *wrong = NULL;
+  c->seen = ARENA_ARRAY(c->scratch, bool, expr_count(c->k));
+  for (uint32_t i = 0; !wrong && i < c->k->n_stages; i++) wrong = check_stage(c, i);
+  return wrong ? wrong : kernel_check_bounds(c->k, c->scratch);
+}
+
+static void mix(uint64_t *h, uint64_t word) {
+  *h = (*h ^ word) * 0x9E3779B97F4A7C15u;
+  *h ^= *h >> 32;
+}
+
+/* Of what the checks of a definition look at. Expressions are interned and stay what they are. */
+static uint64_t definition_fingerprint(const kernel *k) {
+  uint64_t h = k->n_axes;
+  for (uint32_t i = 0; i < k->n_axes; i++) mix(&h, (uint64_t)k->axes[i].extent);
+  for (uint32_t i = 0; i < k->n_buffers; i++) {
+    const kernel_buffer *b = &k->buffers[i];
+    mix(&h, (uint64_t)b->access << 32 | (uint64_t)b->type.dtype << 8 | b->type.rank);
+    for (uint32_t d = 0; d < b->type.rank; d++) mix(&h, (uint64_t)b->type.dim[d]);
+  }
+  for (uint32_t i = 0; i < k->n_stages; i++) {
+    const stage *s = &k->stages[i];
+    mix(&h, (uint64_t)s->type << 40 | (uint64_t)s->monoid << 32 | (uint32_t)s->output);
+    mix(&h, s->free);
+    mix(&h, s->reduced);
+    mix(&h, (uintptr_t)s->body);
+    const uint32_t rank = s->output >= 0 && (uint32_t)s->output < k->n_buffers ? k->buffers[s->output].type.rank : 0;
+    for (uint32_t d = 0; d < rank; d++) mix(&h, (uintptr_t)s->index[d]);
+  }
+  return h ? h : 1;
+}
+
+/* A compilation asks after each pass, and most leave most kernels as they were. */
 const char *kernel_verify(const kernel *k, arena *scratch) {
   checker checking = {.k = k, .scratch = scratch}, *c = &checking;
-  c->seen = ARENA_ARRAY(scratch, bool, expr_count(k));
   if (k->n_axes > MAX_AXES) WRONG("kernel %s has more than %d axes", k->name, MAX_AXES);
-  const char *wrong = NULL;
-  for (uint32_t i = 0; !wrong && i < k->n_stages; i++) wrong = check_stage(c, i);
-  if (!wrong) wrong = kernel_check_bounds(k, scratch);
+  const uint64_t now = definition_fingerprint(k);
+  const char *wrong = k->exprs->sound == now ? NULL : check_definition(c);
+  if (!wrong) k->exprs->sound = now;
   if (!wrong) wrong = check_schedule(c);
   return wrong ? arena_printf(scratch, "kernel %s: %s", k->name, wrong) : NULL;
 }

@@ -49,16 +49,25 @@ static int64_t integer_shl(int64_t x, int64_t y) { return y < 0 || y > 63 ? 0 : 
 static int64_t integer_shr(int64_t x, int64_t y) { return x >> (y < 0 ? 0 : y > 63 ? 63 : y); }
 
 /* Philox4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. */
-static uint32_t philox(uint32_t k0, uint32_t k1, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3) {
-  uint32_t word = c0 & 3, c[4] = {c0 >> 2, c1, c2, c3};
+void random_words(uint32_t k0, uint32_t k1, uint32_t words[4]) {
+  uint32_t c0 = words[0], c1 = words[1], c2 = words[2], c3 = words[3];
   for (int round = 0; round < 10; round++) {
-    uint64_t p0 = (uint64_t)0xD2511F53u * c[0], p1 = (uint64_t)0xCD9E8D57u * c[2];
-    uint32_t next[4] = {(uint32_t)(p1 >> 32) ^ c[1] ^ k0, (uint32_t)p1, (uint32_t)(p0 >> 32) ^ c[3] ^ k1, (uint32_t)p0};
-    memcpy(c, next, sizeof c);
+    uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
+    c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
+    c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+    c1 = (uint32_t)p1;
+    c3 = (uint32_t)p0;
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
-  return c[word];
+  words[0] = c0, words[1] = c1, words[2] = c2, words[3] = c3;
+}
+
+static uint32_t random_word(const scalar *args) {
+  uint32_t which = (uint32_t)args[2].integer & 3;
+  uint32_t words[4] = {(uint32_t)args[2].integer >> 2, (uint32_t)args[3].integer, (uint32_t)args[4].integer, (uint32_t)args[5].integer};
+  random_words((uint32_t)args[0].integer, (uint32_t)args[1].integer, words);
+  return words[which];
 }
 
 /* -- meaning --------------------------------------------------------------------------------------------- */
@@ -96,8 +105,7 @@ scalar op_evaluate(op_id op, dtype operand, dtype result, const scalar *args) {
     case RULE_BITCAST: return evaluate_bits(operand, result, x);
     case RULE_SELECT: return x.integer ? y : z;
     case RULE_RANDOM:
-      return (scalar){.integer = philox((uint32_t)x.integer, (uint32_t)y.integer, (uint32_t)z.integer, (uint32_t)args[3].integer,
-                                        (uint32_t)args[4].integer, (uint32_t)args[5].integer)};
+      return (scalar){.integer = random_word(args)};
     case RULE_COMPARE:
     case RULE_TEST: {
       bool holds = real ? evaluate_real(op, x.real, y.real, z.real) != 0 : evaluate_integer(op, x.integer, y.integer, 0) != 0;

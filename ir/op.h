@@ -78,6 +78,9 @@ op_id op_from_name(const char *name, size_t length);
  * `result`. This is the meaning of the op; interpreters and folding call it. */
 scalar op_evaluate(op_id op, dtype operand, dtype result, const scalar *args);
 
+/* Four words of random bits at a counter, which they replace: what OP_RANDOM_BITS draws one of. */
+void random_words(uint32_t key0, uint32_t key1, uint32_t words[4]);
+
 /* The result type of an elementwise op on these element types, or false (see `rule`); CAST and
  * BITCAST take theirs from `declared`. */
 bool op_result_dtype(op_id op, const dtype *operands, dtype declared, dtype *out);

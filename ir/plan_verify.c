@@ -18,7 +18,7 @@ typedef struct {
 
 #define WRONG(...) return arena_printf(c->scratch, __VA_ARGS__)
 
-static const char *label(const checker *c, uint32_t buffer) {
+static const char *label(const checker *c, uint32_t buffer) { /* takes time: for what is wrong */
   const plan_buffer *b = &c->p->buffers[buffer];
   return *b->name ? arena_printf(c->scratch, "buffer %u (%s)", buffer, b->name)
                   : arena_printf(c->scratch, "buffer %u", buffer);
@@ -38,19 +38,18 @@ static bool has_content(const plan_buffer *b) {
 static const char *check_argument(checker *c, uint32_t launch, const kernel_buffer *k, uint32_t buffer) {
   const plan_buffer *b = &c->p->buffers[buffer];
   use *u = &c->uses[buffer];
-  const char *name = label(c, buffer);
-  if (!type_equal(&k->type, &b->type)) WRONG("launch %u: %s does not have the type of %s", launch, name, k->name);
+  if (!type_equal(&k->type, &b->type)) WRONG("launch %u: %s does not have the type of %s", launch, label(c, buffer), k->name);
   if (!same_layout(&k->layout, &b->layout, &b->type))
-    WRONG("launch %u: %s does not have the layout of %s", launch, name, k->name);
+    WRONG("launch %u: %s does not have the layout of %s", launch, label(c, buffer), k->name);
   if (u->first == NEVER) u->first = launch;
   u->last = launch;
   if (k->access == ACCESS_IN) {
     bool ready = has_content(b) || (u->written != NEVER && u->written < launch);
-    if (!ready) WRONG("launch %u reads %s before it is written", launch, name);
+    if (!ready) WRONG("launch %u reads %s before it is written", launch, label(c, buffer));
     return NULL;
   }
-  if (has_content(b)) WRONG("launch %u writes %s, which has its content from outside", launch, name);
-  if (u->written != NEVER) WRONG("launch %u writes %s a second time", launch, name);
+  if (has_content(b)) WRONG("launch %u writes %s, which has its content from outside", launch, label(c, buffer));
+  if (u->written != NEVER) WRONG("launch %u writes %s a second time", launch, label(c, buffer));
   u->written = launch;
   return NULL;
 }
@@ -117,27 +116,26 @@ static const char *check_launches(checker *c) {
 
 static const char *check_alias(checker *c, uint32_t number) {
   const plan_buffer *b = &c->p->buffers[number];
-  const char *name = label(c, number);
-  if (b->alias == (int32_t)number || (uint32_t)b->alias >= c->p->n_buffers) WRONG("%s has no such alias", name);
+  if (b->alias == (int32_t)number || (uint32_t)b->alias >= c->p->n_buffers) WRONG("%s has no such alias", label(c, number));
   uint32_t under = (uint32_t)b->alias;
   const plan_buffer *shared = &c->p->buffers[under];
-  if (shared->alias >= 0) WRONG("%s is the alias of an alias", name);
+  if (shared->alias >= 0) WRONG("%s is the alias of an alias", label(c, number));
   if (shared->storage != STORAGE_STATE && shared->storage != STORAGE_TEMPORARY)
-    WRONG("%s would overwrite what is not the program's own", name);
-  if (shared->is_splat || shared->literal) WRONG("%s would overwrite a constant", name);
+    WRONG("%s would overwrite what is not the program's own", label(c, number));
+  if (shared->is_splat || shared->literal) WRONG("%s would overwrite a constant", label(c, number));
   if (!type_equal(&b->type, &shared->type) ||
       layout_elements(&b->layout, &b->type) != layout_elements(&shared->layout, &shared->type))
-    WRONG("%s does not have the type of the buffer it overwrites", name);
+    WRONG("%s does not have the type of the buffer it overwrites", label(c, number));
   for (uint32_t i = 0; i < number; i++)
-    if (c->p->buffers[i].alias == b->alias) WRONG("%s and buffer %u overwrite the same buffer", name, i);
+    if (c->p->buffers[i].alias == b->alias) WRONG("%s and buffer %u overwrite the same buffer", label(c, number), i);
   uint32_t at = c->uses[number].written;
-  if (at == NEVER) WRONG("%s is an alias, but nothing writes it", name);
+  if (at == NEVER) WRONG("%s is an alias, but nothing writes it", label(c, number));
   if (c->uses[under].last != NEVER && c->uses[under].last > at)
-    WRONG("launch %u uses buffer %u, which %s has overwritten", c->uses[under].last, under, name);
+    WRONG("launch %u uses buffer %u, which %s has overwritten", c->uses[under].last, under, label(c, number));
   if (c->uses[under].last != at) return NULL;
   const plan_launch *l = &c->p->launches[at];
   if (l->repeat) WRONG("launch %u is a loop that overwrites buffer %u, which it reads", at, under);
-  if (!same_layout(&b->layout, &shared->layout, &b->type)) WRONG("%s is updated in place with another layout", name);
+  if (!same_layout(&b->layout, &shared->layout, &b->type)) WRONG("%s is updated in place with another layout", label(c, number));
   for (uint32_t r = 0; r < l->kernel->n_buffers; r++)
     for (uint32_t w = 0; w < l->kernel->n_buffers; w++)
       if (l->buffers[r] == under && l->buffers[w] == number && !kernel_updates_in_place(l->kernel, r, w, c->scratch))
@@ -160,17 +158,16 @@ static int by_begin(const void *x, const void *y) {
 static const char *check_place(checker *c, uint32_t number) {
   const plan_buffer *b = &c->p->buffers[number];
   const use *u = &c->uses[number];
-  const char *name = label(c, number);
   int64_t needed = layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype);
-  if (b->bytes < needed) WRONG("%s has %lld bytes and needs %lld", name, (long long)b->bytes, (long long)needed);
+  if (b->bytes < needed) WRONG("%s has %lld bytes and needs %lld", label(c, number), (long long)b->bytes, (long long)needed);
   if (!plan_in_arena(c->p, b)) return NULL;
-  if (b->offset < 0 || b->offset % 64) WRONG("%s is not at a multiple of 64", name);
+  if (b->offset < 0 || b->offset % 64) WRONG("%s is not at a multiple of 64", label(c, number));
   if (b->bytes > c->p->arena_bytes || b->offset > c->p->arena_bytes - b->bytes)
-    WRONG("%s reaches beyond the arena", name);
+    WRONG("%s reaches beyond the arena", label(c, number));
   if (u->first != NEVER && (b->first > u->first || b->last < u->last))
-    WRONG("%s is used outside launches %u to %u, where it lives", name, b->first, b->last);
-  if (b->storage == STORAGE_DATA && b->first) WRONG("%s is given before launch %u, where its life begins", name, b->first);
-  if (b->storage == STORAGE_RESULT && b->last < c->p->n_launches) WRONG("%s is wanted behind launch %u, where its life ends", name, b->last);
+    WRONG("%s is used outside launches %u to %u, where it lives", label(c, number), b->first, b->last);
+  if (b->storage == STORAGE_DATA && b->first) WRONG("%s is given before launch %u, where its life begins", label(c, number), b->first);
+  if (b->storage == STORAGE_RESULT && b->last < c->p->n_launches) WRONG("%s is wanted behind launch %u, where its life ends", label(c, number), b->last);
   return NULL;
 }
 

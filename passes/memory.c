@@ -94,6 +94,9 @@ typedef struct {
   bool tight;    /* the smallest gap that holds a buffer, not the lowest */
   int64_t bytes; /* of the arena */
   uint32_t top;  /* the buffer that ends last */
+  uint32_t *best; /* the order of the smallest arena so far */
+  int64_t best_bytes, enough; /* enough: an arena that need not get smaller */
+  bool best_tight;
 } packing;
 
 /* A gap that holds the buffer among those that live with it. `placed` is in order of offsets. */
@@ -110,9 +113,10 @@ static int64_t find_gap(const packing *k, const place *b, uint32_t n) {
   return best < 0 ? at : best;
 }
 
-static void pack(packing *k) {
+/* Places the first n, or those up to the first that reaches `limit`. */
+static void pack(packing *k, uint32_t n, int64_t limit) {
   k->bytes = 0;
-  for (uint32_t i = 0; i < k->n; i++) {
+  for (uint32_t i = 0; i < n && k->bytes < limit; i++) {
     place *b = &k->places[k->order[i]];
     uint32_t at = i;
     b->offset = find_gap(k, b, i);
@@ -151,13 +155,14 @@ static int first_of_two(const void *x, const void *y) {
   return (a->buffer > b->buffer) - (a->buffer < b->buffer);
 }
 
-static void sort(packing *k, request *requests, priority *const *of) {
-  for (uint32_t i = 0; i < k->n; i++) {
+/* The first n of the order. */
+static void sort(packing *k, uint32_t n, request *requests, priority *const *of) {
+  for (uint32_t i = 0; i < n; i++) {
     const plan_buffer *b = &k->plan->buffers[k->order[i]];
     requests[i] = (request){k->order[i], {of[0](k, b), of[1](k, b)}};
   }
-  qsort(requests, k->n, sizeof *requests, first_of_two);
-  for (uint32_t i = 0; i < k->n; i++) k->order[i] = requests[i].buffer;
+  qsort(requests, n, sizeof *requests, first_of_two);
+  for (uint32_t i = 0; i < n; i++) k->order[i] = requests[i].buffer;
 }
 
 /* The buffer on top had to go there because others were before it: now it is the first. */
@@ -167,12 +172,43 @@ static void raise(packing *k) {
   k->order[0] = top;
 }
 
+static void note_order(packing *k) {
+  const uint32_t top = k->top;
+  pack(k, k->n, INT64_MAX);
+  k->top = top;
+  if (k->bytes >= k->best_bytes) return;
+  memcpy(k->best, k->order, k->n * sizeof *k->best);
+  k->best_bytes = k->bytes;
+  k->best_tight = k->tight;
+}
+
 /* Several orders and both kinds of gaps are tried, each with its worst buffers raised many times (a plan of thousands of buffers: a few),
- * until an arena is near the bound; the smallest is kept. */
+ * until an arena is small enough. Buffers of less than `least` bytes keep out of that: they come last and fill what is left. */
+static void search(packing *k, int64_t least, request *requests) {
+  enum { FEWEST_RAISES = 8, MOST_RAISES = 60, COMPARISONS = 1 << 22 };
+  uint32_t n = 0;
+  sort(k, k->n, requests, priorities[0]);
+  while (n < k->n && k->places[k->order[n]].bytes >= least) n++;
+  int64_t raises = n ? COMPARISONS / ((int64_t)n * n) : 0, limit = INT64_MAX;
+  if (raises < FEWEST_RAISES) raises = FEWEST_RAISES;
+  if (raises > MOST_RAISES) raises = MOST_RAISES;
+  for (size_t way = 0; n && way < 2 * N_PRIORITIES; way++) {
+    k->tight = way % 2;
+    sort(k, n, requests, priorities[way / 2]);
+    for (int64_t i = 0; i < raises && k->best_bytes > k->enough; i++) {
+      pack(k, n, limit);
+      if (k->bytes < limit) {
+        limit = k->bytes;
+        note_order(k);
+      }
+      raise(k);
+    }
+  }
+}
+
 static void place_temporaries(plan *p, pass_context *c) {
-  enum { FEWEST_RAISES = 8, MOST_RAISES = 100, COMPARISONS = 1 << 24, NEAR = 256 };
-  packing k = {.plan = p, .places = ARENA_ARRAY(c->arena, place, p->n_buffers), .live = plan_live(p, c->arena), .order = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers), .placed = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers)};
-  uint32_t *best = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers);
+  enum { NEAR = 128, SMALL = 1024 }; /* parts of the bound */
+  packing k = {.plan = p, .places = ARENA_ARRAY(c->arena, place, p->n_buffers), .live = plan_live(p, c->arena), .order = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers), .placed = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers), .best = ARENA_ARRAY(c->arena, uint32_t, p->n_buffers)};
   request *requests = ARENA_ARRAY(c->arena, request, p->n_buffers);
   const int64_t bound = plan_live_bytes(p, c->arena);
   for (uint32_t i = 0; i < p->n_buffers; i++)
@@ -181,27 +217,14 @@ static void place_temporaries(plan *p, pass_context *c) {
       k.places[i] = (place){b->first, b->last, plan_place_bytes(b->bytes), 0};
       k.order[k.n++] = i;
     }
-  int64_t raises = k.n ? COMPARISONS / ((int64_t)k.n * k.n) : 0;
-  if (raises < FEWEST_RAISES) raises = FEWEST_RAISES;
-  if (raises > MOST_RAISES) raises = MOST_RAISES;
-  p->arena_bytes = INT64_MAX;
-  bool tight = false;
-  for (size_t way = 0; way < 2 * N_PRIORITIES; way++) {
-    k.tight = way % 2;
-    sort(&k, requests, priorities[way / 2]);
-    for (int64_t i = 0; i < raises && p->arena_bytes > bound + bound / NEAR; i++) {
-      pack(&k);
-      if (k.bytes < p->arena_bytes) {
-        memcpy(best, k.order, k.n * sizeof *best);
-        p->arena_bytes = k.bytes;
-        tight = k.tight;
-      }
-      if (k.n) raise(&k);
-    }
-  }
-  memcpy(k.order, best, k.n * sizeof *best);
-  k.tight = tight;
-  pack(&k);
+  k.best_bytes = k.n ? INT64_MAX : 0;
+  k.enough = bound + bound / NEAR;
+  search(&k, bound / SMALL, requests);
+  if (k.best_bytes > k.enough) search(&k, 0, requests);
+  memcpy(k.order, k.best, k.n * sizeof *k.order);
+  k.tight = k.best_tight;
+  pack(&k, k.n, INT64_MAX);
+  p->arena_bytes = k.bytes;
   for (uint32_t i = 0; i < k.n; i++) p->buffers[k.order[i]].offset = k.places[k.order[i]].offset;
 }
 

@@ -26,6 +26,7 @@ typedef struct {
   arena *arena;
   kernel_cost *costs;
   uint32_t n_costs, costs_capacity;
+  double work; /* of a step, where maps alone are repeated */
   bool maps_only;
 } repetition;
 
@@ -163,22 +164,33 @@ static plan copy_of(const plan *p) {
   return kept;
 }
 
+/* At most so many repetitions, of values of `worth` bytes; returns how many brought what is in use to its least. */
+static uint32_t repeat_makers(repetition *r, uint32_t most, int64_t enough, int64_t worth) {
+  plan *p = r->plan;
+  double left = r->maps_only ? r->work / NEARLY_FREE : INFINITY;
+  uint32_t peak, useful = 0;
+  int64_t live = peak_of(p, &peak, r->arena), least = live;
+  for (uint32_t n = 1; n <= most && live > enough && peak < p->n_launches; n++) {
+    const candidate best = best_at(r, peak, worth);
+    if (best.score <= 0 || best.cost > left) break;
+    left -= best.cost;
+    repeat_maker(r, best.buffer, best.use);
+    live = peak_of(p, &peak, r->arena);
+    if (live < least) least = live, useful = n;
+  }
+  return useful;
+}
+
+/* Twice: the second time without those that lowered nothing any more. */
 bool pass_rematerialise(plan *p, pass_context *c) {
   repetition r = {.plan = p, .arena = c->arena, .maps_only = !c->most_live_bytes};
   plan_note_lives(p);
-  double left = r.maps_only ? cost_of_plan(&r, p) / NEARLY_FREE : INFINITY;
-  plan kept = copy_of(p);
-  uint32_t peak;
-  int64_t live = peak_of(p, &peak, c->arena), least = live;
-  const int64_t worth = r.maps_only ? live / WORTH : 0;
-  for (uint32_t more = MOST_REPETITIONS * p->n_launches; more > 0 && live > c->most_live_bytes && peak < p->n_launches; more--) {
-    const candidate best = best_at(&r, peak, worth);
-    if (best.score <= 0 || best.cost > left) break;
-    left -= best.cost;
-    repeat_maker(&r, best.buffer, best.use);
-    live = peak_of(p, &peak, c->arena);
-    if (live < least) least = live, kept = copy_of(p);
-  }
-  *p = kept; /* without those that lowered nothing any more */
+  r.work = r.maps_only ? cost_of_plan(&r, p) : 0;
+  const plan given = copy_of(p);
+  const int64_t worth = r.maps_only ? plan_live_bytes(p, c->arena) / WORTH : 0;
+  const uint32_t n = p->n_launches, useful = repeat_makers(&r, MOST_REPETITIONS * n, c->most_live_bytes, worth);
+  if (p->n_launches == n + useful) return true;
+  *p = given;
+  repeat_makers(&r, useful, c->most_live_bytes, worth);
   return true;
 }

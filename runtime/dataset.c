@@ -107,6 +107,7 @@ void dataset_read(const dataset *d, const char *split, uint32_t field, const int
   for (int64_t i = 0; i < n; i++, to += bytes) {
     int64_t sample = s->index ? s->index[index[i]] : index[i];
     if (d->make) d->make(d, (uint32_t)(s - d->splits), field, sample, to);
+    else if (s->column[field].read) s->column[field].read(s->column[field].recipe, sample, to);
     else memcpy(to, s->column[field].first + (size_t)sample * s->column[field].stride, bytes);
   }
 }

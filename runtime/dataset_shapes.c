@@ -1,6 +1,8 @@
 /* A procedural image set that needs no file: one coloured figure of random place, size and tint on a
- * noisy background; its kind is the label. Pixel values are a pure function of the sample's number. */
+ * noisy background; its kind is the label. Pixel values are a pure function of the sample's number, so a picture is painted when it is
+ * first read, and kept. */
 #include <math.h>
+#include <stdatomic.h>
 
 #include "ir/op.h"
 #include "runtime/dataset_source.h"
@@ -22,23 +24,53 @@ static bool inside(int kind, double x, double y) {
   }
 }
 
-/* Uniform in [0, 1): draw `site` of element `element` of sample `sample`. */
-static double draw(int64_t sample, int64_t site, int64_t element) {
-  scalar args[6] = {{.integer = 20201}, {.integer = site}, {.integer = element}, {.integer = sample}, {.integer = 0}, {.integer = 0}};
-  return (double)op_evaluate(OP_RANDOM_BITS, DTYPE_U32, DTYPE_U32, args).integer / 4294967296.0;
+/* Four elements, uniform in [0, 1): from 4 `block` on, of draw `site` of sample `sample`. */
+static void draw(int64_t sample, uint32_t site, int64_t block, double out[4]) {
+  uint32_t words[4] = {(uint32_t)block, (uint32_t)sample, 0, 0};
+  random_words(20201, site, words);
+  for (int i = 0; i < 4; i++) out[i] = words[i] / 4294967296.0;
 }
 
 static void paint(int64_t sample, int kind, int64_t size, unsigned char *pixels) {
-  double radius = (0.2 + 0.25 * draw(sample, 0, 0)) * (double)size;
-  double cx = radius + draw(sample, 0, 1) * ((double)size - 2 * radius), cy = radius + draw(sample, 0, 2) * ((double)size - 2 * radius);
-  for (int64_t c = 0; c < 3; c++) {
-    double figure = 0.45 + 0.55 * draw(sample, 1, c), ground = 0.4 * draw(sample, 2, c);
-    for (int64_t y = 0; y < size; y++)
-      for (int64_t x = 0; x < size; x++) {
-        double v = inside(kind, ((double)x + 0.5 - cx) / radius, ((double)y + 0.5 - cy) / radius) ? figure : ground;
-        v += 0.1 * (draw(sample, 3 + c, y * size + x) - 0.5);
-        *pixels++ = (unsigned char)(v < 0 ? 0 : v > 1 ? 255 : v * 255 + 0.5);
+  double place[4], figure[4], ground[4], noise[3][4];
+  draw(sample, 0, 0, place);
+  draw(sample, 1, 0, figure);
+  draw(sample, 2, 0, ground);
+  double radius = (0.2 + 0.25 * place[0]) * (double)size;
+  double cx = radius + place[1] * ((double)size - 2 * radius), cy = radius + place[2] * ((double)size - 2 * radius);
+  for (int64_t i = 0, y = 0; y < size; y++)
+    for (int64_t x = 0; x < size; x++, i++) {
+      bool in = inside(kind, ((double)x + 0.5 - cx) / radius, ((double)y + 0.5 - cy) / radius);
+      for (uint32_t c = 0; c < 3; c++) {
+        if (i % 4 == 0) draw(sample, 3 + c, i / 4, noise[c]);
+        double v = (in ? 0.45 + 0.55 * figure[c] : 0.4 * ground[c]) + 0.1 * (noise[c][i % 4] - 0.5);
+        pixels[c * size * size + i] = (unsigned char)(v < 0 ? 0 : v > 1 ? 255 : v * 255 + 0.5);
       }
+    }
+}
+
+/* The pictures of a split. */
+typedef struct {
+  int64_t first, size, classes; /* first: of all samples, those of both splits */
+  unsigned char *pixels;
+  _Atomic unsigned char *states; /* of each picture */
+} gallery;
+
+enum { BLANK, BEGUN, PAINTED };
+
+/* Who comes while another thread paints the picture paints one for himself: nobody waits. */
+static void read_picture(void *recipe, int64_t sample, void *out) {
+  gallery *g = recipe;
+  const size_t bytes = (size_t)(3 * g->size * g->size);
+  unsigned char *kept = g->pixels + (size_t)sample * bytes, blank = BLANK;
+  const int64_t number = g->first + sample;
+  if (atomic_load_explicit(&g->states[sample], memory_order_acquire) != PAINTED) {
+    paint(number, (int)(number % g->classes), g->size, out);
+    if (!atomic_compare_exchange_strong(&g->states[sample], &blank, BEGUN)) return;
+    memcpy(kept, out, bytes);
+    atomic_store_explicit(&g->states[sample], PAINTED, memory_order_release);
+  } else {
+    memcpy(out, kept, bytes);
   }
 }
 
@@ -53,16 +85,18 @@ bool read_shapes(dataset *d, const dataset_call *call) {
   d->n_fields = 2;
   for (int i = 0; i < 2; i++) {
     int64_t n = i ? (count + 3) / 4 : count;
-    size_t bytes = (size_t)(3 * size * size);
-    unsigned char *pixels = dataset_own(d, call, (size_t)n * bytes), *kinds = dataset_own(d, call, (size_t)n);
-    if (!pixels || !kinds) return false;
+    gallery *g = dataset_own(d, call, sizeof *g);
+    unsigned char *kinds = dataset_own(d, call, (size_t)n);
+    if (!g || !kinds) return false;
+    *g = (gallery){first, size, classes, dataset_own(d, call, (size_t)(n * 3 * size * size)), dataset_own(d, call, (size_t)n)};
+    if (!g->pixels || !g->states) return false;
     for (int64_t k = 0; k < n; k++) {
       kinds[k] = (unsigned char)((first + k) % classes);
-      paint(first + k, kinds[k], size, pixels + (size_t)k * bytes);
+      atomic_init(&g->states[k], BLANK);
     }
     dataset_split_data *s = dataset_add_split(d, i ? "test" : "train", n);
-    s->column[0].first = pixels;
-    s->column[0].stride = bytes;
+    s->column[0].read = read_picture;
+    s->column[0].recipe = g;
     if (!dataset_add_labels(d, call, s, 1, kinds, 1, "shapes")) return false;
     first += n;
   }

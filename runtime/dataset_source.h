@@ -10,6 +10,9 @@
 
 enum { MAX_FIELDS = 4, MAX_SPLITS = 3, MAX_OWNED = 64 };
 
+/* One sample of a column that is made when it is read first; from several threads at once. */
+typedef void column_reader(void *recipe, int64_t sample, void *out);
+
 typedef struct {
   const char *name;
   int64_t count;
@@ -17,10 +20,12 @@ typedef struct {
   struct {
     const unsigned char *first;
     size_t stride;
+    column_reader *read; /* in place of memory; or NULL */
+    void *recipe;        /* for `read`; owned */
   } column[MAX_FIELDS];
 } dataset_split_data;
 
-/* One sample of a split that is made when it is read. */
+/* One sample of a split that is made each time it is read. */
 typedef void dataset_maker(const dataset *d, uint32_t split, uint32_t field, int64_t sample, void *out);
 
 struct dataset {

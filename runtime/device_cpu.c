@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 
 #include "runtime/device.h"
-#include "runtime/pages.h"
+#include "ir/pages.h"
 
 typedef struct {
   device device;

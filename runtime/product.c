@@ -5,7 +5,7 @@
 #include <immintrin.h>
 #endif
 
-#include "runtime/pages.h"
+#include "ir/pages.h"
 
 /* A tile is cut in blocks of `rows` by `vectors` vectors, whose sums stay in registers: enough of them to hide the latency of two
  * units. Blocks change no bit, since every sum goes its own way. */

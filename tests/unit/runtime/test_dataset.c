@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -181,11 +182,41 @@ static void shapes_need_no_file_and_repeat(void **state) {
   dataset_read(b, "test", 0, (int64_t[]){7}, 1, z);
   assert_memory_equal(x, y, sizeof x);
   assert_memory_not_equal(x, z, sizeof x);
+  dataset_read(a, "train", 0, (int64_t[]){7}, 1, y); /* painted already, and kept */
+  assert_memory_equal(x, y, sizeof x);
+  dataset_read(a, "train", 0, (int64_t[]){6}, 1, y);
+  dataset_read(a, "train", 0, (int64_t[]){6}, 1, z);
+  assert_memory_equal(z, y, sizeof y);
   int32_t label;
   dataset_read(a, "train", 1, (int64_t[]){7}, 1, &label);
   assert_int_equal(label, 3);
   dataset_release(a);
   dataset_release(b);
+}
+
+static void *read_all(void *context) {
+  unsigned char *out = malloc(40 * 768);
+  for (int64_t i = 0; i < 40; i++) dataset_read(context, "train", 0, &i, 1, out + i * 768);
+  return out;
+}
+
+static void threads_paint_the_same_shapes(void **state) {
+  (void)state;
+  enum { THREADS = 4 };
+  dataset_argument arguments[] = {{"count", NULL, 40}, {"size", NULL, 16}, {"classes", NULL, 4}};
+  char *error;
+  dataset *shared = dataset_open("shapes", arguments, 3, "", &error), *own = dataset_open("shapes", arguments, 3, "", &error);
+  pthread_t threads[THREADS];
+  void *expected = read_all(own), *found;
+  for (int i = 0; i < THREADS; i++) assert_int_equal(pthread_create(&threads[i], NULL, read_all, shared), 0);
+  for (int i = 0; i < THREADS; i++) {
+    pthread_join(threads[i], &found);
+    assert_memory_equal(found, expected, 40 * 768);
+    free(found);
+  }
+  free(expected);
+  dataset_release(shared);
+  dataset_release(own);
 }
 
 static void unknown_sources_are_named(void **state) {
@@ -200,6 +231,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(npy_reads_arrays, make_folder, remove_folder),
       cmocka_unit_test_setup_teardown(bytes_cut_windows_and_hold_back_a_tenth, make_folder, remove_folder),
       cmocka_unit_test(shapes_need_no_file_and_repeat),
+      cmocka_unit_test(threads_paint_the_same_shapes),
       cmocka_unit_test(unknown_sources_are_named),
   };
   return cmocka_run_group_tests_name("runtime/dataset", tests, NULL, NULL);

@@ -1,5 +1,6 @@
-#include "runtime/pages.h"
+#include "ir/pages.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -7,7 +8,8 @@ enum { LINE = 64 };
 
 void use_huge_pages(void *memory, size_t bytes) {
 #ifdef MADV_HUGEPAGE
-  if (bytes >= HUGE_PAGE) madvise(memory, bytes, MADV_HUGEPAGE); /* advice only */
+  const size_t before = -(uintptr_t)memory % HUGE_PAGE;
+  if (bytes >= before + HUGE_PAGE) madvise((char *)memory + before, (bytes - before) / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* advice only */
 #endif
 }
 
