@@ -23,11 +23,12 @@ struct device {
    * of an earlier one, and there is no end to it. Both may be NULL. */
   bool (*begin)(device *d);
   void (*end)(device *d);
+  void (*wait)(device *d); /* until everything is done that was asked for; NULL: it always is */
   const char *(*failure)(device *d); /* NULL: nothing has gone wrong */
   void (*free)(device *d);
 };
 
-/* The processor, with the threads of a pool. Both must outlive it; NULL when there is no memory. */
-device *device_cpu_new(const executable *e, thread_pool *pool);
+/* The processor, with the threads of a pool. What fails on it is an access outside of its array, where code tests that. Both must outlive it; NULL when there is no memory. */
+device *device_cpu_new(executable *e, thread_pool *pool);
 
 #endif

@@ -146,6 +146,11 @@ static void cuda_end(device *d) {
   if (captured) c->driver->destroy_graph(captured);
 }
 
+static void cuda_wait(device *d) {
+  cuda *c = (cuda *)d;
+  if (ready(c)) good(c, c->driver->wait_stream(c->stream), "running kernels");
+}
+
 /* -- beginning and end ---------------------------------------------------------------------------------------------------- */
 
 static const char *cuda_failure(device *d) {
@@ -213,7 +218,7 @@ static bool start(cuda *c) {
 }
 
 device *device_cuda_new(const cuda_executable *e, const cuda_driver *driver, int number, char **error) {
-  static const device functions = {false, cuda_allocate, cuda_release, cuda_write, cuda_read, cuda_copy, cuda_launch_kernel, cuda_begin, cuda_end, cuda_failure, cuda_free};
+  static const device functions = {false, cuda_allocate, cuda_release, cuda_write, cuda_read, cuda_copy, cuda_launch_kernel, cuda_begin, cuda_end, cuda_wait, cuda_failure, cuda_free};
   uint32_t n_launches;
   cuda *c = calloc(1, sizeof *c);
   if (!c) return failure(error, "out of memory"), NULL;

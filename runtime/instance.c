@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/failure.h"
+
 /* What of a region's memory is given before each iteration, or taken behind it. */
 typedef struct {
   void *inside;
@@ -83,11 +85,13 @@ static void put(instance *i, uint32_t buffer, const void *row_major) {
   if (!i->device->is_host) i->device->write(i->device, i->memory[buffer], laid, b->bytes);
 }
 
-static void take(const instance *i, uint32_t buffer, void *row_major) {
+static bool take(const instance *i, uint32_t buffer, void *row_major) {
   const plan_buffer *b = &i->plan->buffers[buffer];
   void *laid = i->device->is_host ? i->memory[buffer] : i->staging;
   if (!i->device->is_host) i->device->read(i->device, laid, i->memory[buffer], b->bytes);
+  if (!i->device->is_host && i->device->failure(i->device)) return false;
   layout_gather(&b->layout, &b->type, laid, row_major);
+  return true;
 }
 
 static bool fill_constants(instance *i) {
@@ -187,20 +191,25 @@ void instance_free(instance *i) {
   if (d) d->free(d);
 }
 
-instance *instance_on(const plan *p, device *d) {
+instance *instance_on(const plan *p, device *d, char **error) {
   instance *i = d ? calloc(1, sizeof *i) : NULL;
   uint32_t launches = 0;
-  if (!i) {
-    if (d) d->free(d);
-    return NULL;
-  }
-  *i = (instance){.plan = p, .device = d, .memory = calloc(p->n_buffers + 1, sizeof *i->memory)};
-  if (i->memory && bind(i, &launches)) return i;
-  instance_free(i);
+  if (!d) return NULL;
+  if (i) *i = (instance){.plan = p, .device = d, .memory = calloc(p->n_buffers + 1, sizeof *i->memory)};
+  if (i && i->memory && bind(i, &launches) && !d->failure(d)) return i;
+  const char *failed = d->failure(d);
+  failure(error, "%s", failed ? failed : "out of memory");
+  if (i) instance_free(i);
+  else d->free(d);
   return NULL;
 }
 
-instance *instance_new(const plan *p, const executable *e, thread_pool *pool) { return instance_on(p, device_cpu_new(e, pool)); }
+instance *instance_new(const plan *p, executable *e, thread_pool *pool) {
+  char *error = NULL;
+  instance *i = instance_on(p, device_cpu_new(e, pool), &error);
+  free(error);
+  return i;
+}
 
 /* -- use ------------------------------------------------------------------------------------------------- */
 
@@ -213,9 +222,7 @@ bool instance_set(instance *i, const char *role, const char *name, const void *d
 
 bool instance_get(const instance *i, const char *role, const char *name, void *data) {
   int32_t found = plan_find(i->plan, role, name);
-  if (found < 0) return false;
-  take(i, (uint32_t)found, data);
-  return true;
+  return found >= 0 && take(i, (uint32_t)found, data);
 }
 
 const tensor_type *instance_type(const instance *i, const char *role, const char *name) {
@@ -226,8 +233,7 @@ const tensor_type *instance_type(const instance *i, const char *role, const char
 double instance_number(const instance *i, const char *role, const char *name) {
   const tensor_type *t = instance_type(i, role, name);
   char bytes[8];
-  if (!t || t->rank) return NAN;
-  instance_get(i, role, name, bytes);
+  if (!t || t->rank || !instance_get(i, role, name, bytes)) return NAN;
   scalar v = element_load(t->dtype, bytes, 0);
   return dtype_is_real(t->dtype) ? v.real : (double)v.integer;
 }
@@ -287,12 +293,14 @@ void instance_run(instance *i) {
 
 void instance_run_watched(instance *i, instance_watch *seen, void *context) { run_plan(i, &(look){seen, context}); }
 
+void instance_wait(const instance *i) {
+  if (i->device->wait) i->device->wait(i->device);
+}
+
 const char *instance_failure(const instance *i) { return i->device->failure(i->device); }
 
 const plan *instance_plan(const instance *i) { return i->plan; }
 
-void instance_read(const instance *i, uint32_t buffer, void *data) {
-  take(i, buffer, data);
-}
+bool instance_read(const instance *i, uint32_t buffer, void *data) { return take(i, buffer, data); }
 
 int64_t instance_bytes(const instance *i) { return i->bytes; }

@@ -63,7 +63,7 @@ static emulation *kernels_of(const plan *p, const unit_list *list, const char **
 }
 
 device *emulated_device_new(const plan *p, const char **error) {
-  static const device functions = {false, emulated_allocate, emulated_release, emulated_copy, emulated_copy, emulated_copy, emulated_launch, NULL, NULL, emulated_failure, emulated_free};
+  static const device functions = {false, emulated_allocate, emulated_release, emulated_copy, emulated_copy, emulated_copy, emulated_launch, NULL, NULL, NULL, emulated_failure, emulated_free};
   unit_list list;
   emulated *e = calloc(1, sizeof *e);
   if (!e || !units_of_plan(p, &list, error)) return free(e), NULL;

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <dlfcn.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,7 +110,8 @@ static void later_runs_are_replayed(void **state) {
   uint32_t n;
   float x[1600] = {0};
   cuda_executable_launches(f->code, &n);
-  instance *i = instance_on(f->plan, opened(f));
+  char *error = NULL;
+  instance *i = instance_on(f->plan, opened(f), &error);
   assert_non_null(i);
   const int before = *counter(f, "stand_in_launches"), graphs = *counter(f, "stand_in_graph_launches");
   for (int k = 0; k < 4; k++) {
@@ -149,17 +151,19 @@ static void a_run_that_fails_is_told(void **state) {
   const fixture *f = *state;
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     float x[1600] = {1};
-    instance *n = instance_on(f->plan, opened(f));
+    char *error = NULL;
+    instance *n = instance_on(f->plan, opened(f), &error);
     fail_at(cases[i].at);
     for (int k = 0; k < 4; k++) {
       instance_set(n, "state", "x", x);
       instance_run(n);
     }
-    instance_get(n, "state", "x", x);
+    assert_false(instance_get(n, "state", "x", x));
+    assert_true(isnan(instance_number(n, "metric", "loss")));
     assert_non_null(instance_failure(n));
     assert_non_null(strstr(instance_failure(n), cases[i].says));
     assert_non_null(strstr(instance_failure(n), "made to fail"));
-    assert_true(x[0] == 0);
+    assert_true(x[0] == 1);
     fail_at("none:1");
     instance_free(n);
     fail_at(NULL);
@@ -169,10 +173,11 @@ static void a_run_that_fails_is_told(void **state) {
 static void memory_that_is_short_gives_no_instance(void **state) {
   const fixture *f = *state;
   fail_at("cuMemAlloc_v2:1");
-  assert_null(instance_on(f->plan, opened(f)));
+  char *error = NULL;
+  assert_null(instance_on(f->plan, opened(f), &error));
+  assert_non_null(strstr(error, "cuda:1, allocating"));
   fail_at(NULL);
   cuda_facts facts;
-  char *error = NULL;
   assert_true(cuda_describe(&f->driver, 1, &facts, &error));
   assert_string_equal(facts.name, "stand-in 1");
   assert_int_equal(facts.capability, 80);
