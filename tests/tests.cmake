@@ -10,9 +10,10 @@ set(below_whole ${CJSON} sslc_frontend sslc_runtime sslc_codegen sslc_passes ssl
 add_library(test_support STATIC tests/random_graph.c tests/random_schedule.c tests/emulation/emulation.c)
 target_compile_definitions(test_support PRIVATE SOURCE_DIR="${CMAKE_SOURCE_DIR}")
 target_link_libraries(test_support PUBLIC sslc_codegen sslc_ir ${CMAKE_DL_LIBS})
-add_library(test_device STATIC tests/emulation/emulated_device.c) # a device of these
+add_library(test_device STATIC tests/emulation/emulated_device.c tests/emulation/gpu.c) # a device of these, or a real one
 target_link_libraries(test_device PUBLIC test_support sslc_runtime sslc_codegen)
 list(PREPEND below_whole test_device)
+list(PREPEND below_codegen test_device sslc_runtime)
 foreach(room ir passes codegen runtime frontend whole)
   file(GLOB programs CONFIGURE_DEPENDS tests/unit/${room}/test_*.c)
   foreach(program ${programs})

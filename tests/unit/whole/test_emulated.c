@@ -7,13 +7,12 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
-#include "codegen/cuda/architecture.h"
 #include "tests/random_graph.h"
 #include "tests/unit/whole/compiled.h"
 
 static void check(const graph *g, random_source *r, double tolerance, arena *a, diagnostics *d) {
   target gpu;
-  cuda_target(80, &gpu);
+  gpu_target(&gpu);
   pass_context c = {.arena = a, .diagnostics = d, .target = &gpu};
   plan *p = run_passes(g, &c, NULL, NULL);
   if (!p) fail_msg("%s\n%s", diagnostics_render(d, a, false), graph_print(g, d->sources, a));
@@ -22,7 +21,7 @@ static void check(const graph *g, random_source *r, double tolerance, arena *a, 
   e.bindings = random_bindings(r, g, a, &e.n_bindings);
   e.run = graph_interpret(e.graph, e.bindings, e.n_bindings, a, &error);
   if (!e.run) fail_msg("%s", error);
-  error = emulated_fault(p, &e, a);
+  error = gpu_fault(p, &e, a);
   if (error) fail_msg("%s\n%s\n%s", error, graph_print(g, d->sources, a), plan_print(p, a));
 }
 
