@@ -48,7 +48,7 @@ def picture(generator, channels, height, width):
 class Program:
     """A compiled program."""
 
-    def __init__(self, library, path, threads, cache, settings=None, arrays=()):
+    def __init__(self, library, path, threads, cache, settings=None, arrays=(), device="auto", numbers=0, data_root=None):
         self.sslc = ctypes.CDLL(library)
         self.sslc.sslc_message.restype = text
         self.sslc.sslc_metric.restype = real
@@ -56,7 +56,8 @@ class Program:
         settings = settings or {}
         overrides = (Override * len(settings))(*[Override(k.encode(), str(v).encode()) for k, v in settings.items()])
         self.arrays = (Array * len(arrays))(*arrays)
-        options = Options(overrides=overrides, n_overrides=len(settings), arrays=self.arrays, n_arrays=len(arrays), threads=threads, cache=cache.encode())
+        options = Options(overrides=overrides, n_overrides=len(settings), arrays=self.arrays, n_arrays=len(arrays), threads=threads, cache=cache.encode(),
+                          device=device.encode(), real=numbers, data_root=data_root.encode() if data_root else None)
         start = time.perf_counter()
         self.call("compile_file", str(path).encode(), ctypes.byref(options), ctypes.byref(self.handle), bare=True)
         self.seconds = time.perf_counter() - start

@@ -7,14 +7,13 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
-#include "codegen/cuda/architecture.h"
 #include "tests/random_graph.h"
 #include "tests/unit/whole/compiled.h"
 
 /* Products of narrow operands are for the matrix unit. */
 static void check(const graph *g, random_source *r, double tolerance, product_precision how, arena *a, diagnostics *d) {
   target gpu;
-  cuda_target(80, &gpu);
+  gpu_target(&gpu);
   pass_context c = {.arena = a, .diagnostics = d, .target = &gpu, .products = how};
   plan *p = run_passes(g, &c, NULL, NULL);
   bool by_teams = false;
@@ -27,7 +26,7 @@ static void check(const graph *g, random_source *r, double tolerance, product_pr
   e.bindings = random_bindings(r, g, a, &e.n_bindings);
   e.run = graph_interpret(e.graph, e.bindings, e.n_bindings, a, &error);
   if (!e.run) fail_msg("%s", error);
-  error = emulated_fault(p, &e, a);
+  error = gpu_fault(p, &e, a);
   if (error) fail_msg("%s\n%s\n%s", error, graph_print(g, d->sources, a), plan_print(p, a));
 }
 

@@ -1,5 +1,5 @@
 /* Graphs pass through random choices of passes and schedules; what they compute, by their loops or as machine code, stays what the
- * interpreter says; as machine code of this processor, and as that of a GPU, which is emulated. Graphs are random ones and those of every program of examples/ at a tiny size. SSLC_RANDOM_GRAPHS=N asks for
+ * interpreter says; as machine code of this processor, and as that of a GPU, which is emulated, or the one that SSLC_TEST_DEVICE names: then nothing else is run. Graphs are random ones and those of every program of examples/ at a tiny size. SSLC_RANDOM_GRAPHS=N asks for
  * N random graphs, from number SSLC_FIRST_GRAPH on, and a hundredth as many ways for every program; SSLC_PROGRAM=mae.ssl for one
  * program alone. Asked for many, only one way in four is compiled.
  *   whole_test_metamorphic PROGRAM DATA [NAME=VALUE...]
@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "codegen/cuda/architecture.h"
 #include "frontend/session.h"
 #include "tests/invented_data.h"
 #include "tests/unit/whole/compiled.h"
@@ -33,9 +32,9 @@ static void check_random_way(const graph *g, const expectation *e, const char *s
   arena *a = arena_new();
   diagnostics *d = diagnostics_new(a, sources_new(a));
   random_source random = {seed};
-  const bool emulates = compiles && random_below(&random, 2);
+  const bool on_gpu = compiles && (random_below(&random, 2) || gpu_is_real());
   target host;
-  if (emulates) cuda_target(80, &host);
+  if (on_gpu) gpu_target(&host);
   else host_target(&host);
   if (random_below(&random, 3) == 0) host.l1_bytes = 256, host.l2_bytes = 8 << 10; /* sums over a few elements are streamed */
   pass_context context = {.arena = a, .diagnostics = d, .target = &host, .most_start_bytes = random_below(&random, 2) ? 64 : 0};
@@ -43,7 +42,7 @@ static void check_random_way(const graph *g, const expectation *e, const char *s
   plan *p = random_pipeline(&way, g);
   if (!p) fail_msg("%s, seed %llu,%s: %s\n%s", subject, (unsigned long long)seed, way.told, way.wrong, diagnostics_render(d, a, false));
   const char *fault = interpreted_fault(p, e, a);
-  if (!fault && emulates) fault = emulated_fault(p, e, a);
+  if (!fault && on_gpu) fault = gpu_fault(p, e, a);
   else if (!fault && compiles) fault = compiled_fault(p, e, &(compile_options){.threads = 2, .checked = random_below(&random, 2)}, a);
   if (fault) fail_msg("%s, seed %llu,%s: %s", subject, (unsigned long long)seed, way.told, fault);
   *scheduled += way.scheduled;
@@ -56,11 +55,11 @@ static void check_default_way_on_a_gpu(const graph *g, const expectation *e, con
   arena *a = arena_new();
   diagnostics *d = diagnostics_new(a, sources_new(a));
   target gpu;
-  cuda_target(80, &gpu);
+  gpu_target(&gpu);
   pass_context context = {.arena = a, .diagnostics = d, .target = &gpu};
   plan *p = run_passes(g, &context, NULL, NULL);
   if (!p) fail_msg("%s: %s", subject, diagnostics_render(d, a, false));
-  const char *fault = emulated_fault(p, e, a);
+  const char *fault = gpu_fault(p, e, a);
   if (fault) fail_msg("%s on a GPU: %s", subject, fault);
   arena_free(a);
 }
@@ -200,7 +199,7 @@ static void check_graph(tiny_program *t, const graph *g, int ways) {
   if (g == t->experiment->init) t->init = e.run;
   const char *subject = arena_printf(t->arena, "%s, graph %s", t->name, g->name);
   if (ways) check_default_way_on_a_gpu(g, &e, subject);
-  for (int i = 0; i < ways; i++) check_random_way(g, &e, subject, (uint64_t)i, i % 4 == 3, &scheduled, &refused);
+  for (int i = 0; i < ways && !gpu_is_real(); i++) check_random_way(g, &e, subject, (uint64_t)i, i % 4 == 3, &scheduled, &refused);
 }
 
 static void check_program(tiny_program *t, int ways) {

@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 
-#include "codegen/cuda/architecture.h"
 #include "ir/work.h"
 #include "passes/squares.h"
 #include "tests/random_graph.h"
@@ -177,7 +176,7 @@ static void a_gpu_keeps_them_in_memory(void **state) {
   arena *a = arena_new();
   diagnostics *d = diagnostics_new(a, sources_new(a));
   target gpu;
-  cuda_target(80, &gpu);
+  gpu_target(&gpu);
   pass_context c = {.arena = a, .diagnostics = d, .target = &gpu};
   const graph *g = attention_step(&(attention){DTYPE_F32, 2, 3, 64, 64, 16}, a);
   plan *p = run_passes(g, &c, NULL, NULL);
@@ -188,7 +187,7 @@ static void a_gpu_keeps_them_in_memory(void **state) {
   const char *error = NULL;
   e.bindings = random_bindings(&r, g, a, &e.n_bindings);
   e.run = graph_interpret(e.graph, e.bindings, e.n_bindings, a, &error);
-  error = emulated_fault(p, &e, a);
+  error = gpu_fault(p, &e, a);
   if (error) fail_msg("%s", error);
   arena_free(a);
 }
