@@ -75,7 +75,7 @@ class OnGpu(Ours):
     def __init__(self, name, precision):
         program, settings, self.batch_size, self.size, self.side, _, tiny = STEPS[name]
         self.scratch, self.name = pathlib.Path(tempfile.mkdtemp()), name
-        self.program = Program(LIBRARY, PACK / program, 0, CACHE, tiny if TINY else settings, device=DEVICE, numbers=NUMBERS[precision])
+        self.program = Program(LIBRARY, PACK / program, 0, CACHE, tiny if TINY else settings, device=DEVICE, precision=precision)
         self.program.call("initialise")
         self.program.call("save", str(self.scratch / f"{name}.safetensors").encode())
 
