@@ -19,4 +19,15 @@ static inline void feed(instance *to, const feed_list *list, const void *const *
   for (uint32_t i = 0; i < list->n; i++) instance_set(to, "data", list->items[i].input, fields[list->items[i].field]);
 }
 
+/* The same of one that was sent ahead, if not to another instance. */
+static inline void feed_sent(instance *to, const feed_list *list, const void *const *fields) {
+  for (uint32_t i = 0; i < list->n; i++)
+    if (!instance_take(to, "data", list->items[i].input)) instance_set(to, "data", list->items[i].input, fields[list->items[i].field]);
+}
+
+/* While the instance runs: the batch that it is fed next. */
+static inline void feed_ahead(instance *to, const feed_list *list, const void *const *fields) {
+  for (uint32_t i = 0; i < list->n; i++) instance_send(to, "data", list->items[i].input, fields[list->items[i].field]);
+}
+
 #endif
