@@ -99,7 +99,7 @@ static bool writes_state(const plan *p, const plan_launch *l) {
 
 static sslc_launch describe(const sslc_program *p, const survey_place *at, const plan_launch *l, bool forward) {
   const source_file *f = sources_get(p->sources, l->kernel->where.file);
-  kernel_work work = kernel_work_of(l->kernel);
+  kernel_work work = launch_work_of(l);
   return (sslc_launch){.kernel = l->kernel->name,
                        .file = f ? f->name : "",
                        .line = f ? source_position(p->sources, l->kernel->where.file, l->kernel->where.start).line : 0,
