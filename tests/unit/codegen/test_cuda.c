@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "codegen/cuda/source.h"
 #include "tests/emulation/gpu.h"
 #include "tests/unit/codegen/inputs.h"
 
@@ -75,7 +76,7 @@ static void check_loads(const char *text, const char *expected, int times) {
   int found = 0;
   for (const char *at = source.text; (at = strstr(at, expected)); at++) found++;
   if (found != times) fail_msg("%d of %s instead of %d\n%s", found, expected, times, source.text);
-  check_emulated(k, a);
+  check_on_gpu(k, a);
   arena_free(a);
 }
 
