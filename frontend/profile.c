@@ -128,7 +128,7 @@ static sslc_status time_steps(sslc_program *p, stopwatch *w, double *whole, doub
     double start = now();
     const loader_batch *batch = p->loader ? loader_next(p->loader) : NULL;
     if (p->loader && !batch) return session_fail(p, SSLC_BAD_FILE, "the data ended");
-    if (batch) feed(p->step->instance, &p->feed, batch->fields);
+    if (batch) feed(p->step->instance, &p->feed, batch);
     w->step = i;
     w->latest = now();
     double fed = w->latest;

@@ -93,6 +93,8 @@ void sslc_free(sslc_program *p) {
   for (uint32_t i = 0; i < p->n_evals; i++) compiled_free(&p->evals[i]);
   states_release(&p->states);
   open_data_release(&p->data);
+  for (uint32_t i = 0; i < p->feed.n; i++)
+    if (p->feed.items[i].kept.rows) kept_release(hardware_store(p->hardware), &p->feed.items[i].kept);
   hardware_close(p->hardware);
   if (p->pool) thread_pool_free(p->pool);
   free((void *)(uintptr_t)p->lost);

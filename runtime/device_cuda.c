@@ -32,6 +32,11 @@ typedef struct {
   cuda_event arrived, taken; /* what was copied ahead is there; and was copied on, so that its place is free */
   cuda_module *modules; /* by kernel */
   cuda_function *functions;
+  const cuda_kernel *gather;
+  cuda_module gather_module; /* loaded when it is first needed, as what is here */
+  cuda_function gather_function;
+  cuda_pointer list; /* of numbers of rows */
+  int64_t list_bytes;
   slot slots[SLOTS];
   unsigned next_slot;
   run_state state;
@@ -161,6 +166,36 @@ static void cuda_launch_kernel(device *d, uint32_t number, void *const *buffers)
        l->name, (long long)k->blocks, k->threads);
 }
 
+/* -- rows of a table --------------------------------------------------------------------------------------------------- */
+
+static bool ready_to_gather(cuda *c, int64_t bytes) {
+  if (!c->gather_function && (!good(c, c->driver->load_module(&c->gather_module, c->gather->image), "loading kernel %s", c->gather->name) ||
+                              !good(c, c->driver->get_function(&c->gather_function, c->gather_module, c->gather->symbol), "finding kernel %s", c->gather->name)))
+    return false;
+  if (bytes <= c->list_bytes) return true;
+  if (c->list) c->driver->release(c->list);
+  c->list = 0;
+  c->list_bytes = bytes;
+  return good(c, c->driver->allocate(&c->list, (size_t)bytes), "allocating %lld bytes", (long long)bytes);
+}
+
+static void cuda_gather(device *d, void *to, const void *table, const int64_t *numbers, int64_t rows, int64_t row_bytes) {
+  cuda *c = (cuda *)d;
+  const int64_t bytes = (rows + 1) * WORD;
+  int32_t *list = malloc((size_t)bytes);
+  if (!list) good(c, CUDA_OUT_OF_MEMORY, "listing %lld rows", (long long)rows);
+  if (list && ready(c) && ready_to_gather(c, bytes)) {
+    void *out = to;
+    const void *from = table;
+    void *arguments[] = {&from, &c->list, &out};
+    list[0] = (int32_t)(row_bytes / WORD);
+    for (int64_t i = 0; i < rows; i++) list[1 + i] = (int32_t)numbers[i];
+    write_pieces(c, c->list, (const char *)list, bytes, c->stream);
+    if (!*c->failure) good(c, c->driver->launch(c->gather_function, (unsigned)rows, 1, 1, c->gather->threads, 1, 1, 0, c->stream, arguments, NULL), "kernel gather (%lld rows)", (long long)rows);
+  }
+  free(list);
+}
+
 /* -- runs ------------------------------------------------------------------------------------------------------------------ */
 
 static bool cuda_begin(device *d) {
@@ -210,6 +245,8 @@ static void cuda_free(device *d) {
     release_slots(c);
     for (uint32_t i = 0; c->modules && i < c->n_kernels; i++)
       if (c->modules[i]) c->driver->unload_module(c->modules[i]);
+    if (c->list) c->driver->release(c->list);
+    if (c->gather_module) c->driver->unload_module(c->gather_module);
     if (c->arrived) c->driver->destroy_event(c->arrived);
     if (c->taken) c->driver->destroy_event(c->taken);
     if (c->ahead) c->driver->destroy_stream(c->ahead);
@@ -258,16 +295,19 @@ static bool start(cuda *c) {
          good(c, d->create_event(&c->taken, CUDA_EVENT_WITHOUT_TIME), "making an event") && make_slots(c) && load_kernels(c);
 }
 
-device *device_cuda_new(const cuda_executable *e, const cuda_driver *driver, int number, char **error) {
+device *device_cuda_new(const cuda_executable *e, const cuda_kernel *gather, const cuda_driver *driver, int number, char **error) {
   static const device functions = {.allocate = cuda_allocate, .release = cuda_release, .write = cuda_write, .read = cuda_read, .copy = cuda_copy, .launch = cuda_launch_kernel,
                                    .allocate_host = cuda_allocate_host, .release_host = cuda_release_host, .fetch = cuda_fetch, .write_ahead = cuda_write_ahead,
-                                   .take_ahead = cuda_take_ahead, .begin = cuda_begin, .end = cuda_end, .wait = cuda_wait, .failure = cuda_failure, .free = cuda_free};
+                                   .take_ahead = cuda_take_ahead, .gather = cuda_gather, .begin = cuda_begin, .end = cuda_end, .wait = cuda_wait, .failure = cuda_failure, .free = cuda_free};
   uint32_t n_launches;
   cuda *c = calloc(1, sizeof *c);
   if (!c) return failure(error, "out of memory"), NULL;
-  *c = (cuda){.device = functions, .driver = driver, .number = number};
-  c->kernels = cuda_executable_kernels(e, &c->n_kernels);
-  c->launches = cuda_executable_launches(e, &n_launches);
+  *c = (cuda){.device = functions, .driver = driver, .number = number, .gather = gather};
+  if (!gather) c->device.gather = NULL;
+  if (e) {
+    c->kernels = cuda_executable_kernels(e, &c->n_kernels);
+    c->launches = cuda_executable_launches(e, &n_launches);
+  }
   c->modules = calloc(c->n_kernels + 1, sizeof(cuda_module));
   c->functions = calloc(c->n_kernels + 1, sizeof(cuda_function));
   if (c->modules && c->functions && start(c)) return &c->device;

@@ -63,14 +63,14 @@ bool features_of_split(const feature_maker *m, dataset *data, const char *split,
   loader *l = good && data ? loader_new(&(loader_request){.data = data, .split = split, .batch = m->batch, .in_order = true, .count = n}, error) : NULL;
   good = good && (l || !data);
   const loader_batch *b = good && l ? loader_next(l) : NULL;
-  if (b) feed(m->instance, &m->feed, b->fields);
+  if (b) feed(m->instance, &m->feed, b);
   for (int64_t at = 0, valid; good && b; at += valid) {
     valid = b->valid;
     run_round(m->instance, b->step);
     if (out->labels) memcpy(out->labels + at, b->fields[label], (size_t)valid * sizeof(int32_t));
-    if ((b = loader_next(l))) feed_ahead(m->instance, &m->feed, b->fields); /* while a device is at the one before */
+    if ((b = loader_next(l))) feed_ahead(m->instance, &m->feed, b); /* while a device is at the one before */
     good = take_rows(m, valid, rows, out->features + at * m->dims, error);
-    if (b) feed_sent(m->instance, &m->feed, b->fields);
+    if (b) feed_sent(m->instance, &m->feed, b);
   }
   loader_free(l);
   free(rows);
@@ -95,7 +95,7 @@ bool metrics_of_split(const feature_maker *m, dataset *data, const char *split, 
   if (data && !l) return false;
   for (uint32_t k = 0; k < n; k++) metrics[k].value = 0;
   for (int64_t round = 0; round < whole; round++) {
-    if (l) feed(m->instance, &m->feed, loader_next(l)->fields);
+    if (l) feed(m->instance, &m->feed, loader_next(l));
     run_round(m->instance, round);
     for (uint32_t k = 0; k < n; k++) metrics[k].value += instance_number(m->instance, "metric", metrics[k].name) / (double)whole;
   }

@@ -367,6 +367,11 @@ bool instance_send(instance *i, const char *role, const char *name, const void *
   return i->is_ahead[b] = true;
 }
 
+void instance_gather(instance *i, const char *role, const char *name, const void *table, const int64_t *numbers, int64_t row_bytes) {
+  const int32_t b = plan_find(i->plan, role, name);
+  if (b >= 0) i->device->gather(i->device, i->memory[b], table, numbers, i->plan->buffers[b].type.dim[0], row_bytes);
+}
+
 bool instance_take(instance *i, const char *role, const char *name) {
   const int32_t b = i->ahead ? plan_find(i->plan, role, name) : -1;
   if (b < 0 || !i->is_ahead[b]) return false;

@@ -175,7 +175,7 @@ static bool save(training_run *r) {
 static bool feed_first(training_run *r) {
   const loader_batch *batch = loader_next(r->training->loader);
   if (!batch) return failure(r->error, "the data ended at step %lld", (long long)r->stepper->done);
-  feed(r->stepper->instance, &r->training->feed, batch->fields);
+  feed(r->stepper->instance, &r->training->feed, batch);
   return true;
 }
 
@@ -183,7 +183,7 @@ static bool feed_first(training_run *r) {
 static void read_ahead(training_run *r) {
   const training *t = r->training;
   r->next = t->loader && r->stepper->done + 1 < t->steps ? loader_next(t->loader) : NULL;
-  if (r->next) feed_ahead(r->stepper->instance, &t->feed, r->next->fields);
+  if (r->next) feed_ahead(r->stepper->instance, &t->feed, r->next);
 }
 
 static training_outcome one_step(training_run *r) {
@@ -191,7 +191,7 @@ static training_outcome one_step(training_run *r) {
   stepper *s = r->stepper;
   double start = now();
   if (!t->enter(t->context, r->error)) return TRAINING_FAILED;
-  if (r->next) feed_sent(s->instance, &t->feed, r->next->fields);
+  if (r->next) feed_sent(s->instance, &t->feed, r->next);
   else if (t->loader && !feed_first(r)) return TRAINING_FAILED;
   stepper_begin(s);
   read_ahead(r);

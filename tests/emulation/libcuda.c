@@ -10,6 +10,7 @@
 #include "tests/emulation/stand_in.h"
 
 /* What tests ask for. */
+CALL long long stand_in_bytes; /* to the device */
 CALL int stand_in_launches, stand_in_graph_launches, stand_in_live, stand_in_waits;
 CALL unsigned stand_in_shared;
 
@@ -84,6 +85,7 @@ static void perform(const task *t) {
   } else if (t->kind == RECORD) {
     t->event->done = t->value;
   } else if (t->kind != FILL) {
+    stand_in_bytes += t->kind == TO_DEVICE ? (long long)t->bytes : 0;
     memcpy(t->to, t->from, t->bytes);
   } else {
     for (size_t k = 0; k < t->bytes; k += t->width) memcpy(t->to + k, &t->value, t->width);

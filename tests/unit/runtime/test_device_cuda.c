@@ -75,7 +75,7 @@ static int tear_down(void **state) {
 
 static device *opened(const fixture *f) {
   char *error = NULL;
-  device *d = device_cuda_new(f->code, &f->driver, 1, &error);
+  device *d = device_cuda_new(f->code, NULL, &f->driver, 1, &error);
   if (!d) fail_msg("%s", error);
   return d;
 }
@@ -192,7 +192,7 @@ static void failures_are_told_and_leave_nothing(void **state) {
     char *error = NULL, at[64];
     snprintf(at, sizeof at, "%s:1", calls[i]);
     fail_at(at);
-    assert_null(device_cuda_new(f->code, &f->driver, 0, &error));
+    assert_null(device_cuda_new(f->code, NULL, &f->driver, 0, &error));
     assert_non_null(strstr(error, "cuda:0"));
     assert_non_null(strstr(error, "made to fail"));
     fail_at(NULL);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,33 @@ static void steps_of_both_kinds_mix(void **state) {
     if (fabsf(losses[0][k] - losses[1][k]) > 1e-5F) fail_msg("%d: %g and %g", k, (double)losses[0][k], (double)losses[1][k]);
 }
 
+/* What goes to the device for ten steps: numbers of rows where it holds the data, else the rows. */
+static long long bytes_of_ten_steps(sslc_program *p) {
+  void *driver = dlopen(STAND_IN, RTLD_NOW);
+  const long long *bytes = dlsym(driver, "stand_in_bytes");
+  MUST(sslc_run(p, 2));
+  const long long before = *bytes;
+  MUST(sslc_run(p, 10));
+  const long long gone = *bytes - before;
+  dlclose(driver);
+  return gone;
+}
+
+static void data_stay_on_the_device(void **state) {
+  (void)state;
+  enum { LIST = 4 * (1 + 8), BATCH = 8 * 48 };
+  float losses[2];
+  for (int kept = 0; kept < 2; kept++) {
+    sslc_program *p = compiled("cuda", SSLC_OK);
+    if (!kept) setenv("SSLC_STAND_IN_FAILS", "nvrtcCompileProgram:1", 1); /* of the kernel that gathers: then it goes without */
+    assert_int_equal(bytes_of_ten_steps(p), 10 * (kept ? LIST : BATCH));
+    unsetenv("SSLC_STAND_IN_FAILS");
+    losses[kept] = (float)sslc_metric(p, "loss");
+    sslc_free(p);
+  }
+  assert_true(losses[0] == losses[1]);
+}
+
 /* A handle whose device failed says so at every call, and gives nothing of what was lost. */
 static void a_lost_device_stays_lost(void **state) {
   (void)state;
@@ -129,7 +157,7 @@ static void wrong_devices_are_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(a_device_is_named_and_used), cmocka_unit_test(steps_of_both_kinds_mix), cmocka_unit_test(a_lost_device_stays_lost),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_device_is_named_and_used), cmocka_unit_test(steps_of_both_kinds_mix), cmocka_unit_test(data_stay_on_the_device), cmocka_unit_test(a_lost_device_stays_lost),
                                      cmocka_unit_test(states_that_cannot_be_read_are_not_given), cmocka_unit_test(wrong_devices_are_refused)};
   setenv("SSLC_LIBCUDA", STAND_IN, 1);
   setenv("SSLC_NVRTC", STAND_IN_COMPILER, 1);
