@@ -93,10 +93,9 @@ void schedule_rows(scheduler *s) {
       add_loop(s, (uint32_t)vector, s->lanes * ROW_UNROLL, LOOP_SERIAL);
       left = s->lanes * ROW_UNROLL;
     }
-    /* Tiles in registers are spelled out; a long row that a map walks is a loop. */
-    add_loop(s, (uint32_t)vector, s->lanes, left <= s->lanes * ROW_UNROLL ? LOOP_UNROLL : LOOP_SERIAL);
   }
-  add_loop(s, (uint32_t)vector, 1, LOOP_VECTOR);
+  /* Tiles in registers are spelled out; a long row that a map walks is a loop. */
+  add_vectors(s, (uint32_t)vector, left, left <= s->lanes * ROW_UNROLL ? LOOP_UNROLL : LOOP_SERIAL);
 }
 
 /* -- copies ------------------------------------------------------------------------------------------------------ */
