@@ -35,11 +35,12 @@ bool schedule_squares(scheduler *s) {
     for (uint32_t a = 0; a < k->n_axes; a++) {
       if (!(s->used & AXIS(a)) || f.batch & AXIS(a) || a == f.row || (a == f.column) != (pass == 0)) continue;
       vectors |= AXIS(a);
-      if (extent(s, a) > width) add_loop(s, a, width, LOOP_SERIAL);
+      const int64_t step = s->target->warps && a != f.column ? s->lanes : width; /* a warp spells out what its lanes have in turn */
+      if (extent(s, a) > step) add_loop(s, a, step, LOOP_SERIAL);
     }
   add_loop(s, f.row, 1, LOOP_UNROLL);
   for (uint32_t a = 0; a < k->n_axes; a++)
-    if (vectors & AXIS(a) && vectors_wide > 1 && extent(s, a) > s->lanes) add_loop(s, a, s->lanes, LOOP_UNROLL);
+    if (vectors & AXIS(a) && vectors_wide > 1 && extent(s, a) > s->lanes && (a == f.column || !s->target->warps)) add_loop(s, a, s->lanes, LOOP_UNROLL);
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (vectors & AXIS(a) && a != f.column) add_loop(s, a, 1, LOOP_VECTOR);
   add_loop(s, f.column, 1, LOOP_VECTOR);

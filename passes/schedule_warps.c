@@ -77,7 +77,7 @@ static double rows_time(const scheduler *s, uint32_t axis) {
 }
 
 int32_t lanes_for_warps(const scheduler *s, int32_t usual) {
-  if (usual < 0 || !s->reduced) return usual;
+  if (usual < 0) return usual;
   int32_t best = usual;
   double best_time = rows_time(s, (uint32_t)usual) * 0.7; /* another one has to pay */
   for (uint32_t a = 0; a < s->kernel->n_axes; a++) {
