@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "codegen/cpu/host.h"
 #include "frontend/session.h"
 #include "passes/passes.h"
 
@@ -18,10 +17,8 @@ typedef struct {
 } replay;
 
 /* The graph as it was compiled, before fusion. */
-static const graph *plain_graph(const graph *g, diagnostics *d, arena *a) {
-  target host;
-  host_target(&host);
-  pass_context c = {a, d, &host};
+static const graph *plain_graph(const sslc_program *p, const graph *g, diagnostics *d, arena *a) {
+  pass_context c = {a, d, &hardware_describe(p->hardware)->target};
   for (const pass_info *pass = pass_table; g && pass->graph; pass++) g = pass->graph(g, &c);
   return g;
 }
@@ -172,7 +169,7 @@ static void look(watch *w, const instance *at, uint32_t buffer, span made) {
   const tensor_type *t = &instance_plan(at)->buffers[buffer].type;
   void *data = dtype_is_real(t->dtype) ? malloc((size_t)type_bytes(t) + 1) : NULL;
   if (!data) return;
-  instance_read(at, buffer, data);
+  if (!instance_read(at, buffer, data)) return free(data);
   for (int64_t e = 0; e < type_elements(t) && !w->nan.file; e++) {
     double v = element_load(t->dtype, data, e).real;
     if (isnan(v)) w->nan = made;
@@ -204,10 +201,11 @@ static const char *search(const sslc_program *p, arena *a) {
   const char *error = NULL;
   uint32_t n;
   diagnostics *d = diagnostics_new(a, p->sources);
-  const graph *g = plain_graph(p->step->graph, d, a);
+  const graph *g = plain_graph(p, p->step->graph, d, a);
   if (!g) return "unknown";
   if (too_large(g, a)) return search_memory(p, a);
   graph_binding *bindings = bind_inputs(g, p->step->instance, a, &n);
+  if (instance_failure(p->step->instance)) return arena_string(a, instance_failure(p->step->instance));
   replay r = {g, graph_interpret(g, bindings, n, a, &error), a};
   return r.run ? find_culprit(&r, p->sources) : error;
 }

@@ -19,7 +19,7 @@ typedef struct {
 
 /* One row a verb: a file command_NAME.c, a line here, a line in main.c. Each returns the exit code. */
 typedef int command_verb(command *c);
-command_verb command_check, command_emit, command_explain, command_fmt, command_kernel, command_pass, command_profile, command_run, command_tune, command_version;
+command_verb command_check, command_emit, command_explain, command_fmt, command_info, command_kernel, command_pass, command_profile, command_run, command_tune, command_version;
 
 /* -- options ---------------------------------------------------------------------------------------------- */
 

@@ -1,4 +1,6 @@
 /* `sslc emit FILE --stage STAGE`: what a program, or a graph text, has become at a stage of the compiler. */
+#include <stdlib.h>
+
 #include "codegen/cpu/dump.h"
 #include "codegen/cpu/host.h"
 #include "codegen/cuda/architecture.h"
@@ -8,6 +10,7 @@
 #include "frontend/session.h"
 #include "ir/scan.h"
 #include "passes/passes.h"
+#include "runtime/cuda_driver.h"
 
 /* -- the pipeline up to some pass ---------------------------------------------------------------------------- */
 
@@ -188,13 +191,28 @@ static unsigned capability_of(const char *text) {
   return !text[read] || !strcmp(text + read, "a") ? number : 0;
 }
 
-/* Plans and loops are made for this processor, or for the GPU that is named. */
-static bool make_purpose(const char *architecture, bool of_gpu, purpose *out) {
+/* Of a GPU of this machine; 0 after saying why not. */
+static unsigned capability_here(int number) {
+  cuda_driver d;
+  cuda_facts found;
+  char *error = NULL;
+  const bool open = cuda_driver_open(&d, &error), good = open && cuda_describe(&d, number, &found, &error);
+  if (!good) command_fail("%s", error);
+  free(error);
+  if (open) cuda_driver_close(&d);
+  return good ? found.capability : 0;
+}
+
+/* Plans and loops are made for this processor, or for the GPU that is named. The exit code. */
+static int make_purpose(const program_arguments *a, const char *architecture, bool of_gpu, const char *form, purpose *out) {
+  int number;
   *out = (purpose){0};
-  if (!architecture && !of_gpu) return host_target(&out->target), true;
-  out->capability = capability_of(architecture ? architecture : "sm_80");
-  if (out->capability) cuda_target(out->capability, &out->target);
-  return out->capability;
+  if (!program_device(a, form, &number)) return EXIT_USAGE;
+  if (number != PROCESSOR && architecture) return command_usage(form, "--device %s has an architecture of its own; leave --arch or --device out", a->device);
+  if (number == PROCESSOR && !architecture && !of_gpu) return host_target(&out->target), EXIT_GOOD;
+  out->capability = number == PROCESSOR ? capability_of(architecture ? architecture : "sm_80") : capability_here(number);
+  if (out->capability) return cuda_target(out->capability, &out->target), EXIT_GOOD;
+  return number == PROCESSOR ? command_usage(form, "--arch takes a GPU such as sm_80 or sm_90, got %s", architecture) : EXIT_FAILED;
 }
 
 int command_emit(command *c) {
@@ -204,6 +222,7 @@ int command_emit(command *c) {
   program_arguments a = PROGRAM_DEFAULTS;
   const command_option options[] = {{"--stage", OPTION_TEXT, &wanted, "ast|graph|dot|autodiff|fused|plan|kernels|llvm|asm|cuda|ptx|sass", "how far down"},
                                     {"--arch", OPTION_TEXT, &architecture, "sm_90", "for a GPU of that kind: cuda, ptx and sass (sm_80), and plan and kernels"},
+                                    DEVICE_OPTION(a),
                                     {"--graph", OPTION_TEXT, &which, "init|step|eval", "of which part of the program (step)"},
                                     MEANING_OPTIONS(a),
                                     {NULL}};
@@ -212,8 +231,9 @@ int command_emit(command *c) {
   uint32_t file = command_load(c, c->args[0]), at = 0;
   if (!file) return EXIT_FAILED;
   while (strcmp(stages[at].name, wanted) != 0) at++;
-  if (!make_purpose(architecture, stages[at].of_gpu, &to)) return command_usage(form, "--arch takes a GPU such as sm_80 or sm_90, got %s", architecture);
-  if (to.capability && (!strcmp(wanted, "llvm") || !strcmp(wanted, "asm"))) return command_usage(form, "%s is of this processor: it takes no --arch", wanted);
+  int status = make_purpose(&a, architecture, stages[at].of_gpu, form, &to);
+  if (status) return status;
+  if (to.capability && (!strcmp(wanted, "llvm") || !strcmp(wanted, "asm"))) return command_usage(form, "%s is of this processor: it takes no --arch and no --device", wanted);
   bool is_graph = ends_with(c->args[0], ".graph");
   if (is_graph && !stages[at].text) return command_usage(form, "a graph text has no syntax tree; its stages begin with graph");
   to.bf16 = program_precision(&a) == SSLC_BF16;

@@ -67,7 +67,7 @@ static const char *unit_name(const sslc_profile *p) { return p->step_seconds < 0
 
 static void show_figures(const sslc_profile *p, const sslc_launch *t) {
   printf("%8.2f %5.1f", t->seconds / unit_of(p), 100 * t->seconds / p->step_seconds);
-  if (t->flops > 0) printf(" %8.1f %5.1f", 1e-9 * t->flops / t->seconds, 100 * t->flops / t->seconds / p->peak_flops);
+  if (t->flops > 0 && p->peak_flops > 0) printf(" %8.1f %5.1f", 1e-9 * t->flops / t->seconds, 100 * t->flops / t->seconds / p->peak_flops);
   else printf(" %8s %5s", "", "");
   printf(" %8.1f %6.1f", 1e-6 * t->bytes, 1e-9 * t->bytes / t->seconds);
 }
@@ -75,13 +75,13 @@ static void show_figures(const sslc_profile *p, const sslc_launch *t) {
 static void show_table(const command *c, const sslc_profile *p, const char *title, same_group *same) {
   uint32_t n;
   const group *groups = make_groups(c, p, same, &n);
-  printf("\n%-32s%8s %5s %8s %5s %8s %6s\n", title, unit_name(p), "%", "GFLOP/s", "peak%", "MB", "GB/s");
+  printf("\n%-30s%8s %5s %8s %5s %8s %6s\n", title, unit_name(p), "%", "GFLOP/s", "peak%", "MB", "GB/s");
   for (uint32_t i = 0; i < n && i < MOST_ROWS; i++) {
     const sslc_launch *t = &groups[i].total;
     const char *name = same == same_kernel ? t->kernel : line_text(c, t);
     char place[16] = "-";
     if (t->line) snprintf(place, sizeof place, "%u", t->line);
-    printf("%5s %-8s %-16.16s ", place, t->part, *name ? name : file_name(t->file));
+    printf("%5s %-8s %-14.14s ", place, t->part, *name ? name : file_name(t->file));
     show_figures(p, t);
     if (groups[i].n > 1) printf(" x%d", groups[i].n);
     printf("\n");
@@ -91,10 +91,12 @@ static void show_table(const command *c, const sslc_profile *p, const char *titl
 
 static void show(const command *c, const char *path, const sslc_profile *p) {
   double unit = unit_of(p);
-  printf("%s\n%.1f %s a step (median of %lld), %.1f of them for data; %u thread%s\n", path, p->step_seconds / unit, unit_name(p), (long long)p->steps,
-         p->data_seconds / unit, p->threads, p->threads == 1 ? "" : "s");
-  printf("this machine: %.0f GFLOP/s, %.1f GB/s; its contractions alone: %.1f %s (1 / %.3g)\n", 1e-9 * p->peak_flops, 1e-9 * p->peak_bytes,
-         p->floor_seconds / unit, unit_name(p), p->floor_seconds > 0 ? p->step_seconds / p->floor_seconds : 0);
+  printf("%s\n%.1f %s a step (median of %lld), %.1f of them for data; %u thread%s\n%s", path, p->step_seconds / unit, unit_name(p), (long long)p->steps,
+         p->data_seconds / unit, p->threads, p->threads == 1 ? "" : "s", p->device);
+  if (p->peak_flops > 0)
+    printf(": %.0f GFLOP/s, %.1f GB/s;\nits contractions alone: %.1f %s (1 / %.3g)", 1e-9 * p->peak_flops, 1e-9 * p->peak_bytes, p->floor_seconds / unit, unit_name(p),
+           p->floor_seconds > 0 ? p->step_seconds / p->floor_seconds : 0);
+  printf("\n");
   show_table(c, p, " line part", same_line);
   show_table(c, p, " line part     kernel", same_kernel);
 }
@@ -105,6 +107,7 @@ static int show_json(const sslc_profile *p) {
   cJSON *all = cJSON_CreateObject(), *launches = cJSON_AddArrayToObject(all, "launches");
   cJSON_AddNumberToObject(all, "steps", (double)p->steps);
   cJSON_AddNumberToObject(all, "threads", p->threads);
+  cJSON_AddStringToObject(all, "device", p->device);
   cJSON_AddNumberToObject(all, "step_seconds", p->step_seconds);
   cJSON_AddNumberToObject(all, "data_seconds", p->data_seconds);
   cJSON_AddNumberToObject(all, "floor_seconds", p->floor_seconds);

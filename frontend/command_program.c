@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "runtime/figures.h"
+#include "runtime/hardware.h"
 
 bool program_overrides(const command *c, const program_arguments *a, sslc_override *out) {
   for (uint32_t i = 0; i < a->set.n; i++) {
@@ -41,6 +42,7 @@ static void show_facts(const char *path, sslc_program *p) {
   if (f.temporary_bytes)
     printf("a step's temporaries take %s; %s are in use at once (+%.1f %%)\n", figure_bytes(f.temporary_bytes).text, figure_bytes(f.live_bytes).text,
            100.0 * (double)(f.temporary_bytes - f.live_bytes) / (double)f.live_bytes);
+  if (f.device_bytes) printf("%s: %s of %s that are free\n", f.device, figure_bytes(f.device_bytes).text, figure_bytes(f.device_free_bytes).text);
   sslc_origin from;
   for (size_t i = 0; sslc_get_origin(p, i, &from); i++) {
     printf("%s: %u of %u weights from %s (%s)", from.model, from.taken, from.taken + from.missing, from.file, from.part);
@@ -52,14 +54,20 @@ static void show_facts(const char *path, sslc_program *p) {
   fflush(stdout);
 }
 
+bool program_device(const program_arguments *a, const char *form, int *number) {
+  return hardware_parse(a->device, number) || (command_usage(form, "--device takes auto, cpu, cuda or cuda:N, got %s", a->device), false);
+}
+
 sslc_program *program_compile(const command *c, const program_arguments *a, const char *path, const char *form, int *status) {
   sslc_override *overrides = ARENA_ARRAY(c->arena, sslc_override, a->set.n + 1);
   if (!program_overrides(c, a, overrides)) return *status = command_usage(form, "--set wants name=value"), NULL;
   const int64_t memory = memory_limit(a->memory);
+  int number;
+  if (!program_device(a, form, &number)) return *status = EXIT_USAGE, NULL;
   if (memory < 0) return *status = command_usage(form, "--memory takes bytes, as 300M or 2G, got %s", a->memory), NULL;
   sslc_options options = {.overrides = overrides, .n_overrides = a->set.n, .data_root = a->data_root, .seed = a->seed == NO_SEED ? NULL : &a->seed,
                           .threads = a->threads > 4096 ? 4096 : (unsigned)a->threads, .real = program_precision(a),
-                          .cache = a->no_cache ? "" : NULL, .schedules = a->run, .memory = memory, .checked = a->checked};
+                          .cache = a->no_cache ? "" : NULL, .schedules = a->run, .memory = memory, .checked = a->checked, .device = a->device};
   sslc_program *p;
   sslc_status failed = sslc_compile_file(path, &options, &p);
   if (p && sslc_place(p, 0, &(sslc_diagnostic){0})) show_places(p);

@@ -171,6 +171,9 @@ int command_tune(command *c) {
   tuning_run r = {.command = c, .how = {kernel_bench_measure, kernel_bench_clock, NULL, (uint32_t)schedules, (double)seconds, 1}};
   host_target(&r.target);
   a.quiet |= json;
+  int number;
+  if (!program_device(&a, form, &number)) return EXIT_USAGE;
+  if (number != PROCESSOR) return command_fail("schedules of GPUs are not searched yet: tune works on this processor");
   bool text = is_kernel(c->args[0]);
   sslc_program *p = text ? NULL : program_compile(c, &a, c->args[0], form, &status);
   if (!text && !p) return status;

@@ -5,7 +5,6 @@
 #include <time.h>
 
 #include "codegen/cache.h"
-#include "codegen/cpu/host.h"
 #include "frontend/session.h"
 #include "frontend/tuned.h"
 #include "passes/passes.h"
@@ -43,8 +42,8 @@ const char *session_read_text(void *context, const char *path, size_t *length, a
   return failed ? NULL : text;
 }
 
-/* $XDG_CACHE_HOME/sslc or ~/.cache/sslc (XDG Base Directory Specification); NULL when neither is set. */
-static const char *default_cache(arena *a) {
+/* XDG Base Directory Specification. */
+const char *session_default_cache(arena *a) {
   const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
   if (cache && *cache == '/') return arena_printf(a, "%s/sslc", cache);
   return home && *home ? arena_printf(a, "%s/.cache/sslc", home) : NULL;
@@ -53,9 +52,7 @@ static const char *default_cache(arena *a) {
 /* -- one graph ----------------------------------------------------------------------------------------------- */
 
 static plan *make_plan(sslc_program *p, const graph *g, int64_t most_live_bytes) {
-  target host;
-  host_target(&host);
-  pass_context c = {.arena = p->arena, .diagnostics = p->diagnostics, .target = &host, .records = p->records, .most_live_bytes = most_live_bytes, .bf16 = p->bf16};
+  pass_context c = {.arena = p->arena, .diagnostics = p->diagnostics, .target = &hardware_describe(p->hardware)->target, .records = p->records, .most_live_bytes = most_live_bytes, .bf16 = p->bf16};
   return run_passes(g, &c, NULL, NULL);
 }
 
@@ -79,29 +76,54 @@ static plan *plan_within(sslc_program *p, const graph *g, int64_t beside) {
   return NULL;
 }
 
-static bool compile_graph(sslc_program *p, const graph *g, plan *made, compiled *out, const char **error) {
-  compile_options options = {.cache_directory = p->cache, .checked = p->checked, .threads = thread_pool_threads(p->pool)};
-  compile_report report = {0};
-  out->graph = g;
-  out->plan = made;
-  if (!out->plan) return false;
-  out->executable = executable_compile_cpu(out->plan, &options, &report, error);
-  p->kernels += report.kernels;
-  p->kernels_compiled += report.compiled;
-  return out->executable;
-}
-
-static bool compile_graphs(sslc_program *p, const char **error) {
+static bool plan_graphs(sslc_program *p) {
   experiment *x = p->experiment;
   p->evals = ARENA_ARRAY(p->arena, compiled, x->n_evals + 1);
   p->phases = ARENA_ARRAY(p->arena, compiled, x->n_phases);
   p->step = p->phases;
-  if (!compile_graph(p, x->init, make_plan(p, x->init, 0), &p->init, error)) return false;
-  for (; p->n_evals < x->n_evals; p->n_evals++)
-    if (!compile_graph(p, x->evals[p->n_evals].graph, make_plan(p, x->evals[p->n_evals].graph, 0), &p->evals[p->n_evals], error)) return false;
+  p->init = (compiled){.graph = x->init, .plan = make_plan(p, x->init, 0)};
+  if (!p->init.plan) return false;
+  for (; p->n_evals < x->n_evals; p->n_evals++) {
+    const graph *g = x->evals[p->n_evals].graph;
+    p->evals[p->n_evals] = (compiled){.graph = g, .plan = make_plan(p, g, 0)};
+    if (!p->evals[p->n_evals].plan) return false;
+  }
   const int64_t beside = session_bytes_beside(p);
-  for (uint32_t i = 0; i < x->n_phases; i++)
-    if (!compile_graph(p, x->phases[i].graph, plan_within(p, x->phases[i].graph, beside), &p->phases[i], error)) return false;
+  for (uint32_t i = 0; i < x->n_phases; i++) {
+    p->phases[i] = (compiled){.graph = x->phases[i].graph, .plan = plan_within(p, x->phases[i].graph, beside)};
+    if (!p->phases[i].plan) return false;
+  }
+  return true;
+}
+
+/* Before anything is compiled or launched. */
+static bool fits_device(sslc_program *p) {
+  const hardware_facts *on = hardware_describe(p->hardware);
+  const int64_t needed = session_device_bytes(p);
+  if (!on->is_gpu || needed <= on->free_bytes) return true;
+  diagnostic *d = diagnose(p->diagnostics, DIAG_DEVICE_MEMORY, (span){0}, "this program takes %s on %s, which has %s, %s of them free", figure_bytes(needed).text, p->device,
+                           figure_bytes(on->total_bytes).text, figure_bytes(on->free_bytes).text);
+  diagnostic_set_help(p->diagnostics, d, "a smaller batch, --precision bf16, or --memory %lldM, with which the step makes values again instead of keeping them",
+                      (long long)((on->free_bytes + session_state_bytes(p)) >> 20));
+  return false;
+}
+
+static bool compile_graph(sslc_program *p, compiled *c, const char **error) {
+  compile_options options = {.cache_directory = p->cache, .checked = p->checked, .threads = thread_pool_threads(p->pool)};
+  compile_report report = {0};
+  c->code = hardware_compile(p->hardware, c->plan, &options, &report, error);
+  p->kernels += report.kernels;
+  p->kernels_compiled += report.compiled;
+  if (!c->code && report.failed.file) diagnose(p->diagnostics, DIAG_PASS_FAILED, report.failed, "no machine code for %s: %s", p->device, *error);
+  return c->code;
+}
+
+static bool compile_graphs(sslc_program *p, const char **error) {
+  if (!plan_graphs(p) || !fits_device(p) || !compile_graph(p, &p->init, error)) return false;
+  for (uint32_t i = 0; i < p->n_evals; i++)
+    if (!compile_graph(p, &p->evals[i], error)) return false;
+  for (uint32_t i = 0; i < p->experiment->n_phases; i++)
+    if (!compile_graph(p, &p->phases[i], error)) return false;
   return true;
 }
 
@@ -199,13 +221,10 @@ static void identify(sslc_program *p) {
   p->origin.program = hash_text(p, h);
   p->origin.definitions = x->definitions;
 
-  target host;
-  host_target(&host);
+  p->origin.device = hardware_describe(p->hardware)->target.name;
   h = content_hash_start();
-  content_hash_add(&h, host.name, strlen(host.name));
-  for (uint32_t i = 0; i < x->n_phases; i++) {
-    add_kernels(p, p->phases[i].plan, &h);
-  }
+  content_hash_add(&h, p->origin.device, strlen(p->origin.device));
+  for (uint32_t i = 0; i < x->n_phases; i++) add_kernels(p, p->phases[i].plan, &h);
   p->origin.sums = hash_text(p, h);
   p->origin.schedules = used_records(p);
 }
@@ -216,9 +235,9 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static sslc_status refuse_program(sslc_program *p) {
+static sslc_status refuse(sslc_program *p, sslc_status status) {
   p->experiment = NULL;
-  return session_fail(p, SSLC_BAD_PROGRAM, "%s", diagnostics_render(p->diagnostics, p->arena, false));
+  return session_fail(p, status, "%s", diagnostics_render(p->diagnostics, p->arena, false));
 }
 
 static sslc_status compile_file(sslc_program *p, uint32_t file, const sslc_options *o) {
@@ -230,10 +249,10 @@ static sslc_status compile_file(sslc_program *p, uint32_t file, const sslc_optio
     overrides[i] = (option_override){arena_string(p->arena, o->overrides[i].name), arena_string(p->arena, o->overrides[i].text)};
   lower_options lowering = {p->real, overrides, (uint32_t)o->n_overrides, &catalog, session_read_text, NULL};
   p->experiment = lower_program(file, &lowering, p->diagnostics, p->arena);
-  if (!p->experiment) return refuse_program(p);
+  if (!p->experiment) return refuse(p, SSLC_BAD_PROGRAM);
   p->bf16 = o->real == SSLC_BF16 || (o->real == 0 && p->experiment->bf16);
   if (!compile_graphs(p, &error)) {
-    if (p->diagnostics->errors) return refuse_program(p);
+    if (p->diagnostics->errors) return refuse(p, SSLC_BAD_PROGRAM);
     p->experiment = NULL;
     return session_fail(p, SSLC_NO_RESOURCE, "the compiler failed: %s", error ? error : "out of memory");
   }
@@ -275,10 +294,31 @@ const char *session_data_root(const char *given, const char *program, arena *a) 
 }
 
 static bool read_records(sslc_program *p, const sslc_options *o, char **error) {
-  target host;
-  host_target(&host);
-  p->records = o->schedules ? tuned_of_run(o->schedules, p->diagnostics, p->arena, error) : tuned_read(p->cache, host.name, p->diagnostics, p->arena);
+  const char *name = hardware_describe(p->hardware)->target.name;
+  p->records = o->schedules ? tuned_of_run(o->schedules, name, p->diagnostics, p->arena, error) : tuned_read(p->cache, name, p->diagnostics, p->arena);
   return p->records;
+}
+
+static void note_lack(sslc_program *p, diagnostic *d, const char *what) {
+  if (what) diagnostic_add_note(p->diagnostics, d, (span){0}, "%s", what);
+}
+
+static sslc_status open_hardware(sslc_program *p, const sslc_options *o) {
+  int number;
+  hardware_lack lack;
+  if (!hardware_parse(o->device, &number)) return session_fail(p, SSLC_BAD_CALL, "a device is auto, cpu, cuda or cuda:N, got %s", o->device);
+  if (number != PROCESSOR && o->checked) return session_fail(p, SSLC_BAD_CALL, "accesses are tested on processors only; --checked goes with --device cpu");
+  p->hardware = hardware_open(number, p->arena, &lack);
+  if (!p->hardware) {
+    diagnostic *d = diagnose(p->diagnostics, DIAG_NO_DEVICE, (span){0}, "the device %s cannot be used", o->device);
+    note_lack(p, d, lack.device);
+    note_lack(p, d, lack.compiler);
+    diagnostic_set_help(p->diagnostics, d, "--device cpu runs the same program on this processor; sslc info says what was found");
+    return refuse(p, SSLC_NO_RESOURCE);
+  }
+  const hardware_facts *f = hardware_describe(p->hardware);
+  p->device = f->is_gpu ? arena_printf(p->arena, "%s, %s, %s", f->name, f->model, f->target.name) : arena_printf(p->arena, "%s, %s", f->name, f->model);
+  return SSLC_OK;
 }
 
 static sslc_status begin(sslc_program *p, const char *name, const sslc_options *o) {
@@ -288,11 +328,11 @@ static sslc_status begin(sslc_program *p, const char *name, const sslc_options *
   p->real = o->real == SSLC_F64 ? DTYPE_F64 : DTYPE_F32;
   p->checked = o->checked;
   p->memory = o->memory;
-  p->cache = o->cache ? *o->cache ? arena_string(p->arena, o->cache) : NULL : default_cache(p->arena);
+  p->cache = o->cache ? *o->cache ? arena_string(p->arena, o->cache) : NULL : session_default_cache(p->arena);
   p->data = (open_data){.root = session_data_root(o->data_root, name, p->arena), .arena = p->arena};
   sslc_status status = take_arrays(p, o);
   char *error = NULL;
-  if (status) return status;
+  if (status || (status = open_hardware(p, o))) return status;
   if (!read_records(p, o, &error)) return session_take(p, SSLC_BAD_FILE, error);
   p->pool = thread_pool_new(o->threads);
   if (!p->pool) return session_fail(p, SSLC_NO_RESOURCE, "cannot make %u threads", o->threads);

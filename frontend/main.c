@@ -28,6 +28,7 @@ static const struct {
     {"emit", command_emit, "a stage of a program as text"},
     {"kernel", command_kernel, "one kernel run alone: checked, and timed"},
     {"pass", command_pass, "one pass applied to a text of the IR"},
+    {"info", command_info, "processor, GPUs, compilers and caches that were found"},
     {"version", command_version, "this program and this processor"},
 };
 enum { N_VERBS = sizeof verbs / sizeof *verbs };

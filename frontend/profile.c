@@ -38,6 +38,7 @@ static double now(void) {
 
 static bool stop(void *context, const instance *at, uint32_t launch) {
   stopwatch *w = context;
+  instance_wait(at);
   double moment = now();
   const survey_place *p = w->survey->places;
   while (p->plan != instance_plan(at)) p++;
@@ -98,7 +99,7 @@ static bool writes_state(const plan *p, const plan_launch *l) {
 
 static sslc_launch describe(const sslc_program *p, const survey_place *at, const plan_launch *l, bool forward) {
   const source_file *f = sources_get(p->sources, l->kernel->where.file);
-  kernel_work work = kernel_work_of(l->kernel);
+  kernel_work work = launch_work_of(l);
   return (sslc_launch){.kernel = l->kernel->name,
                        .file = f ? f->name : "",
                        .line = f ? source_position(p->sources, l->kernel->where.file, l->kernel->where.start).line : 0,
@@ -127,19 +128,23 @@ static sslc_status time_steps(sslc_program *p, stopwatch *w, double *whole, doub
     double start = now();
     const loader_batch *batch = p->loader ? loader_next(p->loader) : NULL;
     if (p->loader && !batch) return session_fail(p, SSLC_BAD_FILE, "the data ended");
-    if (batch) feed(p->step->instance, &p->feed, batch->fields);
+    if (batch) feed(p->step->instance, &p->feed, batch);
     w->step = i;
     w->latest = now();
     double fed = w->latest;
-    if (!stepper_run_watched(&p->stepper, stop, w)) return session_take(p, SSLC_NOT_FINITE, blame_step(p));
+    const step_outcome outcome = stepper_run_watched(&p->stepper, stop, w);
+    if (outcome == STEP_FAILED) return session_lose(p, p->stepper.instance);
+    if (outcome == STEP_NOT_FINITE) return session_take(p, SSLC_NOT_FINITE, blame_step(p));
     if (i >= 0) whole[i] = now() - start, data[i] = fed - start;
   }
   return SSLC_OK;
 }
 
-static void measure_machine(sslc_profile *out) {
-  out->peak_flops = 1e9 * fma_peak_gflops(out->threads);
-  out->peak_bytes = 1e9 * memory_peak_gbs(out->threads);
+/* What the machine could do: a processor is measured, a GPU says it. */
+static void find_floor(const hardware_facts *on, sslc_profile *out) {
+  out->peak_flops = on->is_gpu ? on->peak_flops : 1e9 * fma_peak_gflops(out->threads);
+  out->peak_bytes = on->is_gpu ? on->peak_bytes : 1e9 * memory_peak_gbs(out->threads);
+  if (out->peak_flops <= 0 || out->peak_bytes <= 0) return;
   for (size_t i = 0; i < out->n; i++) {
     const sslc_launch *l = &out->launches[i];
     double compute = l->flops / out->peak_flops, move = l->bytes / out->peak_bytes;
@@ -156,9 +161,9 @@ static sslc_status make_profile(sslc_program *p, int64_t steps, sslc_profile *ou
   sslc_status status = time_steps(p, &w, whole, data);
   p->loader_step = p->stepper.done;
   if (status) return status;
-  *out = (sslc_profile){.steps = steps, .step_seconds = median(whole, steps), .data_seconds = median(data, steps), .threads = thread_pool_threads(p->pool)};
+  *out = (sslc_profile){.steps = steps, .step_seconds = median(whole, steps), .data_seconds = median(data, steps), .threads = thread_pool_threads(p->pool), .device = p->device};
   tabulate(p, &s, &w, out);
-  measure_machine(out);
+  find_floor(hardware_describe(p->hardware), out);
   return SSLC_OK;
 }
 

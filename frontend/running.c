@@ -21,14 +21,15 @@ sslc_status sslc_step(sslc_program *p) {
   if (status) return status;
   for (uint32_t i = 0; i < p->experiment->n_inputs; i++)
     if (!p->was_set[i]) return session_fail(p, SSLC_BAD_CALL, "input %s was not set", p->experiment->inputs[i].name);
-  if (!stepper_run(&p->stepper)) return session_take(p, SSLC_NOT_FINITE, blame_step(p));
-  const char *violation = executable_violation(p->step->executable);
-  return violation ? session_fail(p, SSLC_BAD_PROGRAM, "a bug of the compiler: %s", violation) : SSLC_OK;
+  const step_outcome outcome = stepper_run(&p->stepper);
+  if (outcome == STEP_FAILED) return session_lose(p, p->stepper.instance);
+  return outcome == STEP_NOT_FINITE ? session_take(p, SSLC_NOT_FINITE, blame_step(p)) : SSLC_OK;
 }
 
 sslc_status sslc_features(sslc_program *p, size_t i, const void *samples, int64_t n, float *out) {
   sslc_status status = session_ready(p);
   sslc_tensor sample;
+  char *error = NULL;
   if (status) return status;
   uint32_t which = session_features(p, i);
   if (which >= p->n_evals) return session_fail(p, SSLC_BAD_CALL, "this program has no eval block number %zu that makes features", i);
@@ -37,7 +38,9 @@ sslc_status sslc_features(sslc_program *p, size_t i, const void *samples, int64_
   if (n < 0 || (status = feature_maker_open(p, which, &m))) return n < 0 ? session_fail(p, SSLC_BAD_CALL, "n is negative") : status;
   const void *data[] = {samples};
   const size_t bytes[] = {sample.bytes};
-  return features_of(&m, data, bytes, n, out) ? SSLC_OK : session_fail(p, SSLC_NO_RESOURCE, "no memory for features of %lld samples", (long long)n);
+  if (features_of(&m, data, bytes, n, out, &error)) return SSLC_OK;
+  if (instance_failure(m.instance)) session_lose(p, m.instance);
+  return session_take(p, SSLC_NO_RESOURCE, error);
 }
 
 /* -- the program's data ------------------------------------------------------------------------------------------ */
@@ -90,6 +93,33 @@ static bool enter(void *context, char **error) {
   return session_enter(p) == SSLC_OK || failure(error, "%s", sslc_message(p));
 }
 
+/* In every phase that reads it. */
+static bool lies_in_rows(const sslc_program *p, const char *input) {
+  for (uint32_t i = 0; i < p->experiment->n_phases; i++) {
+    const plan *phase = p->phases[i].plan;
+    const int32_t b = plan_find(phase, "data", input);
+    if (b >= 0 && !layout_is_row_major(&phase->buffers[b].layout, &phase->buffers[b].type)) return false;
+  }
+  return true;
+}
+
+/* Fields that a GPU holds itself, as long as they fit in half of what the plan leaves it: it wants room to breathe. Bits of those. */
+static uint64_t keep_data(sslc_program *p, dataset *data, const char *split) {
+  enum { SPARE = 2, MOST_FIELDS = 64 };
+  const hardware_facts *on = hardware_describe(p->hardware);
+  device *store = on->is_gpu ? hardware_store(p->hardware) : NULL;
+  int64_t left = (on->free_bytes - session_device_bytes(p)) / SPARE;
+  uint64_t kept = 0, read = 0;
+  for (uint32_t i = 0; store && i < p->feed.n; i++) {
+    fed_field *f = &p->feed.items[i];
+    const bool may = f->field < MOST_FIELDS && lies_in_rows(p, f->input);
+    const bool is = may && (f->kept.rows || keep_field(store, data, split, f->field, left, &f->kept));
+    left -= is ? f->kept.bytes : 0;
+    if (f->field < MOST_FIELDS) *(is ? &kept : &read) |= (uint64_t)1 << f->field;
+  }
+  return kept & ~read;
+}
+
 /* The one there is, or a new one. */
 bool session_open_loader(sslc_program *p, char **error) {
   const experiment *x = p->experiment;
@@ -98,7 +128,7 @@ bool session_open_loader(sslc_program *p, char **error) {
   if (p->loader && p->loader_step == p->stepper.done) return true;
   drop_loader(p);
   p->loader = loader_new(&(loader_request){.data = open_data_find(&p->data, data), .split = data->split, .batch = x->batch, .seed = p->seed,
-                                           .first_step = p->stepper.done}, error);
+                                           .first_step = p->stepper.done, .unread = keep_data(p, open_data_find(&p->data, data), data->split)}, error);
   return p->loader;
 }
 
@@ -112,13 +142,14 @@ static sslc_status run_training(sslc_program *p, const sslc_training *asked, int
                 .checkpoint_seconds = asked && asked->checkpoint_minutes ? 60 * asked->checkpoint_minutes : 600};
   training_outcome outcome = train(&t, &error);
   p->loader_step = p->stepper.done;
-  if (outcome == TRAINING_DIVERGED || outcome == TRAINING_FAILED) drop_loader(p);
+  if (p->stepper.done < steps) drop_loader(p); /* it may be further */
   switch (outcome) {
     case TRAINING_DONE: return SSLC_OK;
     case TRAINING_STOPPED: return session_fail(p, SSLC_STOPPED, "stopped after step %lld", (long long)p->stepper.done);
     case TRAINING_DIVERGED: return session_take(p, SSLC_NOT_FINITE, blame_step(p));
     case TRAINING_FAILED: break;
   }
+  if (instance_failure(p->stepper.instance)) session_lose(p, p->stepper.instance);
   return session_take(p, SSLC_NO_RESOURCE, error);
 }
 
@@ -142,7 +173,7 @@ sslc_status sslc_train(sslc_program *p, const sslc_training *asked) {
     return session_take(p, SSLC_BAD_FILE, error);
   if (!same_sums && asked->callback)
     asked->callback(asked->context, &(sslc_progress){.event = SSLC_AT_WARNING, .step = p->stepper.done, .steps = p->experiment->steps,
-                                                     .warning = "the run began on another processor or with other schedules, which add in another order; "
+                                                     .warning = "the run began on another processor or device, or with other schedules, which add in another order; "
                                                                 "it goes on, and its last bits are not those of a run that stayed"});
   return run_training(p, asked, asked->steps ? asked->steps : p->experiment->steps, !asked->no_evaluation);
 }

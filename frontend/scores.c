@@ -9,8 +9,7 @@
 sslc_status feature_maker_open(sslc_program *p, uint32_t i, feature_maker *out) {
   const experiment_eval *x = &p->experiment->evals[i];
   sslc_status status = session_open(p, &p->evals[i]);
-  if (status) return status;
-  stepper_store(&p->stepper);
+  if (status || (status = session_store(p))) return status;
   states_scatter(&p->states, p->evals[i].instance);
   set_clock(p->evals[i].instance, p->stepper.done, p->stepper.steps_per_epoch, p->seed);
   tensor_type result = *graph_type(x->graph, x->graph->results[0].value);
@@ -157,7 +156,7 @@ static bool answer_text(const answering *a, uint32_t i, const feature_maker *m) 
   size_t given = strlen(x->protocols->prompt);
   char *text = arena_alloc(p->scores_arena, given + (size_t)length + 1);
   memcpy(text, x->protocols->prompt, given);
-  generate_text(m->instance, x->batch, x->protocols->prompt, length, text + given);
+  if (!generate_text(m->instance, x->batch, x->protocols->prompt, length, text + given, a->error)) return false;
   for (char *c = text; c < text + given + length; c++)
     if (!*c) *c = ' '; /* a text has no zeros */
   text[given + (size_t)length] = 0;
@@ -174,6 +173,7 @@ sslc_status scores_fill_state(sslc_program *p, uint32_t i, instance *init) {
   sslc_status status = feature_maker_open(p, i, &m);
   if (status) return status;
   bool good = make_rows(p, i, &m, &rows, &t, &error);
+  if (!good && instance_failure(m.instance)) session_lose(p, m.instance);
   compiled_close(&p->evals[i]);
   if (!good) return session_take(p, SSLC_BAD_FILE, error);
   int64_t n = type_elements(&t);
@@ -195,6 +195,7 @@ static bool answer(const answering *a, uint32_t i) {
   if (x->kind == EVAL_STATE || !any_due(x, a->epoch, a->all)) return true;
   if (feature_maker_open(p, i, &m)) return failure(a->error, "%s", sslc_message(p));
   bool good = kinds[x->kind](a, i, &m);
+  if (!good && instance_failure(m.instance)) session_lose(p, m.instance);
   compiled_close(&p->evals[i]);
   return good;
 }

@@ -31,7 +31,13 @@ sslc_status session_fail(sslc_program *p, sslc_status status, const char *format
 
 sslc_status session_check(sslc_program *p) {
   if (!p) return SSLC_NO_RESOURCE;
+  if (p->lost) return session_fail(p, SSLC_NO_RESOURCE, "%s", p->lost);
   return p->experiment ? SSLC_OK : session_fail(p, SSLC_BAD_CALL, "this program did not compile; sslc_report says why");
+}
+
+sslc_status session_lose(sslc_program *p, const instance *i) {
+  if (!p->lost) p->lost = strdup(instance_failure(i));
+  return session_fail(p, SSLC_NO_RESOURCE, "%s", p->lost ? p->lost : "out of memory");
 }
 
 const char *sslc_message(const sslc_program *p) { return !p ? "out of memory" : p->message ? p->message : ""; }
@@ -66,13 +72,17 @@ void compiled_close(compiled *c) {
 }
 
 sslc_status session_open(sslc_program *p, compiled *c) {
-  if (!c->instance) c->instance = instance_new(c->plan, c->executable, p->pool);
-  return c->instance ? SSLC_OK : session_fail(p, SSLC_NO_RESOURCE, "no memory for the tensors of %s", c->graph->name);
+  char *error = NULL;
+  if (!c->instance) c->instance = hardware_instance(p->hardware, c->plan, c->code, p->pool, &error);
+  if (c->instance) return SSLC_OK;
+  session_fail(p, SSLC_NO_RESOURCE, "no memory for the tensors of %s: %s", c->graph->name, error ? error : "out of memory");
+  free(error);
+  return SSLC_NO_RESOURCE;
 }
 
 static void compiled_free(compiled *c) {
   compiled_close(c);
-  if (c->executable) executable_free(c->executable);
+  device_code_free(c->code);
 }
 
 void sslc_free(sslc_program *p) {
@@ -83,7 +93,11 @@ void sslc_free(sslc_program *p) {
   for (uint32_t i = 0; i < p->n_evals; i++) compiled_free(&p->evals[i]);
   states_release(&p->states);
   open_data_release(&p->data);
+  for (uint32_t i = 0; i < p->feed.n; i++)
+    if (p->feed.items[i].kept.rows) kept_release(hardware_store(p->hardware), &p->feed.items[i].kept);
+  hardware_close(p->hardware);
   if (p->pool) thread_pool_free(p->pool);
+  free((void *)(uintptr_t)p->lost);
   arena_free(p->arena);
   if (p->scores_arena) arena_free(p->scores_arena);
   if (p->profile_arena) arena_free(p->profile_arena);
@@ -104,15 +118,20 @@ int64_t session_plan_bytes(const plan *p) {
   return bytes;
 }
 
+int64_t session_state_bytes(const sslc_program *p) {
+  int64_t bytes = 0;
+  for (uint32_t i = 0; i < p->experiment->n_states; i++) bytes += type_bytes(&p->experiment->states[i].type);
+  return bytes;
+}
+
 int64_t session_bytes_beside(const sslc_program *p) {
   const experiment *x = p->experiment;
-  int64_t beside = session_plan_bytes(p->init.plan), kept = 0;
+  int64_t beside = session_plan_bytes(p->init.plan);
   for (uint32_t i = 0; i < x->n_evals; i++) {
     int64_t eval = session_plan_bytes(p->evals[i].plan);
     if (eval > beside) beside = eval;
   }
-  for (uint32_t i = 0; i < x->n_states; i++) kept += type_bytes(&x->states[i].type);
-  return kept + beside;
+  return session_state_bytes(p) + beside;
 }
 
 static int64_t peak_bytes(const sslc_program *p) {
@@ -122,6 +141,12 @@ static int64_t peak_bytes(const sslc_program *p) {
     if (phase > bytes) bytes = phase;
   }
   return bytes + session_bytes_beside(p);
+}
+
+int64_t session_device_bytes(const sslc_program *p) {
+  int64_t ahead = 0; /* of the batch to come */
+  for (uint32_t i = 0; i < p->experiment->n_inputs; i++) ahead += type_bytes(&p->experiment->inputs[i].type);
+  return peak_bytes(p) - session_state_bytes(p) + ahead;
 }
 
 /* Of the phase with the largest arena. */
@@ -136,9 +161,10 @@ sslc_status sslc_get_facts(sslc_program *p, sslc_facts *out) {
   if (session_check(p)) return p ? SSLC_BAD_CALL : SSLC_NO_RESOURCE;
   const experiment *x = p->experiment;
   const plan *step = largest_step(p);
+  const hardware_facts *on = hardware_describe(p->hardware);
   *out = (sslc_facts){.parameters = x->parameters, .peak_bytes = peak_bytes(p), .temporary_bytes = step->arena_bytes, .live_bytes = plan_live_bytes(step, p->arena), .batch = x->batch, .steps = x->steps, .epochs = x->epochs,
                       .steps_per_epoch = x->steps_per_epoch, .step = p->stepper.done, .kernels = p->kernels, .compiled = p->kernels_compiled,
-                      .compile_seconds = p->compile_seconds};
+                      .compile_seconds = p->compile_seconds, .device = p->device, .device_bytes = on->is_gpu ? session_device_bytes(p) : 0, .device_free_bytes = on->free_bytes};
   return SSLC_OK;
 }
 
@@ -189,10 +215,10 @@ int sslc_describe(const sslc_program *p, sslc_kind kind, size_t i, sslc_tensor *
 
 /* -- states ------------------------------------------------------------------------------------------------------ */
 
-static void run_init(sslc_program *p) {
+static sslc_status run_init(sslc_program *p) {
   set_clock(p->init.instance, 0, 1, p->seed);
   instance_run(p->init.instance);
-  states_gather(&p->states, p->init.instance);
+  return states_gather(&p->states, p->init.instance) ? SSLC_OK : session_lose(p, p->init.instance);
 }
 
 /* A weight of a file, with the precision of the program. */
@@ -214,11 +240,11 @@ static sslc_status make_states(sslc_program *p) {
   sslc_status status = SSLC_OK;
   for (uint32_t i = 0; i < x->n_loads; i++)
     if (!give_stored(p, &x->loads[i])) return session_fail(p, SSLC_NO_RESOURCE, "no memory for the weights of %s", x->loads[i].file);
-  run_init(p);
+  status = run_init(p);
   for (uint32_t i = 0; i < x->n_evals && !status; i++) {
     if (x->evals[i].kind != EVAL_STATE) continue;
     status = scores_fill_state(p, i, p->init.instance);
-    if (!status) run_init(p);
+    if (!status) status = run_init(p);
   }
   compiled_close(&p->init);
   return status;
@@ -241,15 +267,17 @@ sslc_status sslc_initialise(sslc_program *p) {
   return status;
 }
 
+sslc_status session_store(sslc_program *p) { return stepper_store(&p->stepper) ? SSLC_OK : session_lose(p, p->stepper.instance); }
+
 sslc_status session_enter(sslc_program *p) {
   compiled *next = &p->phases[experiment_phase_at(p->experiment, p->stepper.done)];
   if (next == p->step && next->instance) return SSLC_OK;
-  stepper_store(&p->stepper);
+  sslc_status status = session_store(p);
+  if (status) return status;
   compiled_close(p->step);
   p->step = next;
-  sslc_status status = session_open(p, next);
+  status = session_open(p, next);
   p->stepper.instance = next->instance;
-  p->stepper.executable = next->executable;
   memset(p->was_set, 0, p->experiment->n_inputs);
   if (status == SSLC_OK) stepper_load(&p->stepper);
   return status;
@@ -281,7 +309,7 @@ static state_tensor *find_state(sslc_program *p, const char *name, size_t bytes,
   state_tensor *s = states_find(&p->states, name);
   if (!s) *status = session_fail(p, SSLC_BAD_CALL, "this program has no state %s", name);
   else if (bytes != (size_t)type_bytes(&s->type)) *status = wrong_size(p, name, &s->type, bytes);
-  else stepper_store(&p->stepper);
+  else *status = session_store(p);
   return *status ? NULL : s;
 }
 
@@ -309,8 +337,7 @@ double sslc_metric(const sslc_program *p, const char *name) { return p && p->exp
 sslc_status sslc_save(sslc_program *p, const char *path) {
   char *error = NULL;
   sslc_status status = session_ready(p);
-  if (status) return status;
-  stepper_store(&p->stepper);
+  if (status || (status = session_store(p))) return status;
   checkpoint_position at = {p->origin, p->seed, p->stepper.done, p->stepper.done / p->stepper.steps_per_epoch, false};
   return checkpoint_write(path, &p->states, &at, &error) ? SSLC_OK : session_take(p, SSLC_NO_RESOURCE, error);
 }

@@ -7,6 +7,7 @@
 #include "passes/records.h"
 #include "runtime/checkpoint.h"
 #include "runtime/evaluation.h"
+#include "runtime/hardware.h"
 #include "runtime/loader.h"
 #include "runtime/safetensors.h"
 #include "runtime/stepper.h"
@@ -15,7 +16,7 @@
 typedef struct {
   const graph *graph;
   plan *plan;
-  executable *executable;
+  device_code *code;
   instance *instance;
 } compiled;
 
@@ -48,6 +49,9 @@ struct sslc_program {
   bool bf16; /* contractions of reals in bf16 */
   int64_t memory; /* bytes that tensors may take, or 0 */
   bool checked;
+  hardware *hardware; /* that it runs on */
+  const char *device; /* what it is, for people */
+  const char *lost;  /* its device failed: how, and the handle is of no more use; malloc'ed */
   const char *cache; /* directory, NULL for none */
   run_origin origin;
   schedule_records *records; /* of schedules */
@@ -81,11 +85,16 @@ struct sslc_program {
 /* Keep the text for sslc_message and return `status`; of the second the text is malloc'ed and taken over. */
 sslc_status session_fail(sslc_program *p, sslc_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 sslc_status session_take(sslc_program *p, sslc_status status, char *text);
-/* SSLC_OK when there is a compiled program behind the handle. */
+/* SSLC_OK when there is a compiled program behind the handle, and its device works. */
 sslc_status session_check(sslc_program *p);
+/* What went wrong on the device of an instance ends all use of the handle. */
+sslc_status session_lose(sslc_program *p, const instance *i);
 
 /* A program's file, or one that it uses; NULL leaves the reason in errno. (compile.c) */
 const char *session_read_text(void *context, const char *path, size_t *length, arena *a);
+
+/* $XDG_CACHE_HOME/sslc or ~/.cache/sslc; NULL when neither is set. (compile.c) */
+const char *session_default_cache(arena *a);
 
 /* Where relative paths of data sets start: as the caller says, else beside the program. (compile.c) */
 const char *session_data_root(const char *given, const char *program, arena *a);
@@ -116,10 +125,16 @@ void compiled_close(compiled *c);
 sslc_status session_enter(sslc_program *p);
 /* Everything that a step needs: the instance, with states in it. */
 sslc_status session_ready(sslc_program *p);
+/* The states as they are now. */
+sslc_status session_store(sslc_program *p);
 /* What a plan allocates. */
 int64_t session_plan_bytes(const plan *p);
 /* What there is beside the plan of a step: states, and the larger of first values and evaluations, which come and go. */
 int64_t session_bytes_beside(const sslc_program *p);
+/* What of it all stays on the host, where a device has memory of its own: a copy of the states. And what does not,
+ * with a batch that is copied ahead. */
+int64_t session_state_bytes(const sslc_program *p);
+int64_t session_device_bytes(const sslc_program *p);
 /* The number among all evals of the i-th one that makes features; n_evals when there are fewer. */
 uint32_t session_features(const sslc_program *p, size_t i);
 

@@ -38,7 +38,7 @@ typedef enum {
   SSLC_BAD_PROGRAM, /* the text: sslc_place lists the places */
   SSLC_BAD_CALL,    /* an argument: an unknown name, a wrong size, a call out of order */
   SSLC_BAD_FILE,    /* a data set or a checkpoint is missing or is not what it should be */
-  SSLC_NO_RESOURCE, /* the system refused: memory, disk, threads */
+  SSLC_NO_RESOURCE, /* the system refused: memory, disk, threads, a device; when a device failed in the middle, the handle is of no more use */
   SSLC_NOT_FINITE,  /* the loss or a gradient is NaN or infinite; the states are those before that step */
   SSLC_STOPPED      /* the callback asked for it */
 } sslc_status;
@@ -83,7 +83,9 @@ typedef struct {
                           * `sslc tune` left in the cache directory */
   int64_t memory;        /* bytes that tensors may take at once, sslc_facts.peak_bytes; 0: no limit. Above it, values of a step are made
                           * again instead of kept, with the same bits, in more time; SSLC_BAD_PROGRAM when that is not enough */
-  int checked;           /* not 0: every access is tested against its array; slow, to find a bug of the compiler */
+  int checked;           /* not 0: every access is tested against its array; slow, to find a bug of the compiler; on processors only */
+  const char *device;    /* "cpu", "cuda" (the first GPU), "cuda:1" (the second); NULL or "auto": the processor. A GPU gives the same draws and,
+                          * within rounding, the same numbers; states go from one to the other. SSLC_NO_RESOURCE when it cannot be used */
 } sslc_options;
 
 /* Compiles a program, all of it: nothing is left that could fail to compile later. options may be NULL. *out is a handle in
@@ -124,6 +126,8 @@ typedef struct {
   int64_t step;                  /* steps done since the states were made */
   unsigned kernels, compiled;    /* machine code in all, and what of it the cache did not have */
   double compile_seconds;
+  const char *device;            /* "cuda:0, NVIDIA H200, sm_90" or "cpu, znver4"; valid as long as the handle */
+  int64_t device_bytes, device_free_bytes; /* of a GPU's own memory: what of peak_bytes lies there, and what was free; else 0 */
 } sslc_facts;
 
 SSLC_API sslc_status sslc_get_facts(sslc_program *p, sslc_facts *out);
@@ -262,8 +266,9 @@ typedef struct {
   double step_seconds;   /* median of whole steps */
   double data_seconds;   /* of that, until the batch was in place */
   unsigned threads;
-  double peak_flops, peak_bytes; /* a second, of so many threads of this machine, measured */
+  double peak_flops, peak_bytes; /* a second, of so many threads of this machine, measured; of a GPU by its clocks, 0: not known */
   double floor_seconds;  /* contractions at the peak, or what they must move where that takes longer, and nothing else */
+  const char *device;    /* as in sslc_facts */
 } sslc_profile;
 
 /* Trains `steps` steps (at least 1) on the program's own data, behind two that are not counted, and times every launch. All of

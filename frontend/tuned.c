@@ -21,10 +21,13 @@ schedule_records *tuned_read(const char *cache, const char *processor, diagnosti
   return parse(path ? path : "", text ? text : "", text ? length : 0, d, a);
 }
 
-schedule_records *tuned_of_run(const char *checkpoint, diagnostics *d, arena *a, char **error) {
+static bool is_gpu(const char *processor) { return processor && !strncmp(processor, "sm_", 3); }
+
+schedule_records *tuned_of_run(const char *checkpoint, const char *processor, diagnostics *d, arena *a, char **error) {
   safetensors *file = safetensors_read(checkpoint, error);
   if (!file) return NULL;
-  const char *kept = safetensors_metadata(file, "schedules"), *text = arena_string(a, kept ? kept : "");
+  const bool fit = is_gpu(safetensors_metadata(file, "device")) == is_gpu(processor);
+  const char *kept = fit ? safetensors_metadata(file, "schedules") : NULL, *text = arena_string(a, kept ? kept : "");
   safetensors_free(file);
   return parse(checkpoint, text, strlen(text), d, a);
 }

@@ -339,6 +339,20 @@ static void add_streams(scheduler *s, const contraction_form *c, const register_
   add_taps(s, t, (t->free | (c->batch & ~s->shared)) & ~AXIS(t->vector) & ~AXIS(t->row), stream->axes);
 }
 
+/* The widest panel that an axis of a sum lies in. */
+typedef struct {
+  const kernel *kernel;
+  uint32_t axis;
+  int64_t width;
+} panel_test;
+
+static void test_panel(void *context, const expr *read) {
+  panel_test *t = context;
+  const layout *l = &t->kernel->buffers[read->number].layout;
+  for (uint32_t i = 0; i < l->n; i++)
+    if (read->args[l->part[i].dim]->axes & AXIS(t->axis) && l->part[i].divisor > t->width) t->width = l->part[i].divisor;
+}
+
 /* The innermost sum. A short one is spelled out: its end would be mispredicted again and again; so are its ends where it
  * runs over an edge. */
 static void add_innermost_sum(scheduler *s, uint32_t axis, int64_t sums_of_a_tile) {
@@ -357,6 +371,9 @@ static void add_innermost_sum(scheduler *s, uint32_t axis, int64_t sums_of_a_til
   int64_t by = length % 4 == 0 ? 4 : length % 2 == 0 ? 2 : 1;
   if (s->target->warps) by = sums_spelled_for_warps(length, sums_of_a_tile);
   if (edges) by = length <= LONGEST_SPELLED ? length : length % EDGE_BLOCK == 0 ? EDGE_BLOCK : 1;
+  panel_test panel = {s->kernel, axis, 1};
+  visit_all_reads(s->kernel, test_panel, &panel);
+  if (!edges && length > panel.width && length % panel.width == 0 && panel.width > by && panel.width % by == 0) add_loop(s, axis, panel.width, LOOP_SERIAL);
   if (by > 1 && length > by) add_loop(s, axis, by, LOOP_SERIAL), s->loops[s->n - 1].peel = edges;
   add_loop(s, axis, 1, by > 1 ? LOOP_UNROLL : LOOP_SERIAL);
   s->loops[s->n - 1].peel = edges && by == 1;

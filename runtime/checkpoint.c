@@ -14,7 +14,7 @@ bool checkpoint_write(const char *path, const states *s, const checkpoint_positi
   snprintf(epoch, sizeof epoch, "%" PRId64, at->epoch);
   snprintf(seed, sizeof seed, "%" PRIu64, at->seed);
   const run_origin *o = &at->origin;
-  const stored_text known[] = {{"format", "sslc"}, {"program", o->program}, {"sums", o->sums}, {"step", step}, {"epoch", epoch}, {"seed", seed},
+  const stored_text known[] = {{"format", "sslc"}, {"program", o->program}, {"sums", o->sums}, {"device", o->device}, {"step", step}, {"epoch", epoch}, {"seed", seed},
                                {"definitions", o->definitions}, {"schedules", o->schedules}};
   stored_text metadata[sizeof known / sizeof *known];
   uint32_t n_metadata = 0;

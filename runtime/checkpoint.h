@@ -7,7 +7,8 @@
 
 typedef struct {
   const char *program;     /* what tells programs apart */
-  const char *sums;        /* what tells apart in which order kernels add: their schedules, and the processor these are for */
+  const char *sums;        /* what tells apart in which order kernels add: their schedules, and the processor or GPU these are for */
+  const char *device;      /* that processor or GPU: "znver4", "sm_90"; written only */
   const char *schedules;   /* of its kernels that were tuned, to be taken again when it is resumed; may be NULL */
   const char *definitions; /* of its models, for programs that read the file; written only, may be NULL */
 } run_origin;

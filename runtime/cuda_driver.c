@@ -73,3 +73,24 @@ bool cuda_describe(const cuda_driver *d, int number, cuda_facts *out, char **err
   out->capability = (unsigned)(10 * major + minor);
   return !failed || failure(error, "cuda:%d: %s", number, cuda_error_text(d, failed));
 }
+
+int cuda_count(const cuda_driver *d) {
+  int n = 0;
+  return d->count_devices(&n) ? 0 : n;
+}
+
+/* Lanes for f32 of one multiprocessor: the CUDA programming guide, arithmetic instructions. */
+static int lanes_of(int major, int minor) { return (major == 7 || (major == 8 && minor == 0)) ? 64 : 128; }
+
+void cuda_describe_speed(const cuda_driver *d, int number, cuda_speed *out) {
+  enum { CLOCK, PROCESSORS, MEMORY_CLOCK, BUS, MAJOR, MINOR, N };
+  static const int asked[N] = {CUDA_DEVICE_CLOCK, CUDA_DEVICE_PROCESSORS, CUDA_DEVICE_MEMORY_CLOCK, CUDA_DEVICE_BUS, CUDA_DEVICE_MAJOR, CUDA_DEVICE_MINOR};
+  int found[N] = {0};
+  cuda_ordinal device;
+  *out = (cuda_speed){0};
+  if (d->get_device(&device, number)) return;
+  for (int i = 0; i < N; i++)
+    if (d->device_attribute(&found[i], asked[i], device)) found[i] = 0;
+  out->flops = 2e3 * found[CLOCK] * found[PROCESSORS] * lanes_of(found[MAJOR], found[MINOR]);
+  out->bytes = 2e3 * found[MEMORY_CLOCK] * (found[BUS] / 8);
+}

@@ -23,6 +23,10 @@ enum {
   CUDA_STREAM_NON_BLOCKING = 1,
   CUDA_CAPTURE_THREAD = 1, /* calls of other threads do not disturb a capture */
   CUDA_FUNCTION_MOST_SHARED = 8,
+  CUDA_DEVICE_CLOCK = 13,          /* kHz */
+  CUDA_DEVICE_PROCESSORS = 16,
+  CUDA_DEVICE_MEMORY_CLOCK = 36,   /* kHz, with two transfers each */
+  CUDA_DEVICE_BUS = 37,            /* bits */
   CUDA_DEVICE_MOST_SHARED = 97, /* bytes of a block that asks for them */
   CUDA_DEVICE_MAJOR = 75,
   CUDA_DEVICE_MINOR = 76
@@ -64,6 +68,7 @@ enum {
   CUDA_CALL(destroy_event, "cuEventDestroy_v2", (cuda_event event))                                                         \
   CUDA_CALL(record_event, "cuEventRecord", (cuda_event event, cuda_stream stream))                                          \
   CUDA_CALL(wait_event, "cuEventSynchronize", (cuda_event event))                                                           \
+  CUDA_CALL(stream_waits, "cuStreamWaitEvent", (cuda_stream stream, cuda_event event, unsigned flags))                      \
   CUDA_CALL(begin_capture, "cuStreamBeginCapture_v2", (cuda_stream stream, int mode))                                       \
   CUDA_CALL(end_capture, "cuStreamEndCapture", (cuda_stream stream, cuda_graph * graph))                                    \
   CUDA_CALL(instantiate, "cuGraphInstantiateWithFlags", (cuda_graph_exec * out, cuda_graph graph, unsigned long long flags)) \
@@ -93,5 +98,13 @@ typedef struct {
 
 /* Number `number` of the devices; false and *error when there is none of that number, or it cannot be used. */
 bool cuda_describe(const cuda_driver *d, int number, cuda_facts *out, char **error);
+/* How many there are; 0 also when the driver does not say. */
+int cuda_count(const cuda_driver *d);
+
+/* What its clocks allow a second, in f32 outside of matrix units, and to and from its memory; 0 where it does not say. */
+typedef struct {
+  double flops, bytes;
+} cuda_speed;
+void cuda_describe_speed(const cuda_driver *d, int number, cuda_speed *out);
 
 #endif

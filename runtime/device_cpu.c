@@ -1,4 +1,5 @@
 /* The processor: memory of the process, launches in pieces for the threads of a pool. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -9,7 +10,9 @@
 typedef struct {
   device device;
   const executable_launch *launches;
+  executable *code;
   thread_pool *pool;
+  char failure[320];
 } cpu;
 
 static size_t whole_pages(int64_t bytes) { return ((size_t)bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE; }
@@ -56,13 +59,21 @@ static void cpu_launch(device *d, uint32_t number, void *const *buffers) {
   thread_pool_run(c->pool, run_piece, &(call){l->entry, buffers}, l->iterations, l->chunks);
 }
 
-static const char *cpu_failure(device *d) { return (void)d, NULL; }
+static const char *cpu_failure(device *d) {
+  cpu *c = (cpu *)d;
+  const char *violation = *c->failure ? NULL : executable_violation(c->code);
+  if (violation) snprintf(c->failure, sizeof c->failure, "a bug of the compiler: %s", violation);
+  return *c->failure ? c->failure : NULL;
+}
+
 static void cpu_free(device *d) { free(d); }
 
-device *device_cpu_new(const executable *e, thread_pool *pool) {
+device *device_cpu_new(executable *e, thread_pool *pool) {
+  static const device functions = {.is_host = true, .allocate = cpu_allocate, .release = cpu_release, .write = cpu_copy, .read = cpu_copy, .copy = cpu_copy, .launch = cpu_launch,
+                                   .failure = cpu_failure, .free = cpu_free};
   uint32_t n;
   cpu *c = malloc(sizeof *c);
   if (!c) return NULL;
-  *c = (cpu){{true, cpu_allocate, cpu_release, cpu_copy, cpu_copy, cpu_copy, cpu_launch, NULL, NULL, cpu_failure, cpu_free}, executable_launches(e, &n), pool};
+  *c = (cpu){.device = functions, .launches = executable_launches(e, &n), .code = e, .pool = pool};
   return &c->device;
 }

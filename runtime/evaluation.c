@@ -14,26 +14,35 @@ static void run_round(instance *i, int64_t round) {
   instance_run(i);
 }
 
-/* Runs one batch and takes the first `valid` rows. */
-static void run_batch(const feature_maker *m, int64_t round, int64_t valid, float *rows, float *out) {
-  run_round(m->instance, round);
-  instance_get(m->instance, "output", "features", rows);
-  memcpy(out, rows, (size_t)(valid * m->dims) * sizeof *out);
+static bool works(const instance *i, char **error) {
+  const char *failed = instance_failure(i);
+  return !failed || failure(error, "%s", failed);
 }
 
-bool features_of(const feature_maker *m, const void *const *field_data, const size_t *sample_bytes, int64_t n, float *out) {
+/* Takes the first `valid` rows of the batch that was run. */
+static bool take_rows(const feature_maker *m, int64_t valid, float *rows, float *out, char **error) {
+  instance_get(m->instance, "output", "features", rows);
+  if (!works(m->instance, error)) return false;
+  memcpy(out, rows, (size_t)(valid * m->dims) * sizeof *out);
+  return true;
+}
+
+static bool short_of_memory(int64_t samples, char **error) { return failure(error, "no memory for the features of %lld samples", (long long)samples); }
+
+bool features_of(const feature_maker *m, const void *const *field_data, const size_t *sample_bytes, int64_t n, float *out, char **error) {
   float *rows = malloc((size_t)(m->batch * m->dims) * sizeof *rows + 1);
-  bool good = rows;
+  bool good = rows || short_of_memory(n, error);
   for (int64_t at = 0; good && at < n; at += m->batch) {
     int64_t valid = n - at < m->batch ? n - at : m->batch;
     for (uint32_t i = 0; good && i < m->feed.n; i++) {
       char *batch = calloc((size_t)m->batch, sample_bytes[i]); /* rows past the last sample stay zero: none looks at another */
-      if (!(good = batch)) break;
+      if (!(good = batch || short_of_memory(n, error))) break;
       memcpy(batch, (const char *)field_data[i] + (size_t)at * sample_bytes[i], (size_t)valid * sample_bytes[i]);
       instance_set(m->instance, "data", m->feed.items[i].input, batch);
       free(batch);
     }
-    if (good) run_batch(m, at / m->batch, valid, rows, out + at * m->dims);
+    if (good) run_round(m->instance, at / m->batch);
+    good = good && take_rows(m, valid, rows, out + at * m->dims, error);
   }
   free(rows);
   return good;
@@ -46,16 +55,23 @@ bool features_of_split(const feature_maker *m, dataset *data, const char *split,
   *out = (labelled_features){malloc((size_t)(n * m->dims) * sizeof(float) + 1), label == NO_LABEL ? NULL : malloc((size_t)n * sizeof(int32_t))};
   out->set = (feature_set){out->features, out->labels, n};
   bool good = rows && out->features && (label == NO_LABEL || out->labels);
-  if (!good) failure(error, "no memory for the features of %lld samples", (long long)n);
-  if (good && !data) run_batch(m, 0, n, rows, out->features);
-  loader *l = good && data ? loader_new(&(loader_request){.data = data, .split = split, .batch = m->batch, .in_order = true, .count = n}, error) : NULL;
-  int64_t at = 0;
-  for (const loader_batch *b; l && (b = loader_next(l)); at += b->valid) {
-    feed(m->instance, &m->feed, b->fields);
-    if (out->labels) memcpy(out->labels + at, b->fields[label], (size_t)b->valid * sizeof(int32_t));
-    run_batch(m, b->step, b->valid, rows, out->features + at * m->dims);
+  if (!good) short_of_memory(n, error);
+  if (good && !data) {
+    run_round(m->instance, 0);
+    good = take_rows(m, n, rows, out->features, error);
   }
+  loader *l = good && data ? loader_new(&(loader_request){.data = data, .split = split, .batch = m->batch, .in_order = true, .count = n}, error) : NULL;
   good = good && (l || !data);
+  const loader_batch *b = good && l ? loader_next(l) : NULL;
+  if (b) feed(m->instance, &m->feed, b);
+  for (int64_t at = 0, valid; good && b; at += valid) {
+    valid = b->valid;
+    run_round(m->instance, b->step);
+    if (out->labels) memcpy(out->labels + at, b->fields[label], (size_t)valid * sizeof(int32_t));
+    if ((b = loader_next(l))) feed_ahead(m->instance, &m->feed, b); /* while a device is at the one before */
+    good = take_rows(m, valid, rows, out->features + at * m->dims, error);
+    if (b) feed_sent(m->instance, &m->feed, b);
+  }
   loader_free(l);
   free(rows);
   if (!good) features_release(out);
@@ -79,15 +95,15 @@ bool metrics_of_split(const feature_maker *m, dataset *data, const char *split, 
   if (data && !l) return false;
   for (uint32_t k = 0; k < n; k++) metrics[k].value = 0;
   for (int64_t round = 0; round < whole; round++) {
-    if (l) feed(m->instance, &m->feed, loader_next(l)->fields);
+    if (l) feed(m->instance, &m->feed, loader_next(l));
     run_round(m->instance, round);
     for (uint32_t k = 0; k < n; k++) metrics[k].value += instance_number(m->instance, "metric", metrics[k].name) / (double)whole;
   }
   loader_free(l);
-  return true;
+  return works(m->instance, error);
 }
 
-void generate_text(instance *maker, int64_t window, const char *prompt, int64_t length, char *out) {
+bool generate_text(instance *maker, int64_t window, const char *prompt, int64_t length, char *out, char **error) {
   int32_t symbols[window], place = -1;
   memset(symbols, 0, sizeof symbols);
   size_t given = strlen(prompt);
@@ -104,6 +120,7 @@ void generate_text(instance *maker, int64_t window, const char *prompt, int64_t 
     else place++;
     symbols[place] = next;
   }
+  return works(maker, error);
 }
 
 /* -- protocols ---------------------------------------------------------------------------------------------- */

@@ -13,8 +13,9 @@ typedef struct {
   int64_t batch, dims; /* dims: numbers a sample */
 } feature_maker;
 
-/* Features of n samples; field_data: per entry of `feed`, n samples packed. False when memory is short. */
-bool features_of(const feature_maker *m, const void *const *field_data, const size_t *sample_bytes, int64_t n, float *out);
+/* Features of n samples; field_data: per entry of `feed`, n samples packed. False and *error (malloc'ed) when memory is short or the device
+ * fails, as of all below. */
+bool features_of(const feature_maker *m, const void *const *field_data, const size_t *sample_bytes, int64_t n, float *out, char **error);
 
 typedef struct {
   float *features;
@@ -25,7 +26,7 @@ typedef struct {
 enum { NO_LABEL = -1 };
 
 /* The first `count` (0: all) samples of a split in their order, with the labels that field `label` holds. Without data (NULL) the
- * one batch that the graph makes of states alone. False and *error (malloc'ed) when there is no such split or memory is short. */
+ * one batch that the graph makes of states alone. False and *error also when there is no such split. */
 bool features_of_split(const feature_maker *m, dataset *data, const char *split, int32_t label, int64_t count, labelled_features *out, char **error);
 void features_release(labelled_features *f);
 
@@ -35,7 +36,7 @@ bool metrics_of_split(const feature_maker *m, dataset *data, const char *split, 
 
 /* Symbols one after another: the graph takes data "symbols" i32[1, window] and clocks "place" (of the last symbol in the window) and
  * "round" (drawn so far), and gives output "symbol" i32. Writes `length` bytes behind the prompt into `out`. */
-void generate_text(instance *maker, int64_t window, const char *prompt, int64_t length, char *out);
+bool generate_text(instance *maker, int64_t window, const char *prompt, int64_t length, char *out, char **error);
 
 typedef struct {
   const char *name;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/failure.h"
+
 /* What of a region's memory is given before each iteration, or taken behind it. */
 typedef struct {
   void *inside;
@@ -21,6 +23,12 @@ typedef struct {
   uint32_t n_parts;
 } bound_launch;
 
+/* One number that each run gives, in memory of the host. */
+typedef struct {
+  uint32_t buffer;
+  char *at;
+} answer;
+
 struct instance {
   const plan *plan;
   device *device;
@@ -30,6 +38,13 @@ struct instance {
   bound_launch *launches;
   uint32_t n_launches;
   int64_t bytes;
+  /* Of a device that has memory of its own, and of no region. */
+  char *answers_memory;
+  answer *answers; /* metrics of the latest run, where there are any: the device brings them behind it */
+  uint32_t n_answers;
+  bool answered;  /* they are there */
+  void **ahead;   /* per plan buffer: memory for what is sent, NULL while nothing was */
+  bool *is_ahead; /* something was, and nothing took it */
 };
 
 /* -- memory ---------------------------------------------------------------------------------------------- */
@@ -67,6 +82,37 @@ static bool make_buffers(instance *i) {
 
 /* -- values ---------------------------------------------------------------------------------------------- */
 
+/* Metrics that are one number. */
+static bool make_answers(instance *i) {
+  enum { APART = 8 };
+  device *d = i->device;
+  const plan *p = i->plan;
+  if (d->is_host) return true;
+  i->answers = calloc(p->n_buffers + 1, sizeof *i->answers);
+  i->ahead = calloc(p->n_buffers + 1, sizeof *i->ahead);
+  i->is_ahead = calloc(p->n_buffers + 1, sizeof *i->is_ahead);
+  if (!i->answers || !i->ahead || !i->is_ahead || !(i->answers_memory = d->allocate_host(d, APART * ((int64_t)p->n_buffers + 1)))) return false;
+  memset(i->answers_memory, 0, APART * ((size_t)p->n_buffers + 1));
+  for (uint32_t b = 0; b < p->n_buffers; b++)
+    if (!strcmp(p->buffers[b].role, "metric") && !p->buffers[b].type.rank) {
+      i->answers[i->n_answers] = (answer){b, i->answers_memory + APART * i->n_answers};
+      i->n_answers++;
+    }
+  return true;
+}
+
+static void release_answers(instance *i) {
+  for (uint32_t b = 0; i->ahead && b < i->plan->n_buffers; b++) release(i, i->ahead[b], i->plan->buffers[b].bytes);
+  if (i->answers_memory) i->device->release_host(i->device, i->answers_memory);
+  free(i->answers);
+  free(i->ahead);
+  free(i->is_ahead);
+}
+
+static void ask(instance *i) {
+  for (uint32_t k = 0; k < i->n_answers; k++) i->device->fetch(i->device, i->answers[k].at, i->memory[i->answers[k].buffer], i->plan->buffers[i->answers[k].buffer].bytes);
+}
+
 static bool make_staging(instance *i) {
   int64_t most = 1;
   for (uint32_t b = 0; b < i->plan->n_buffers; b++)
@@ -83,11 +129,13 @@ static void put(instance *i, uint32_t buffer, const void *row_major) {
   if (!i->device->is_host) i->device->write(i->device, i->memory[buffer], laid, b->bytes);
 }
 
-static void take(const instance *i, uint32_t buffer, void *row_major) {
+static bool take(const instance *i, uint32_t buffer, void *row_major) {
   const plan_buffer *b = &i->plan->buffers[buffer];
   void *laid = i->device->is_host ? i->memory[buffer] : i->staging;
   if (!i->device->is_host) i->device->read(i->device, laid, i->memory[buffer], b->bytes);
+  if (!i->device->is_host && i->device->failure(i->device)) return false;
   layout_gather(&b->layout, &b->type, laid, row_major);
+  return true;
 }
 
 static bool fill_constants(instance *i) {
@@ -175,6 +223,7 @@ static void free_region(instance *i) {
     free(i->launches[l].parts);
     free_region(i->launches[l].region);
   }
+  release_answers(i);
   free(i->launches);
   free(i->memory);
   free(i->staging);
@@ -187,20 +236,25 @@ void instance_free(instance *i) {
   if (d) d->free(d);
 }
 
-instance *instance_on(const plan *p, device *d) {
+instance *instance_on(const plan *p, device *d, char **error) {
   instance *i = d ? calloc(1, sizeof *i) : NULL;
   uint32_t launches = 0;
-  if (!i) {
-    if (d) d->free(d);
-    return NULL;
-  }
-  *i = (instance){.plan = p, .device = d, .memory = calloc(p->n_buffers + 1, sizeof *i->memory)};
-  if (i->memory && bind(i, &launches)) return i;
-  instance_free(i);
+  if (!d) return NULL;
+  if (i) *i = (instance){.plan = p, .device = d, .memory = calloc(p->n_buffers + 1, sizeof *i->memory)};
+  if (i && i->memory && bind(i, &launches) && make_answers(i) && !d->failure(d)) return i;
+  const char *failed = d->failure(d);
+  failure(error, "%s", failed ? failed : "out of memory");
+  if (i) instance_free(i);
+  else d->free(d);
   return NULL;
 }
 
-instance *instance_new(const plan *p, const executable *e, thread_pool *pool) { return instance_on(p, device_cpu_new(e, pool)); }
+instance *instance_new(const plan *p, executable *e, thread_pool *pool) {
+  char *error = NULL;
+  instance *i = instance_on(p, device_cpu_new(e, pool), &error);
+  free(error);
+  return i;
+}
 
 /* -- use ------------------------------------------------------------------------------------------------- */
 
@@ -208,14 +262,13 @@ bool instance_set(instance *i, const char *role, const char *name, const void *d
   int32_t found = plan_find(i->plan, role, name);
   if (found < 0) return false;
   put(i, (uint32_t)found, data);
+  if (i->is_ahead) i->is_ahead[found] = false;
   return true;
 }
 
 bool instance_get(const instance *i, const char *role, const char *name, void *data) {
   int32_t found = plan_find(i->plan, role, name);
-  if (found < 0) return false;
-  take(i, (uint32_t)found, data);
-  return true;
+  return found >= 0 && take(i, (uint32_t)found, data);
 }
 
 const tensor_type *instance_type(const instance *i, const char *role, const char *name) {
@@ -223,11 +276,24 @@ const tensor_type *instance_type(const instance *i, const char *role, const char
   return found < 0 ? NULL : &i->plan->buffers[found].type;
 }
 
-double instance_number(const instance *i, const char *role, const char *name) {
-  const tensor_type *t = instance_type(i, role, name);
+/* What the latest run gave for a buffer, or NULL: to be read. */
+static const char *answered(instance *i, uint32_t buffer) {
+  uint32_t k = 0;
+  while (k < i->n_answers && i->answers[k].buffer != buffer) k++;
+  if (k == i->n_answers) return NULL;
+  if (!i->answered) i->device->wait(i->device);
+  i->answered = true;
+  return i->answers[k].at;
+}
+
+double instance_number(instance *i, const char *role, const char *name) {
+  const int32_t found = plan_find(i->plan, role, name);
+  const tensor_type *t = found < 0 ? NULL : &i->plan->buffers[found].type;
   char bytes[8];
   if (!t || t->rank) return NAN;
-  instance_get(i, role, name, bytes);
+  const char *answer_bytes = answered(i, (uint32_t)found);
+  if (answer_bytes ? i->device->failure(i->device) != NULL : !take(i, (uint32_t)found, bytes)) return NAN;
+  if (answer_bytes) memcpy(bytes, answer_bytes, sizeof bytes);
   scalar v = element_load(t->dtype, bytes, 0);
   return dtype_is_real(t->dtype) ? v.real : (double)v.integer;
 }
@@ -280,19 +346,48 @@ static bool run_plan(instance *i, const look *watch) {
 
 void instance_run(instance *i) {
   device *d = i->device;
+  i->answered = false;
   if (d->begin && !d->begin(d)) return;
   run_plan(i, &(look){NULL, NULL});
+  ask(i);
   if (d->end) d->end(d);
 }
 
-void instance_run_watched(instance *i, instance_watch *seen, void *context) { run_plan(i, &(look){seen, context}); }
+void instance_run_watched(instance *i, instance_watch *seen, void *context) {
+  i->answered = false;
+  run_plan(i, &(look){seen, context});
+  ask(i);
+}
+
+bool instance_send(instance *i, const char *role, const char *name, const void *data) {
+  const int32_t b = i->ahead ? plan_find(i->plan, role, name) : -1;
+  if (b < 0 || (!i->ahead[b] && !(i->ahead[b] = allocate(i, i->plan->buffers[b].bytes)))) return false;
+  layout_scatter(&i->plan->buffers[b].layout, &i->plan->buffers[b].type, data, i->staging);
+  i->device->write_ahead(i->device, i->ahead[b], i->staging, i->plan->buffers[b].bytes);
+  return i->is_ahead[b] = true;
+}
+
+void instance_gather(instance *i, const char *role, const char *name, const void *table, const int64_t *numbers, int64_t row_bytes) {
+  const int32_t b = plan_find(i->plan, role, name);
+  if (b >= 0) i->device->gather(i->device, i->memory[b], table, numbers, i->plan->buffers[b].type.dim[0], row_bytes);
+}
+
+bool instance_take(instance *i, const char *role, const char *name) {
+  const int32_t b = i->ahead ? plan_find(i->plan, role, name) : -1;
+  if (b < 0 || !i->is_ahead[b]) return false;
+  i->device->take_ahead(i->device, i->memory[b], i->ahead[b], i->plan->buffers[b].bytes);
+  i->is_ahead[b] = false;
+  return true;
+}
+
+void instance_wait(const instance *i) {
+  if (i->device->wait) i->device->wait(i->device);
+}
 
 const char *instance_failure(const instance *i) { return i->device->failure(i->device); }
 
 const plan *instance_plan(const instance *i) { return i->plan; }
 
-void instance_read(const instance *i, uint32_t buffer, void *data) {
-  take(i, buffer, data);
-}
+bool instance_read(const instance *i, uint32_t buffer, void *data) { return take(i, buffer, data); }
 
 int64_t instance_bytes(const instance *i) { return i->bytes; }

@@ -21,8 +21,9 @@ state_tensor *states_find(const states *s, const char *name) {
   return NULL;
 }
 
-void states_gather(states *s, const instance *from) {
+bool states_gather(states *s, const instance *from) {
   for (uint32_t i = 0; i < s->n; i++) instance_get(from, "state", s->items[i].name, s->items[i].data);
+  return !instance_failure(from);
 }
 
 void states_scatter(const states *s, instance *to) {

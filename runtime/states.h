@@ -20,8 +20,8 @@ bool states_allocate(states *s);
 void states_release(states *s);
 /* NULL when there is none of that name. */
 state_tensor *states_find(const states *s, const char *name);
-/* Copies the states that an instance has; one of another name stays as it is. */
-void states_gather(states *s, const instance *from);
+/* Copies the states that an instance has; one of another name stays as it is. False when its device failed: some are then copied, others not. */
+bool states_gather(states *s, const instance *from);
 void states_scatter(const states *s, instance *to);
 
 #endif

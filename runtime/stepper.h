@@ -7,7 +7,6 @@
 
 typedef struct {
   instance *instance;     /* of the step graph */
-  executable *executable; /* whose code it runs */
   states *states;
   metric *metrics;        /* the names are given; values are of the latest step */
   uint32_t n_metrics;
@@ -18,13 +17,21 @@ typedef struct {
   bool ahead;             /* the instance holds newer states than `states` */
 } stepper;
 
-/* One step on the data that the instance was fed. False when a loss or a gradient was not finite: the step graph then kept
- * all states, and `done` stays. */
-bool stepper_run(stepper *s);
+typedef enum {
+  STEP_DONE,
+  STEP_NOT_FINITE, /* a loss or a gradient was not: the step graph kept all states, and `done` stays */
+  STEP_FAILED      /* the device did, instance_failure says how; its states are lost */
+} step_outcome;
+
+/* Begins a step on the data that the instance was fed; a device may be at it until stepper_end, which says what came of it. */
+void stepper_begin(stepper *s);
+step_outcome stepper_end(stepper *s);
+/* Both. */
+step_outcome stepper_run(stepper *s);
 /* The same, with a look behind each launch. */
-bool stepper_run_watched(stepper *s, instance_watch *seen, void *context);
-/* Brings `states` up to date. */
-void stepper_store(stepper *s);
+step_outcome stepper_run_watched(stepper *s, instance_watch *seen, void *context);
+/* Brings `states` up to date. False when the device failed: they are then nothing to keep. */
+bool stepper_store(stepper *s);
 /* Hands `states` to the instance: after they were made, set or loaded. */
 void stepper_load(stepper *s);
 /* A metric's value, NaN when there is none. */

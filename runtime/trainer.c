@@ -107,6 +107,7 @@ typedef struct {
   double saved_at;
   int64_t timed_steps;
   double timed_seconds; /* of steps alone */
+  const loader_batch *next; /* of the step to come, read while the one before ran; NULL: not yet */
   char **error;
 } training_run;
 
@@ -144,12 +145,16 @@ static bool tell(const training_run *r, trainer_event event) {
   return t->report && t->report(t->context, &news);
 }
 
+static bool device_failed(training_run *r, int64_t step) { return failure(r->error, "step %lld: %s", (long long)step, instance_failure(r->stepper->instance)); }
+
+static bool store(training_run *r) { return stepper_store(r->stepper) || device_failed(r, r->stepper->done - 1); }
+
 static bool evaluate(training_run *r, bool all) {
   const training *t = r->training;
   trainer_scores scores = {0};
   int64_t done = r->stepper->done;
   if (!t->evaluate) return true;
-  stepper_store(r->stepper);
+  if (!store(r)) return false;
   if (!t->evaluate(t->context, epoch_of(r, done), all, &scores, r->error)) return false;
   if (scores.n) tell(r, TRAINER_EVALUATED);
   return !scores.n || !r->evaluations || metrics_write(r->evaluations, done, epoch_of(r, done), scores.items, scores.n, r->error);
@@ -158,7 +163,7 @@ static bool evaluate(training_run *r, bool all) {
 static bool save(training_run *r) {
   stepper *s = r->stepper;
   if (!r->checkpoint || r->saved == s->done) return true;
-  stepper_store(s);
+  if (!store(r)) return false;
   checkpoint_position at = {r->training->origin, s->seed, s->done, epoch_of(r, s->done), false};
   if (!checkpoint_write(r->checkpoint, s->states, &at, r->error)) return false;
   r->saved = s->done;
@@ -167,17 +172,32 @@ static bool save(training_run *r) {
   return true;
 }
 
+static bool feed_first(training_run *r) {
+  const loader_batch *batch = loader_next(r->training->loader);
+  if (!batch) return failure(r->error, "the data ended at step %lld", (long long)r->stepper->done);
+  feed(r->stepper->instance, &r->training->feed, batch);
+  return true;
+}
+
+/* While a device is at the step. The batch may be for another phase of the program: then it was sent for nothing. */
+static void read_ahead(training_run *r) {
+  const training *t = r->training;
+  r->next = t->loader && r->stepper->done + 1 < t->steps ? loader_next(t->loader) : NULL;
+  if (r->next) feed_ahead(r->stepper->instance, &t->feed, r->next);
+}
+
 static training_outcome one_step(training_run *r) {
   const training *t = r->training;
   stepper *s = r->stepper;
   double start = now();
   if (!t->enter(t->context, r->error)) return TRAINING_FAILED;
-  const loader_batch *batch = t->loader ? loader_next(t->loader) : NULL;
-  if (t->loader && !batch) return failure(r->error, "the data ended at step %lld", (long long)s->done), TRAINING_FAILED;
-  if (batch) feed(s->instance, &t->feed, batch->fields);
-  if (!stepper_run(s)) return TRAINING_DIVERGED;
-  const char *violation = executable_violation(s->executable);
-  if (violation) return failure(r->error, "a bug of the compiler at step %lld: %s", (long long)s->done - 1, violation), TRAINING_FAILED;
+  if (r->next) feed_sent(s->instance, &t->feed, r->next);
+  else if (t->loader && !feed_first(r)) return TRAINING_FAILED;
+  stepper_begin(s);
+  read_ahead(r);
+  const step_outcome outcome = stepper_end(s);
+  if (outcome == STEP_FAILED) return device_failed(r, s->done), TRAINING_FAILED;
+  if (outcome == STEP_NOT_FINITE) return TRAINING_DIVERGED;
   r->timed_seconds += now() - start;
   r->timed_steps++;
   bool good = !r->metrics || metrics_write(r->metrics, s->done, epoch_of(r, s->done - 1), s->metrics, s->n_metrics, r->error);
@@ -205,6 +225,6 @@ static training_outcome run_steps(training_run *r) {
 training_outcome train(const training *t, char **error) {
   training_run r = {.training = t, .stepper = t->stepper, .saved = -1, .saved_at = now(), .error = error};
   training_outcome outcome = open_files(&r) ? run_steps(&r) : TRAINING_FAILED;
-  if (outcome == TRAINING_DIVERGED) stepper_store(t->stepper); /* who explains it computes from them; others ask for what they read */
+  if (outcome == TRAINING_DIVERGED && !store(&r)) outcome = TRAINING_FAILED; /* who explains it computes from them; others ask for what they read */
   return close_files(&r, outcome != TRAINING_FAILED) ? outcome : TRAINING_FAILED;
 }

@@ -24,14 +24,19 @@ foreach(room ir passes codegen runtime frontend whole)
   endforeach()
 endforeach()
 
-# In the place of a GPU's driver, and of one that is too old.
+# In the place of a GPU's driver, of one that is too old,
 add_library(stand_in_cuda MODULE tests/emulation/libcuda.c)
 add_library(old_stand_in_cuda MODULE tests/emulation/libcuda.c)
-target_compile_options(stand_in_cuda PRIVATE -Wno-missing-prototypes)
-target_compile_options(old_stand_in_cuda PRIVATE -Wno-missing-prototypes)
+add_library(stand_in_nvrtc MODULE tests/emulation/libnvrtc.c) # and of its compiler
+target_compile_definitions(stand_in_nvrtc PRIVATE SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+foreach(stand_in stand_in_cuda old_stand_in_cuda stand_in_nvrtc)
+  target_compile_options(${stand_in} PRIVATE -Wno-missing-prototypes)
+endforeach()
 target_compile_definitions(old_stand_in_cuda PRIVATE WITHOUT_GRAPHS)
 target_compile_definitions(runtime_test_device_cuda PRIVATE STAND_IN="$<TARGET_FILE:stand_in_cuda>" OLD_STAND_IN="$<TARGET_FILE:old_stand_in_cuda>")
 add_dependencies(runtime_test_device_cuda stand_in_cuda old_stand_in_cuda)
+target_compile_definitions(whole_test_device PRIVATE STAND_IN="$<TARGET_FILE:stand_in_cuda>" STAND_IN_COMPILER="$<TARGET_FILE:stand_in_nvrtc>")
+add_dependencies(whole_test_device stand_in_cuda stand_in_nvrtc)
 
 # Benchmarks: built with the rest so that they do not rot, run by hand.
 add_executable(bench_peak tests/bench/bench_peak.c)

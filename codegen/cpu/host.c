@@ -54,3 +54,9 @@ void host_target(target *out) {
   LLVMDisposeMessage(name);
   LLVMDisposeMessage(features);
 }
+
+void host_llvm(char out[24]) {
+  unsigned major, minor, patch;
+  LLVMGetVersion(&major, &minor, &patch);
+  snprintf(out, 24, "%u.%u.%u", major % 1000, minor % 1000, patch % 1000);
+}

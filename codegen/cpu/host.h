@@ -5,5 +5,7 @@
 #include "ir/target.h"
 
 void host_target(target *out);
+/* The version of LLVM that makes its code: "19.1.7". */
+void host_llvm(char out[24]);
 
 #endif

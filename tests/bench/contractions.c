@@ -29,7 +29,7 @@ static double now(void) { return read_clock(CLOCK_MONOTONIC); }
 /* Two for each product that reads no padding. */
 static double live_flops(const plan *p) {
   double flops = 0;
-  for (uint32_t l = 0; l < p->n_launches; l++) flops += kernel_work_of(p->launches[l].kernel).flops;
+  for (uint32_t l = 0; l < p->n_launches; l++) flops += launch_work_of(&p->launches[l]).flops;
   return flops;
 }
 

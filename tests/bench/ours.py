@@ -26,13 +26,14 @@ number, flag = ctypes.c_uint, ctypes.c_int
 Override = structure("Override", (text, "name text"))
 Array = structure("Array", (text, "data split field"), (flag, "type"), (number, "rank"), (count * 8, "shape"), (count, "classes count"), (pointer, "values"))
 Options = structure("Options", (ctypes.POINTER(Override), "overrides"), (size, "n_overrides"), (text, "data_root"), (ctypes.POINTER(Array), "arrays"),
-                    (size, "n_arrays"), (pointer, "seed"), (number, "threads"), (flag, "real"), (text, "cache schedules"), (count, "memory"), (flag, "checked"))
-Facts = structure("Facts", (count, "parameters peak_bytes temporary_bytes live_bytes batch steps steps_per_epoch epochs step"), (number, "kernels compiled"), (real, "compile_seconds"))
+                    (size, "n_arrays"), (pointer, "seed"), (number, "threads"), (flag, "real"), (text, "cache schedules"), (count, "memory"), (flag, "checked"), (text, "device"))
+Facts = structure("Facts", (count, "parameters peak_bytes temporary_bytes live_bytes batch steps steps_per_epoch epochs step"), (number, "kernels compiled"), (real, "compile_seconds"), (text, "device"),
+                  (count, "device_bytes device_free_bytes"))
 Tensor = structure("Tensor", (text, "name"), (flag, "type"), (number, "rank"), (count * 8, "shape"), (size, "bytes"))
 Score = structure("Score", (text, "features protocol measure"), (real, "value"), (flag, "is_fraction"), (text, "text"))
 Launch = structure("Launch", (text, "kernel file"), (number, "line"), (text, "part"), (real, "seconds flops bytes"))
 Profile = structure("Profile", (ctypes.POINTER(Launch), "launches"), (size, "n"), (count, "steps"), (real, "step_seconds data_seconds"), (number, "threads"),
-                    (real, "peak_flops peak_bytes floor_seconds"))
+                    (real, "peak_flops peak_bytes floor_seconds"), (text, "device"))
 
 
 def picture(generator, channels, height, width):

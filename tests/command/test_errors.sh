@@ -3,7 +3,7 @@
 
 status 0 help
 says "sslc run"
-for verb in run check profile fmt explain emit kernel pass version; do
+for verb in run check profile fmt explain emit kernel pass info version; do
   status 0 $verb --help
   says "usage: sslc $verb"
 done

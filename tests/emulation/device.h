@@ -86,6 +86,7 @@ static struct {
   unsigned char exchanged[EMULATED_WARP][8];
   emulated_call *kernel;
   void **arguments;
+  bool fibres; /* lanes can wait for each other */
 } warp;
 static char emulated_stacks[EMULATED_WARP][EMULATED_STACK];
 
@@ -97,6 +98,7 @@ static void run_lane(void) {
 
 static void emulated_wait(void) {
   const emulated_index thread = threadIdx;
+  if (!warp.fibres) fputs("a kernel exchanges values that was not made to\n", stderr), abort();
   swapcontext(&warp.lane[warp.at], &warp.scheduler);
   threadIdx = thread;
 }
@@ -141,6 +143,7 @@ static long long emulate(emulated_call *k, void **arguments, long long blocks, u
   emulated_violations = 0;
   warp.kernel = k;
   warp.arguments = arguments;
+  warp.fibres = synchronises;
   for (long long b = 0; b < blocks; b++) {
     blockIdx.x = (unsigned)b;
     memset(shared, 0xA5, synchronises ? sizeof shared : 0);

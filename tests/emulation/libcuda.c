@@ -1,46 +1,71 @@
 /* In the place of NVIDIA's driver: memory of the device is memory of the host, at other addresses than it says; streams do their work only
- * when somebody waits for them, as late as may be; kernels are not run, launches are counted. SSLC_STAND_IN_FAILS=NAME:N lets
- * the Nth call of a function fail with an error of its own. What is wrong with a call aborts. */
+ * when somebody waits for them, as late as may be. Launches are counted; kernels of the stand-in for NVRTC are run, those of the real one are not.
+ * SSLC_STAND_IN_FAILS=NAME:N lets the Nth call of a function fail with an error of its own; SSLC_STAND_IN_MIB: how much memory there is. What
+ * is wrong with a call aborts. */
+#include <dlfcn.h>
+#include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
-#define CALL __attribute__((visibility("default"))) int
+#include "tests/emulation/stand_in.h"
 
 /* What tests ask for. */
-__attribute__((visibility("default"))) int stand_in_launches, stand_in_graph_launches, stand_in_live, stand_in_waits;
-__attribute__((visibility("default"))) unsigned stand_in_shared;
+CALL long long stand_in_bytes; /* to the device */
+CALL int stand_in_launches, stand_in_graph_launches, stand_in_live, stand_in_waits;
+CALL unsigned stand_in_shared;
 
-enum { FAILED = 719, NO_MEMORY = 2, TOTAL = 64 << 20, OFFSET = 1 << 20 };
+enum { FAILED = 719, NO_MEMORY = 2, DEFAULT_MIB = 64, OFFSET = 1 << 20, HEAD = 256, MOST_TASKS = 16384, STREAMS = 2 /* of a device */ };
+
+typedef long long kernel_run(void **arguments, long long blocks, unsigned threads);
+
+/* As a module has it; without `run` it is of a real compiler. */
+typedef struct {
+  void *library;
+  kernel_run *run;
+  int n;
+} kernel;
+
+typedef struct stream stream;
+
+/* The host's view runs ahead of what was done: `recorded` of a record that is asked for, `done` of the last that was reached. */
+typedef struct {
+  stream *in;
+  unsigned recorded, done;
+} event;
 
 typedef struct {
-  enum { FILL, TO_DEVICE, TO_HOST, COPY, LAUNCH } kind;
+  enum { FILL, TO_DEVICE, TO_HOST, COPY, LAUNCH, RECORD, WAIT } kind;
   char *to;
   const char *from;
   size_t bytes;
-  unsigned value, width;
+  unsigned value, width; /* of RECORD and WAIT: which record */
+  const kernel *kernel;
+  void **arguments; /* on the host; of a captured launch they stay until the library goes */
+  long long blocks;
+  unsigned threads;
+  event *event;
 } task;
 typedef struct {
-  task items[65536];
   unsigned n;
+  task items[];
 } task_list;
-static task_list queue, graph; /* what waits, and what is being captured */
+
+struct stream {
+  task queue[MOST_TASKS];
+  unsigned queued, begun;
+  stream *next;
+  bool is_late; /* works when somebody waits; a stream that is not does at once what it may */
+};
+static stream *streams;
+static task graph[MOST_TASKS]; /* what is being captured */
+static unsigned captured;
 static int capturing, have_context;
+static char context; /* its address */
 static size_t used;
 
-static int fails(const char *name) {
-  static char counted[64];
-  static int calls;
-  const char *asked = getenv("SSLC_STAND_IN_FAILS"), *colon = asked ? strchr(asked, ':') : NULL;
-  if (!colon) return counted[0] = 0;
-  if (strcmp(counted, asked)) snprintf(counted, sizeof counted, "%s", asked), calls = 0;
-  return strlen(name) == (size_t)(colon - asked) && !strncmp(name, asked, strlen(name)) && ++calls == atoi(colon + 1) ? FAILED : 0;
-}
-#define BEGIN                                  \
-  do {                                         \
-    const int failed_ = fails(__func__);       \
-    if (failed_) return failed_;               \
+#define BEGIN                          \
+  do {                                 \
+    if (fails(__func__)) return FAILED; \
   } while (0)
 #define IN_CONTEXT \
   do {             \
@@ -48,102 +73,234 @@ static int fails(const char *name) {
     if (!have_context) abort(); \
   } while (0)
 
-static void add(task t) {
-  task_list *to = capturing ? &graph : &queue;
-  if (to->n == 65536) abort();
-  to->items[to->n++] = t;
+static size_t total(void) {
+  const char *asked = getenv("SSLC_STAND_IN_MIB");
+  return (size_t)(asked ? atoi(asked) : DEFAULT_MIB) << 20;
 }
 
-static void work(void) {
-  for (unsigned i = 0; i < queue.n; i++) {
-    const task *t = &queue.items[i];
-    if (t->kind == LAUNCH) stand_in_launches++;
-    else if (t->kind != FILL) memcpy(t->to, t->from, t->bytes);
-    else
-      for (size_t k = 0; k < t->bytes; k += t->width) memcpy(t->to + k, &t->value, t->width);
+static void perform(const task *t) {
+  if (t->kind == LAUNCH) {
+    stand_in_launches++;
+    if (t->kernel->run && t->kernel->run(t->arguments, t->blocks, t->threads)) fputs("a kernel's access is not aligned\n", stderr), abort();
+  } else if (t->kind == RECORD) {
+    t->event->done = t->value;
+  } else if (t->kind != FILL) {
+    stand_in_bytes += t->kind == TO_DEVICE ? (long long)t->bytes : 0;
+    memcpy(t->to, t->from, t->bytes);
+  } else {
+    for (size_t k = 0; k < t->bytes; k += t->width) memcpy(t->to + k, &t->value, t->width);
   }
-  queue.n = 0;
+}
+
+/* Up to a record of an event, or all (NULL). What another stream must have done before is done there, or, unless `forced`, ends it here. */
+static void work(stream *s, const event *e, unsigned record, bool forced) {
+  while (s->begun < s->queued && !(e && e->done >= record)) {
+    const task *t = &s->queue[s->begun];
+    if (t->kind == WAIT && t->event->done < t->value) {
+      if (!forced) return;
+      work(t->event->in, t->event, t->value, true);
+    }
+    if (t->kind != WAIT) perform(t);
+    s->begun++;
+  }
+  if (s->begun == s->queued) s->begun = s->queued = 0;
+}
+
+static void work_all(void) {
+  for (stream *s = streams; s; s = s->next) work(s, NULL, 0, true);
+}
+
+static int add(void *to, task t) {
+  stream *s = to;
+  if (capturing && s->is_late) {
+    if (captured == MOST_TASKS) abort();
+    graph[captured++] = t;
+    return 0;
+  }
+  if (s->queued == MOST_TASKS) abort();
+  s->queue[s->queued++] = t;
+  if (!s->is_late) work(s, NULL, 0, false);
+  return 0;
+}
+
+/* Arguments of launches: all of them stay, since a graph may launch them again. */
+static void **kept[1 << 20];
+static unsigned n_kept;
+static void **keep_arguments(void **arguments, int n) {
+  void **out = malloc(((size_t)n + 1) * sizeof *out);
+  if (n_kept == sizeof kept / sizeof *kept) abort();
+  kept[n_kept++] = out;
+  for (int i = 0; i < n; i++) out[i] = *(char **)arguments[i] - OFFSET;
+  return out;
+}
+__attribute__((destructor)) static void forget_arguments(void) {
+  while (n_kept) free(kept[--n_kept]);
 }
 
 static char *host_of(uint64_t pointer) { return (char *)(uintptr_t)(pointer - OFFSET); }
 
-CALL cuInit(unsigned flags) { BEGIN; return (int)flags; }
-CALL cuDriverGetVersion(int *v) { return *v = 13000, 0; }
-CALL cuGetErrorString(int e, const char **text) { return *text = e == FAILED ? "made to fail" : e == NO_MEMORY ? "out of memory" : "other", 0; }
-CALL cuDeviceGetCount(int *n) { BEGIN; return *n = 2, 0; }
-CALL cuDeviceGet(int *d, int number) { BEGIN; return *d = number, number > 1; }
-CALL cuDeviceGetName(char *name, int bytes, int d) { BEGIN; return snprintf(name, (size_t)bytes, "stand-in %d", d), 0; }
-CALL cuDeviceGetAttribute(int *value, int which, int d) {
+CALL int cuInit(unsigned flags) { BEGIN; return (int)flags; }
+CALL int cuDriverGetVersion(int *v) { return *v = 13000, 0; }
+CALL int cuGetErrorString(int e, const char **text) { return *text = e == FAILED ? "made to fail" : e == NO_MEMORY ? "out of memory" : "other", 0; }
+CALL int cuDeviceGetCount(int *n) { BEGIN; return *n = 2, 0; }
+CALL int cuDeviceGet(int *d, int number) { BEGIN; return *d = number, number > 1; }
+CALL int cuDeviceGetName(char *name, int bytes, int d) { BEGIN; return snprintf(name, (size_t)bytes, "stand-in %d", d), 0; }
+CALL int cuDeviceGetAttribute(int *value, int which, int d) {
+  static const struct {
+    int which, value;
+  } known[] = {{13, 1000000}, {16, 1}, {36, 1000000}, {37, 64}, {75, 8}, {76, 0}, {97, 166912}};
   BEGIN;
   (void)d;
-  *value = which == 75 ? 8 : which == 76 ? 0 : which == 97 ? 166912 : -1;
-  return *value < 0;
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    if (known[i].which == which) return *value = known[i].value, 0;
+  return 1;
 }
-CALL cuDevicePrimaryCtxRetain(void **c, int d) { BEGIN; (void)d; return *c = &queue, stand_in_live++, 0; }
-CALL cuDevicePrimaryCtxRelease_v2(int d) { (void)d; return stand_in_live--, 0; }
-CALL cuCtxSetCurrent(void *c) { BEGIN; return have_context = c == &queue, 0; }
-CALL cuMemGetInfo_v2(size_t *unused, size_t *total) { IN_CONTEXT; return *unused = TOTAL - used, *total = TOTAL, 0; }
-CALL cuMemAlloc_v2(uint64_t *memory, size_t bytes) {
+CALL int cuDevicePrimaryCtxRetain(void **c, int d) { BEGIN; (void)d; return *c = &context, stand_in_live++, 0; }
+CALL int cuDevicePrimaryCtxRelease_v2(int d) { (void)d; return stand_in_live--, 0; }
+CALL int cuCtxSetCurrent(void *c) { BEGIN; return have_context = c == &context, 0; }
+CALL int cuMemGetInfo_v2(size_t *unused, size_t *all) { IN_CONTEXT; return *unused = total() - used, *all = total(), 0; }
+CALL int cuMemAlloc_v2(uint64_t *memory, size_t bytes) {
   IN_CONTEXT;
-  if (capturing || bytes > TOTAL - used) return NO_MEMORY;
-  size_t *p = malloc(bytes + 256);
-  *p = bytes;
+  if (capturing || bytes > total() - used) return NO_MEMORY;
+  char *p = aligned_alloc(HEAD, (bytes / HEAD + 2) * HEAD);
+  memcpy(p, &bytes, sizeof bytes);
   used += bytes;
-  memset((char *)p + 256, 0xA5, bytes);
+  memset(p + HEAD, 0xA5, bytes);
   stand_in_live++;
-  return *memory = (uint64_t)(uintptr_t)p + 256 + OFFSET, 0;
+  return *memory = (uint64_t)(uintptr_t)p + HEAD + OFFSET, 0;
 }
-CALL cuMemFree_v2(uint64_t memory) {
+CALL int cuMemFree_v2(uint64_t memory) {
+  size_t bytes;
   IN_CONTEXT;
-  work();
-  used -= *(size_t *)(void *)(host_of(memory) - 256);
-  return free(host_of(memory) - 256), stand_in_live--, 0;
+  work_all();
+  memcpy(&bytes, host_of(memory) - HEAD, sizeof bytes);
+  used -= bytes;
+  return free(host_of(memory) - HEAD), stand_in_live--, 0;
 }
-CALL cuMemAllocHost_v2(void **memory, size_t bytes) { IN_CONTEXT; return *memory = malloc(bytes), stand_in_live++, 0; }
-CALL cuMemFreeHost(void *memory) { IN_CONTEXT; return free(memory), stand_in_live--, 0; }
-CALL cuMemsetD8Async(uint64_t to, unsigned char v, size_t n, void *s) { IN_CONTEXT; (void)s; return add((task){FILL, host_of(to), NULL, n, v, 1}), 0; }
-CALL cuMemsetD32Async(uint64_t to, unsigned v, size_t n, void *s) { IN_CONTEXT; (void)s; return add((task){FILL, host_of(to), NULL, 4 * n, v, 4}), 0; }
-CALL cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t n, void *s) {
+CALL int cuMemAllocHost_v2(void **memory, size_t bytes) { IN_CONTEXT; return *memory = malloc(bytes), stand_in_live++, 0; }
+CALL int cuMemFreeHost(void *memory) { IN_CONTEXT; return free(memory), stand_in_live--, 0; }
+CALL int cuMemsetD8Async(uint64_t to, unsigned char v, size_t n, void *s) { IN_CONTEXT; return add(s, (task){FILL, host_of(to), .bytes = n, .value = v, .width = 1}); }
+CALL int cuMemsetD32Async(uint64_t to, unsigned v, size_t n, void *s) { IN_CONTEXT; return add(s, (task){FILL, host_of(to), .bytes = 4 * n, .value = v, .width = 4}); }
+CALL int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t n, void *s) {
   IN_CONTEXT;
-  (void)s;
-  if (capturing) abort(); /* the graph would read memory of the host at every replay */
-  return add((task){TO_DEVICE, host_of(to), from, n, 0, 0}), 0;
+  if (capturing && ((stream *)s)->is_late) abort(); /* the graph would read memory of the host at every replay */
+  return add(s, (task){TO_DEVICE, host_of(to), from, n});
 }
-CALL cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t n, void *s) { IN_CONTEXT; (void)s; return add((task){TO_HOST, to, host_of(from), n, 0, 0}), 0; }
-CALL cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t n, void *s) { IN_CONTEXT; (void)s; return add((task){COPY, host_of(to), host_of(from), n, 0, 0}), 0; }
-CALL cuModuleLoadData(void **m, const void *image) {
+CALL int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t n, void *s) { IN_CONTEXT; return add(s, (task){TO_HOST, to, host_of(from), n}); }
+CALL int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t n, void *s) { IN_CONTEXT; return add(s, (task){COPY, host_of(to), host_of(from), n}); }
+
+/* A library of the stand-in for NVRTC, from memory. NULL: it is none. */
+static void *library_of(const void *image) {
+  const uint64_t *elf = image; /* a shared object says 3 where a cubin says 2; its section headers are last */
+  const unsigned char *bytes = image;
+  if (bytes[16] != 3) return NULL;
+  const size_t n = (size_t)elf[5] + (size_t)(bytes[58] | bytes[59] << 8) * (size_t)(bytes[60] | bytes[61] << 8);
+  const char *place = getenv("TMPDIR");
+  char path[256]; /* another for each: a loader takes equal names for one library */
+  snprintf(path, sizeof path, "%s/sslc_module_XXXXXX", place ? place : "/tmp");
+  const int file = mkstemp(path);
+  if (file < 0 || write(file, image, n) != (ssize_t)n) abort();
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!library) fprintf(stderr, "%s\n", dlerror()), abort();
+  close(file);
+  unlink(path);
+  return library;
+}
+
+CALL int cuModuleLoadData(void **m, const void *image) {
   IN_CONTEXT;
   if (capturing || memcmp(image, "\177ELF", 4)) abort();
-  return *m = malloc(1), stand_in_live++, 0;
+  kernel *k = *m = calloc(1, sizeof *k);
+  k->library = library_of(image);
+  return stand_in_live++, 0;
 }
-CALL cuModuleUnload(void *m) { IN_CONTEXT; return free(m), stand_in_live--, 0; }
-CALL cuModuleGetFunction(void **f, void *m, const char *name) { IN_CONTEXT; return *f = m, strncmp(name, "kernel_", 7) != 0; }
-CALL cuFuncSetAttribute(void *f, int which, int value) { IN_CONTEXT; (void)f; return stand_in_shared = (unsigned)value, which != 8; }
-CALL cuLaunchKernel(void *f, unsigned bx, unsigned by, unsigned bz, unsigned tx, unsigned ty, unsigned tz, unsigned shared, void *s, void **arguments, void **extra) {
+CALL int cuModuleUnload(void *m) {
+  kernel *k = m;
   IN_CONTEXT;
-  (void)s, (void)arguments;
+  work_all();
+  if (k->library) dlclose(k->library);
+  return free(k), stand_in_live--, 0;
+}
+CALL int cuModuleGetFunction(void **f, void *m, const char *name) {
+  char text[128];
+  kernel *k = m;
+  IN_CONTEXT;
+  *f = k;
+  if (!k->library) return strncmp(name, "kernel_", 7) != 0;
+  snprintf(text, sizeof text, "run_%s", name);
+  *(void **)&k->run = dlsym(k->library, text);
+  snprintf(text, sizeof text, "arguments_%s", name);
+  const int *n = dlsym(k->library, text);
+  if (!k->run || !n) return 500;
+  return k->n = *n, 0;
+}
+CALL int cuFuncSetAttribute(void *f, int which, int value) { IN_CONTEXT; (void)f; return stand_in_shared = (unsigned)value, which != 8; }
+CALL int cuLaunchKernel(void *f, unsigned bx, unsigned by, unsigned bz, unsigned tx, unsigned ty, unsigned tz, unsigned shared, void *s, void **arguments, void **extra) {
+  const kernel *k = f;
+  IN_CONTEXT;
   if (!f || !bx || by != 1 || bz != 1 || !tx || tx > 1024 || ty != 1 || tz != 1 || extra) abort();
   if (shared > 49152 && shared > stand_in_shared) return 1;
-  return add((task){LAUNCH, NULL, NULL, 0, 0, 0}), 0;
+  return add(s, (task){LAUNCH, .kernel = k, .arguments = keep_arguments(arguments, k->n), .blocks = bx, .threads = tx});
 }
-CALL cuStreamCreate(void **s, unsigned flags) { IN_CONTEXT; return *s = malloc(1), stand_in_live++, flags != 1; }
-CALL cuStreamDestroy_v2(void *s) { IN_CONTEXT; return free(s), stand_in_live--, 0; }
-CALL cuStreamSynchronize(void *s) { IN_CONTEXT; (void)s; if (capturing) abort(); return work(), stand_in_waits++, 0; }
-CALL cuEventCreate(void **e, unsigned flags) { IN_CONTEXT; return *e = calloc(1, 1), stand_in_live++, flags != 2; }
-CALL cuEventDestroy_v2(void *e) { IN_CONTEXT; return free(e), stand_in_live--, 0; }
-CALL cuEventRecord(void *e, void *s) { IN_CONTEXT; (void)s; return *(char *)e = 1, 0; }
-CALL cuEventSynchronize(void *e) { IN_CONTEXT; if (*(char *)e) work(); return *(char *)e = 0, 0; }
-CALL cuStreamBeginCapture_v2(void *s, int mode) { IN_CONTEXT; (void)s; return graph.n = 0, capturing = 1, mode != 1; }
-CALL cuStreamEndCapture(void *s, void **g) { capturing = 0; IN_CONTEXT; (void)s; *g = malloc(sizeof graph); memcpy(*g, &graph, sizeof graph); return stand_in_live++, 0; }
-CALL cuGraphInstantiateWithFlags(void **out, void *g, unsigned long long flags) { IN_CONTEXT; *out = malloc(sizeof graph); memcpy(*out, g, sizeof graph); return stand_in_live++, flags != 0; }
-CALL cuGraphLaunch(void *g, void *s) {
+static bool is_first(void) {
+  unsigned n = 0;
+  for (const stream *x = streams; x; x = x->next) n++;
+  return n % STREAMS == 0;
+}
+
+/* The first stream of a device is late; the others are too, or, with SSLC_STAND_IN_EAGER, early: what is not ordered shows in one or the other. */
+CALL int cuStreamCreate(void **s, unsigned flags) {
+  IN_CONTEXT;
+  stream *made = *s = malloc(sizeof *made);
+  made->queued = made->begun = 0;
+  made->is_late = is_first() || !getenv("SSLC_STAND_IN_EAGER");
+  made->next = streams;
+  streams = made;
+  return stand_in_live++, flags != 1;
+}
+CALL int cuStreamDestroy_v2(void *s) {
+  IN_CONTEXT;
+  work(s, NULL, 0, true);
+  stream **at = &streams;
+  while (*at != s) at = &(*at)->next;
+  *at = (*at)->next;
+  return free(s), stand_in_live--, 0;
+}
+CALL int cuStreamSynchronize(void *s) { IN_CONTEXT; if (capturing) abort(); return work(s, NULL, 0, true), stand_in_waits++, 0; }
+CALL int cuStreamWaitEvent(void *s, void *e, unsigned flags) {
+  event *on = e;
+  IN_CONTEXT;
+  return on->recorded ? add(s, (task){WAIT, .event = on, .value = on->recorded}) : 0, flags != 0;
+}
+CALL int cuEventCreate(void **e, unsigned flags) { IN_CONTEXT; return *e = calloc(1, sizeof(event)), stand_in_live++, flags != 2; }
+CALL int cuEventDestroy_v2(void *e) { IN_CONTEXT; work_all(); return free(e), stand_in_live--, 0; }
+CALL int cuEventRecord(void *e, void *s) { event *on = e; IN_CONTEXT; return on->in = s, add(s, (task){RECORD, .event = on, .value = ++on->recorded}); }
+CALL int cuEventSynchronize(void *e) { const event *on = e; IN_CONTEXT; if (on->recorded) work(on->in, on, on->recorded, true); return 0; }
+CALL int cuStreamBeginCapture_v2(void *s, int mode) { IN_CONTEXT; (void)s; return captured = 0, capturing = 1, mode != 1; }
+CALL int cuStreamEndCapture(void *s, void **g) {
+  capturing = 0;
   IN_CONTEXT;
   (void)s;
+  task_list *list = *g = malloc(sizeof *list + captured * sizeof *graph);
+  list->n = captured;
+  memcpy(list->items, graph, captured * sizeof *graph);
+  return stand_in_live++, 0;
+}
+CALL int cuGraphInstantiateWithFlags(void **out, void *g, unsigned long long flags) {
+  IN_CONTEXT;
+  const task_list *from = g;
+  const size_t bytes = sizeof *from + from->n * sizeof *graph;
+  *out = malloc(bytes);
+  memcpy(*out, g, bytes);
+  return stand_in_live++, flags != 0;
+}
+CALL int cuGraphLaunch(void *g, void *s) {
+  IN_CONTEXT;
   const task_list *list = g;
-  for (unsigned i = 0; i < list->n; i++) add(list->items[i]);
+  for (unsigned i = 0; i < list->n; i++) add(s, list->items[i]);
   return stand_in_graph_launches++, 0;
 }
-CALL cuGraphDestroy(void *g) { IN_CONTEXT; return free(g), stand_in_live--, 0; }
+CALL int cuGraphDestroy(void *g) { IN_CONTEXT; return free(g), stand_in_live--, 0; }
 #ifndef WITHOUT_GRAPHS
-CALL cuGraphExecDestroy(void *g) { IN_CONTEXT; return free(g), stand_in_live--, 0; }
+CALL int cuGraphExecDestroy(void *g) { IN_CONTEXT; return free(g), stand_in_live--, 0; }
 #endif

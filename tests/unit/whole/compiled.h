@@ -4,6 +4,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "codegen/cpu/host.h"
@@ -85,8 +86,10 @@ static inline const char *emulated_fault(const plan *p, const expectation *e, ar
   const char *wrong = NULL;
   device *d = emulated_device_new(p, &wrong);
   if (!d) return wrong;
-  instance *i = instance_on(p, d);
-  wrong = i ? run_and_compare(i, e, ARENA_ARRAY(a, void *, e->graph->n_results + 1), a) : "no memory";
+  char *failed = NULL;
+  instance *i = instance_on(p, d, &failed);
+  wrong = i ? run_and_compare(i, e, ARENA_ARRAY(a, void *, e->graph->n_results + 1), a) : arena_string(a, failed);
+  free(failed);
   if (i && !wrong && d->failure(d)) wrong = arena_printf(a, "%s", d->failure(d));
   instance_free(i);
   return wrong;

@@ -118,9 +118,9 @@ static runner runner_of(comparison *c, const graph *g) {
   plan *p = run_passes(g, &context, NULL, NULL);
   if (!p) fail_msg("%s", diagnostics_render(c->diagnostics, c->arena, false));
   if (c->way->by == EMULATED) {
-    device *d = emulated_device_new(p, &error);
-    r.instance = d ? instance_on(p, d) : NULL;
-    if (!r.instance) fail_msg("%s", error ? error : "out of memory");
+    char *failed = NULL;
+    r.instance = instance_on(p, emulated_device_new(p, &error), &failed);
+    if (!r.instance) fail_msg("%s", error ? error : failed);
     return r;
   }
   r.executable = executable_compile_cpu(p, &(compile_options){.threads = 2}, &report, &error);
