@@ -88,7 +88,7 @@ typedef enum { LOOP_SERIAL, LOOP_UNROLL, LOOP_VECTOR, LOOP_PAIR, LOOP_TILE, LOOP
 
 /* Walks what the enclosing loop over the same axis left (its step; the extent for the outermost) in
  * steps of `step`. The innermost loop of an axis has step 1; a vector loop's lanes are the step of the
- * loop around it. A pair loop takes two neighbours of a sum of products of bf16 at once, where they lie side by side. Behind a tile loop, over rows, a pair
+ * loop around it, divided by its own, which is how many neighbours each lane takes, one by one in an unrolled loop inside. A pair loop takes two neighbours of a sum of products of bf16 at once, where they lie side by side. Behind a tile loop, over rows, a pair
  * loop and a vector loop are a tile of a matrix unit; the pair loop may be longer then. A remainder is a second, smaller body, never a test in the loop. */
 typedef struct {
   uint32_t axis;

@@ -123,6 +123,14 @@ static const char *check_stage(checker *c, uint32_t number) {
 
 /* -- schedules ------------------------------------------------------------------------------------------------- */
 
+/* Inside of vector loops stand others, and the neighbours that each lane takes. */
+static bool stands_in_vector(const schedule *s, uint32_t i) {
+  bool inside = false, of_lane = false;
+  for (uint32_t k = 0; k < i; k++)
+    if (s->loops[k].kind == LOOP_VECTOR) inside = true, of_lane |= s->loops[k].axis == s->loops[i].axis;
+  return !inside || s->loops[i].kind == LOOP_VECTOR || (s->loops[i].kind == LOOP_UNROLL && of_lane);
+}
+
 static const char *check_loop(checker *c, const schedule *s, uint32_t i, const int64_t *left) {
   const schedule_loop *l = &s->loops[i];
   if (l->axis >= c->k->n_axes) WRONG("loop %u is over an axis that does not exist", i);
@@ -132,11 +140,11 @@ static const char *check_loop(checker *c, const schedule *s, uint32_t i, const i
     WRONG("steps of loops over %s do not decrease to 1", name);
   loop_kind before = i ? s->loops[i - 1].kind : LOOP_PARALLEL;
   if (l->kind == LOOP_PARALLEL && before != LOOP_PARALLEL) WRONG("the parallel loop over %s does not lead", name);
-  if (i && before == LOOP_VECTOR && l->kind != LOOP_VECTOR) WRONG("the loop over %s is inside a vector loop", name);
+  if (!stands_in_vector(s, i)) WRONG("the loop over %s is inside a vector loop", name);
   int64_t walked = outermost ? c->k->axes[l->axis].extent : left[l->axis];
   if (l->kind == LOOP_PAIR && (l->step != 1 || walked % 2)) WRONG("the pair loop over %s does not walk pairs", name);
   if (l->kind == LOOP_TILE && l->step != 1) WRONG("the tile loop over %s has a step", name);
-  if (l->kind == LOOP_VECTOR && l->step != 1) WRONG("the vector loop over %s has a step", name);
+  if (l->kind == LOOP_VECTOR && walked % l->step) WRONG("the vector loop over %s leaves a rest", name);
   return NULL;
 }
 

@@ -264,7 +264,7 @@ static void collect_votes(layouts *l) {
     const plan_launch *launch = &l->plan->launches[i];
     const kernel *k = launch->kernel;
     squares_form form;
-    if (kernel_squares(k, &form)) {
+    if (kernel_squares(k, l->target, &form)) {
       vote_beside_squares(l, launch, &form);
       continue;
     }
@@ -522,7 +522,7 @@ static int32_t axis_of_output(const layouts *l, const kernel *k, uint32_t number
 static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint32_t *buffers) {
   wish w;
   squares_form form;
-  const bool beside_squares = kernel_squares(k, &form);
+  const bool beside_squares = kernel_squares(k, l->target, &form);
   if (beside_squares && !(form.stages >> number & 1)) return;
   if (!find_wish(k, number, beside_squares ? (int32_t)form.column : axis_of_output(l, k, number, buffers), &w)) return;
   const tensor_type *vector = &l->plan->buffers[buffers[w.vector->number]].type, *other = &l->plan->buffers[buffers[w.other->number]].type;

@@ -259,6 +259,8 @@ bool reduces(const stage *s);
 const bool *reads_of(lowering *l, uint32_t number);
 /* How far a loop walks at most: the step of the loop around it over the same axis, or the extent. */
 int64_t reach_of_loop(const lowering *l, uint32_t loop);
+/* Of a vector loop. */
+int64_t lanes_of_loop(const lowering *l, uint32_t loop);
 /* Tasks in the schedule's loops from number `at` on. */
 void lower_tasks(lowering *l, task_list tasks, uint32_t at);
 

@@ -16,6 +16,15 @@ void add_loop(scheduler *s, uint32_t axis, int64_t step, loop_kind kind) {
   *ARENA_PUSH(s->kernel->arena, s->loops, s->n, s->capacity) = (schedule_loop){.axis = axis, .step = step, .kind = kind};
 }
 
+void add_vectors(scheduler *s, uint32_t axis, int64_t left, loop_kind several) {
+  enum { MOST_NEIGHBOURS = 4 };
+  const int64_t vectors = (left + s->lanes - 1) / s->lanes, depth = vectors < MOST_NEIGHBOURS ? vectors : MOST_NEIGHBOURS;
+  const bool deep = s->target->warps && left % s->lanes == 0 && several == LOOP_UNROLL && takes_neighbours(s, axis, depth);
+  if (vectors > (deep ? depth : 1)) add_loop(s, axis, deep ? depth * s->lanes : s->lanes, several);
+  add_loop(s, axis, deep ? depth : 1, LOOP_VECTOR);
+  if (deep) add_loop(s, axis, 1, LOOP_UNROLL);
+}
+
 /* -- what the accesses say --------------------------------------------------------------------------------- */
 
 enum { STRANGE = INT32_MAX };

@@ -33,6 +33,9 @@ typedef struct {
 
 int64_t extent(const scheduler *s, uint32_t axis);
 void add_loop(scheduler *s, uint32_t axis, int64_t step, loop_kind kind);
+/* The last loops over an axis that runs in lanes, of which so many points are left: vectors one beside the other, spelled out; on a GPU
+ * each lane with neighbours of its own where that makes one access of several. */
+void add_vectors(scheduler *s, uint32_t axis, int64_t left, loop_kind several);
 /* Outer loops over the axes of `order`, each with its step; as many of the leading ones run in parallel as there is use for. */
 void add_outer_loops(scheduler *s, const schedule_loop *order, uint32_t n, bool large);
 int64_t points(const scheduler *s);
@@ -62,6 +65,8 @@ warp_tile tile_for_warps(const tile_question *q);
 int64_t sums_spelled_for_warps(int64_t extent, int64_t sums_of_a_tile);
 /* The axis that runs in lanes, where that of best contiguity would leave a GPU waiting. */
 int32_t lanes_for_warps(const scheduler *s, int32_t usual);
+/* Whether lanes may take several neighbours each: all that depends on the axis has them together, so that they are one access. */
+bool takes_neighbours(const scheduler *s, uint32_t axis, int64_t depth);
 /* How many vectors a warp may have, so that there are enough of both. */
 int64_t unroll_for_warps(const scheduler *s, uint32_t axis, int64_t most);
 

@@ -42,6 +42,15 @@ typedef uint4 words_4;
     const words_##n zero = {__VA_ARGS__};                                                  \
     return zero;                                                                           \
   }
+FUNCTION void store_1(void *at, u32 x) { *(u32 *)ALIGNED(at, u32) = x; }
+FUNCTION void store_2(void *at, u32 x, u32 y) {
+  const words_2 v = {x, y};
+  *(words_2 *)ALIGNED(at, uint2) = v;
+}
+FUNCTION void store_4(void *at, u32 x, u32 y, u32 z, u32 w) {
+  const words_4 v = {x, y, z, w};
+  *(words_4 *)ALIGNED(at, uint4) = v;
+}
 WIDE(1, u32, 0)
 WIDE(2, uint2, 0, 0)
 WIDE(4, uint4, 0, 0, 0, 0)

@@ -104,10 +104,12 @@ static void write_store(writer *w, const statement *s) {
   const dtype t = w->loops->buffers[s->number].type;
   begin_statement(w, values, 2);
   const char *value = value_text(w, s->value), *offset = lane_offset(w, value_text(w, s->offset), s->value->lanes, s->stride);
-  before_writing(w, s->number);
-  const char *active = active_text(w, s->active);
   if (t == DTYPE_BF16) value = arena_printf(w->arena, "bf16_store(%s)", value);
-  write_line(w, "%s%s%s%s = %s;", active ? "if (" : "", active ? active : "", active ? ") " : "", element_text(w, s->number, offset), value);
+  const char *stored = wide_store_text(w, s, value), *active = active_text(w, s->active);
+  if (stored && !*stored) return;
+  before_writing(w, s->number);
+  if (!stored) stored = arena_printf(w->arena, "%s = %s", element_text(w, s->number, offset), value);
+  write_line(w, "%s%s%s%s;", active ? "if (" : "", active ? active : "", active ? ") " : "", stored);
 }
 
 /* -- teams ------------------------------------------------------------------------------------------------------ */
@@ -162,9 +164,9 @@ static void write_block(writer *w, const block *b) {
   static void (*const rules[])(writer *w, const statement *s) = {
       [STATEMENT_FOR] = write_for, [STATEMENT_IF] = write_if, [STATEMENT_SET] = write_set, [STATEMENT_STORE] = write_store, [STATEMENT_TILE] = write_tile,
       [STATEMENT_COPY] = write_copy, [STATEMENT_COMMIT] = write_commit, [STATEMENT_WAIT] = write_wait, [STATEMENT_BARRIER] = write_barrier};
-  begin_wide_loads(w, b);
+  begin_wide_accesses(w, b);
   for (uint32_t i = 0; i < b->n && !w->error; i++) rules[b->items[i]->kind](w, b->items[i]);
-  end_wide_loads(w);
+  end_wide_accesses(w);
 }
 
 /* -- what the loops use ------------------------------------------------------------------------------------------ */

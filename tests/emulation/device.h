@@ -72,9 +72,9 @@ typedef struct {
 typedef struct {
   unsigned x, y, z, w;
 } uint4;
-static inline const void *emulated_aligned(const void *at, unsigned long long bytes) {
+static inline void *emulated_aligned(const void *at, unsigned long long bytes) {
   emulated_violations += (unsigned long long)at % bytes != 0;
-  return at;
+  return (void *)(unsigned long long)at;
 }
 #define ALIGNED(pointer, T) emulated_aligned(pointer, sizeof(T))
 
