@@ -60,10 +60,18 @@ WIDE(4, uint4, 0, 0, 0, 0)
 FUNCTION f32 bf16_load(u16 x) { return f32_bits_u32((u32)x << 16); }
 FUNCTION u16 bf16_store(f32 x) { return (u16)(u32_bits_f32(x) >> 16); }
 /* To the nearest, ties to even: the carry of 0x7fff and the lowest bit kept. */
+#if !defined(EMULATED) && __CUDA_ARCH__ >= 800
+FUNCTION f32 bf16_of_f32(f32 x) { /* in the high half, beside a 0 */
+  u32 pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(x), "f"(0.0f));
+  return f32_bits_u32(pair);
+}
+#else
 FUNCTION f32 bf16_of_f32(f32 x) {
   const u32 bits = u32_bits_f32(x), up = bits + 0x7fffu + (bits >> 16 & 1u);
   return f32_bits_u32((x != x ? bits | 0x400000u : up) & 0xffff0000u);
 }
+#endif
 /* By way of a float rounded to odd, so that the second rounding is as good as one (Boldo and Melquiond, 2008). */
 FUNCTION f32 bf16_of_f64(f64 x) {
   const f32 narrow = (f32)x;

@@ -112,7 +112,7 @@ class Ours:
         self.scratch = pathlib.Path(scratch)
         self.name = pathlib.Path(program).stem
         arrays = self.bank(library, program, settings, threads, cache) if self.name == "h" else []
-        self.program = Program(library, program, threads, cache, settings if self.name != "h" else {}, arrays, precision)
+        self.program = Program(library, program, threads, cache, settings if self.name != "h" else {}, arrays, precision=precision)
         self.program.call("initialise")
         facts = self.program.facts()
         return {"compile_seconds": self.program.seconds, "kernels": facts.kernels, "compiled": facts.compiled, "planned": facts.peak_bytes,
