@@ -30,9 +30,11 @@ STEPS = {
 
 class Rows:
     def __init__(self, path):
-        self.path = path
+        self.path, self.lacking = path, []
 
     def add(self, **row):
+        if row.get("system", "sslc") == "sslc" and not row.get("sslc", row.get("status") == 0):
+            self.lacking.append(row["name"])
         with open(self.path, "a") as f:
             print(json.dumps(row), file=f)
         print(json.dumps(row), flush=True)
@@ -167,3 +169,4 @@ def headline(rows):
 if __name__ == "__main__":
     what, rows = sys.argv[1], Rows(sys.argv[2])
     shapes(rows) if what == "shapes" else headline(rows) if what == "headline" else steps(what, rows)
+    sys.exit(f"sslc failed: {', '.join(rows.lacking)}" if rows.lacking else 0)
