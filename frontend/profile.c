@@ -99,7 +99,7 @@ static bool writes_state(const plan *p, const plan_launch *l) {
 
 static sslc_launch describe(const sslc_program *p, const survey_place *at, const plan_launch *l, bool forward) {
   const source_file *f = sources_get(p->sources, l->kernel->where.file);
-  kernel_work work = kernel_work_of(l->kernel);
+  kernel_work work = launch_work_of(l);
   return (sslc_launch){.kernel = l->kernel->name,
                        .file = f ? f->name : "",
                        .line = f ? source_position(p->sources, l->kernel->where.file, l->kernel->where.start).line : 0,
@@ -128,7 +128,7 @@ static sslc_status time_steps(sslc_program *p, stopwatch *w, double *whole, doub
     double start = now();
     const loader_batch *batch = p->loader ? loader_next(p->loader) : NULL;
     if (p->loader && !batch) return session_fail(p, SSLC_BAD_FILE, "the data ended");
-    if (batch) feed(p->step->instance, &p->feed, batch->fields);
+    if (batch) feed(p->step->instance, &p->feed, batch);
     w->step = i;
     w->latest = now();
     double fed = w->latest;

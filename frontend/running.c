@@ -93,6 +93,33 @@ static bool enter(void *context, char **error) {
   return session_enter(p) == SSLC_OK || failure(error, "%s", sslc_message(p));
 }
 
+/* In every phase that reads it. */
+static bool lies_in_rows(const sslc_program *p, const char *input) {
+  for (uint32_t i = 0; i < p->experiment->n_phases; i++) {
+    const plan *phase = p->phases[i].plan;
+    const int32_t b = plan_find(phase, "data", input);
+    if (b >= 0 && !layout_is_row_major(&phase->buffers[b].layout, &phase->buffers[b].type)) return false;
+  }
+  return true;
+}
+
+/* Fields that a GPU holds itself, as long as they fit in half of what the plan leaves it: it wants room to breathe. Bits of those. */
+static uint64_t keep_data(sslc_program *p, dataset *data, const char *split) {
+  enum { SPARE = 2, MOST_FIELDS = 64 };
+  const hardware_facts *on = hardware_describe(p->hardware);
+  device *store = on->is_gpu ? hardware_store(p->hardware) : NULL;
+  int64_t left = (on->free_bytes - session_device_bytes(p)) / SPARE;
+  uint64_t kept = 0, read = 0;
+  for (uint32_t i = 0; store && i < p->feed.n; i++) {
+    fed_field *f = &p->feed.items[i];
+    const bool may = f->field < MOST_FIELDS && lies_in_rows(p, f->input);
+    const bool is = may && (f->kept.rows || keep_field(store, data, split, f->field, left, &f->kept));
+    left -= is ? f->kept.bytes : 0;
+    if (f->field < MOST_FIELDS) *(is ? &kept : &read) |= (uint64_t)1 << f->field;
+  }
+  return kept & ~read;
+}
+
 /* The one there is, or a new one. */
 bool session_open_loader(sslc_program *p, char **error) {
   const experiment *x = p->experiment;
@@ -101,7 +128,7 @@ bool session_open_loader(sslc_program *p, char **error) {
   if (p->loader && p->loader_step == p->stepper.done) return true;
   drop_loader(p);
   p->loader = loader_new(&(loader_request){.data = open_data_find(&p->data, data), .split = data->split, .batch = x->batch, .seed = p->seed,
-                                           .first_step = p->stepper.done}, error);
+                                           .first_step = p->stepper.done, .unread = keep_data(p, open_data_find(&p->data, data), data->split)}, error);
   return p->loader;
 }
 
@@ -115,7 +142,7 @@ static sslc_status run_training(sslc_program *p, const sslc_training *asked, int
                 .checkpoint_seconds = asked && asked->checkpoint_minutes ? 60 * asked->checkpoint_minutes : 600};
   training_outcome outcome = train(&t, &error);
   p->loader_step = p->stepper.done;
-  if (outcome == TRAINING_DIVERGED || outcome == TRAINING_FAILED) drop_loader(p);
+  if (p->stepper.done < steps) drop_loader(p); /* it may be further */
   switch (outcome) {
     case TRAINING_DONE: return SSLC_OK;
     case TRAINING_STOPPED: return session_fail(p, SSLC_STOPPED, "stopped after step %lld", (long long)p->stepper.done);

@@ -93,6 +93,8 @@ void sslc_free(sslc_program *p) {
   for (uint32_t i = 0; i < p->n_evals; i++) compiled_free(&p->evals[i]);
   states_release(&p->states);
   open_data_release(&p->data);
+  for (uint32_t i = 0; i < p->feed.n; i++)
+    if (p->feed.items[i].kept.rows) kept_release(hardware_store(p->hardware), &p->feed.items[i].kept);
   hardware_close(p->hardware);
   if (p->pool) thread_pool_free(p->pool);
   free((void *)(uintptr_t)p->lost);
@@ -141,7 +143,11 @@ static int64_t peak_bytes(const sslc_program *p) {
   return bytes + session_bytes_beside(p);
 }
 
-int64_t session_device_bytes(const sslc_program *p) { return peak_bytes(p) - session_state_bytes(p); }
+int64_t session_device_bytes(const sslc_program *p) {
+  int64_t ahead = 0; /* of the batch to come */
+  for (uint32_t i = 0; i < p->experiment->n_inputs; i++) ahead += type_bytes(&p->experiment->inputs[i].type);
+  return peak_bytes(p) - session_state_bytes(p) + ahead;
+}
 
 /* Of the phase with the largest arena. */
 static const plan *largest_step(const sslc_program *p) {

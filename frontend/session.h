@@ -131,7 +131,8 @@ sslc_status session_store(sslc_program *p);
 int64_t session_plan_bytes(const plan *p);
 /* What there is beside the plan of a step: states, and the larger of first values and evaluations, which come and go. */
 int64_t session_bytes_beside(const sslc_program *p);
-/* What of it all stays on the host, where a device has memory of its own: a copy of the states. And what does not. */
+/* What of it all stays on the host, where a device has memory of its own: a copy of the states. And what does not,
+ * with a batch that is copied ahead. */
 int64_t session_state_bytes(const sslc_program *p);
 int64_t session_device_bytes(const sslc_program *p);
 /* The number among all evals of the i-th one that makes features; n_evals when there are fewer. */

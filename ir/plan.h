@@ -43,6 +43,7 @@ typedef struct {
   uint32_t *buffers;   /* plan buffer of each kernel buffer; of a loop: operands, results, and the place of its region's arena */
   const loops *loops;  /* the kernel lowered; NULL before that pass, and not part of the text */
   plan_repeat *repeat; /* NULL: a kernel */
+  double flops;        /* of the contraction that is done here in fewer; 0: what the kernel has. Not part of the text */
 } plan_launch;
 
 typedef struct plan {

@@ -102,3 +102,9 @@ kernel_work kernel_work_of(const kernel *k) {
   }
   return w;
 }
+
+kernel_work launch_work_of(const plan_launch *l) {
+  kernel_work w = kernel_work_of(l->kernel);
+  if (l->flops > 0) w.flops = l->flops;
+  return w;
+}

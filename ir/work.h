@@ -2,7 +2,7 @@
 #ifndef SSLC_IR_WORK_H
 #define SSLC_IR_WORK_H
 
-#include "ir/kernel.h"
+#include "ir/plan.h"
 
 typedef struct {
   double flops; /* of contractions, two for each product that reads no padding; elementwise work is not counted, nor what is made again */
@@ -10,5 +10,7 @@ typedef struct {
 } kernel_work;
 
 kernel_work kernel_work_of(const kernel *k);
+/* What was asked for, where it is done in fewer products. */
+kernel_work launch_work_of(const plan_launch *l);
 
 #endif

@@ -208,8 +208,9 @@ static layout panels(const tensor_type *t, uint32_t dim, int64_t width, int32_t 
   return layout_blocked(t, order, dim, width);
 }
 
-/* Of a register tile: as many vectors of sums as it has, which narrow operands are widened to. */
+/* Of a register tile: as many vectors of sums as it has, which narrow operands are widened to. A GPU reads whole lines at any distance. */
 static int64_t panel_width(const layouts *l, const tensor_type *t) {
+  if (l->target->warps) return INT64_MAX;
   const size_t bytes = dtype_bytes(t->dtype);
   return TILE_VECTORS * (int64_t)(l->target->vector_bytes / (bytes < sizeof(float) ? sizeof(float) : bytes));
 }
@@ -524,7 +525,7 @@ static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint3
   const bool many_lines = 2 * w.summed * CACHE_LINE > l->target->l1_bytes;
   const bool vector_pays = w.points >= WORTH_A_COPY * (double)type_elements(vector), other_pays = w.points >= WORTH_PACKED_ROWS * (double)type_elements(other);
   const int32_t inner = pair >= 0 ? pair : w.inner, along = inner < 0 ? -1 : plain_dimension(k, w.vector->args, w.vector->n_args, (uint32_t)inner);
-  const int64_t rows = rows_inside ? tile_rows(l->target, k->axes[w.inner].extent) : 0;
+  const int64_t rows = !rows_inside ? 0 : l->target->warps ? INT64_MAX : tile_rows(l->target, k->axes[w.inner].extent);
   if (!vector_pays) return;
   convert_operand(l, k, w.vector, w.axis, panel_width(l, vector), along, pair, buffers);
   if (suits_tiles(l, k, &w, pair)) {

@@ -7,7 +7,7 @@ enum {
   WORST = 1 << 20,
   MOST_CHUNKS = 64,      /* pieces that are handed out: enough to balance, not so many that they cost */
   MOST_ITERATIONS = 1 << 16, /* of the parallel loops */
-  ENOUGH_WARPS = 1 << 14 /* to fill a GPU */
+  ENOUGH_WARPS = 1 << 20 /* whose scheduler hands them out for nothing */
 };
 
 int64_t extent(const scheduler *s, uint32_t axis) { return s->kernel->axes[axis].extent; }

@@ -3,7 +3,8 @@
  *   schedule.c              the choice, and what both forms need
  *   schedule_contraction.c  a register tile of vectors by broadcasts
  *   schedule_squares.c      products whose results are reduced and multiplied again, on chip
- *   schedule_rows.c         everything else: rows with one vector axis, and copies */
+ *   schedule_rows.c         everything else: rows with one vector axis, and copies
+ *   schedule_warps.c        what is different for a GPU */
 #ifndef SSLC_PASSES_SCHEDULE_H
 #define SSLC_PASSES_SCHEDULE_H
 
@@ -47,6 +48,21 @@ axis_quality contiguity, vector_score;
 /* The best of several axes; of equals the last, which row-major order has innermost. */
 int32_t best_axis(const scheduler *s, axis_set among, axis_quality *quality);
 bool has_argmax(const kernel *k);
+
+/* -- schedule_warps.c */
+typedef struct {
+  int64_t rows, groups, vector, others, lanes; /* extents of a tile's axes, of all others together, and of a vector */
+  bool wide_sums, wide_rows; /* values of rows lie contiguous along the sum, or from row to row: several are one load */
+} tile_question;
+typedef struct {
+  int64_t rows, groups, vectors;
+} warp_tile;
+warp_tile tile_for_warps(const tile_question *q);
+int64_t sums_spelled_for_warps(int64_t extent, int64_t sums_of_a_tile);
+/* The axis that runs in lanes, where that of best contiguity would leave a GPU waiting. */
+int32_t lanes_for_warps(const scheduler *s, int32_t usual);
+/* How many vectors a warp may have, so that there are enough of both. */
+int64_t unroll_for_warps(const scheduler *s, uint32_t axis, int64_t most);
 
 void schedule_rows(scheduler *s);
 /* False when the kernel is none. */

@@ -65,9 +65,35 @@ static int64_t vector_operand_bytes(const scheduler *s, const contraction_form *
   return bytes;
 }
 
+/* Elements between values of an operand along an axis; INT64_MAX where it is no plain read. */
+static int64_t operand_stride(const scheduler *s, const expr *e, uint32_t axis) {
+  while (e->kind == EXPR_APPLY && e->n_args == 1) e = e->args[0];
+  return e->kind == EXPR_READ ? access_stride(s->kernel, e->number, e->args, axis) : INT64_MAX;
+}
+
+static void choose_for_warps(const scheduler *s, const contraction_form *c, axis_set other_side, register_tile *t) {
+  const expr *other = c->left_only & AXIS(t->vector) ? c->right : c->left;
+  const int32_t sum = best_axis(s, c->reduced, contiguity);
+  tile_question q = {.rows = 1, .groups = 1, .vector = extent(s, t->vector), .others = 1, .lanes = s->lanes};
+  if (t->row >= 0) q.rows = extent(s, (uint32_t)t->row), q.wide_rows = operand_stride(s, other, (uint32_t)t->row) == 1;
+  q.wide_sums = sum >= 0 && extent(s, (uint32_t)sum) % 4 == 0 && operand_stride(s, other, (uint32_t)sum) == 1;
+  for (uint32_t a = 0; t->row >= 0 && a < s->kernel->n_axes; a++)
+    if (other_side & ~s->edges & s->shared & AXIS(a) && (int32_t)a != t->row && (t->group < 0 || extent(s, a) > extent(s, (uint32_t)t->group))) t->group = (int32_t)a;
+  if (t->group >= 0) q.groups = extent(s, (uint32_t)t->group);
+  for (uint32_t a = 0; a < s->kernel->n_axes; a++)
+    if ((t->free | c->batch) & AXIS(a) && a != t->vector && (int32_t)a != t->row && (int32_t)a != t->group) q.others *= extent(s, a);
+  const warp_tile tile = tile_for_warps(&q);
+  t->rows = tile.rows;
+  t->groups = tile.groups;
+  t->vectors = tile.vectors;
+  t->panel = t->vectors * s->lanes;
+  if (t->groups == 1) t->group = -1;
+}
+
 static bool choose_registers(const scheduler *s, const contraction_form *c, register_tile *out) {
   const kernel *k = s->kernel;
   axis_set free = c->left_only | c->right_only;
+  if (s->target->warps && (!c->left_only || !c->right_only)) return false; /* nothing is used twice */
   int32_t vector = best_axis(s, free & s->shared, vector_score);
   if (vector < 0 || extent(s, (uint32_t)vector) < s->lanes / 2) return false;
   axis_set other_side = c->left_only & AXIS(vector) ? c->right_only : c->left_only;
@@ -76,6 +102,7 @@ static bool choose_registers(const scheduler *s, const contraction_form *c, regi
     if (!(other_side & s->shared & AXIS(a)) || extent(s, a) < 2) continue;
     if (out->row < 0 || extent(s, a) >= FEW_ROWS || extent(s, a) > extent(s, (uint32_t)out->row)) out->row = (int32_t)a;
   }
+  if (s->target->warps) return choose_for_warps(s, c, other_side, out), true;
   if (out->row >= 0) out->rows = tile_rows(s->target, extent(s, (uint32_t)out->row));
   choose_group(s, other_side & ~s->edges, out);
   int64_t vectors = (extent(s, out->vector) + s->lanes - 1) / s->lanes, most = out->rows * out->groups <= FEW_ROWS ? MOST_VECTORS : TILE_VECTORS;
@@ -160,7 +187,7 @@ static int64_t panel_bytes(const scheduler *s, const contraction_form *c, const 
 static int64_t panels_together(const scheduler *s, const contraction_form *c, const register_tile *t) {
   const int64_t bytes = panel_bytes(s, c, t);
   int64_t together = 1;
-  while (t->row >= 0 && 2 * together * t->panel < extent(s, t->vector) && 2 * together * bytes <= s->target->l2_bytes / 4) together *= 2;
+  while (!s->target->warps && t->row >= 0 && 2 * together * t->panel < extent(s, t->vector) && 2 * together * bytes <= s->target->l2_bytes / 4) together *= 2;
   return together;
 }
 
@@ -191,7 +218,7 @@ static int32_t innermost_sum(const scheduler *s, const register_tile *t, axis_se
 /* Results of a window's taps, of which there are few and which move over what is summed: a weight gradient. */
 static axis_set few_taps(const scheduler *s, const contraction_form *c, axis_set among) {
   axis_set taps = 0;
-  for (uint32_t a = 0; a < s->kernel->n_axes; a++)
+  for (uint32_t a = 0; !s->target->warps && a < s->kernel->n_axes; a++) /* warps are too many to take turns */
     for (uint32_t r = 0; among & AXIS(a) && extent(s, a) <= FEW_TAPS && r < s->kernel->n_axes; r++)
       if (c->reduced & AXIS(r) && meets(s, a, r)) taps |= AXIS(a);
   return taps;
@@ -240,8 +267,8 @@ static void add_tiles(scheduler *s, const contraction_form *c, const register_ti
    * all when the operand would not stay in the second cache from one round to the next, or behind so many of the first
    * axis as stay there. Of a product, the rows stay in the first cache while the panels that the second holds pass by. */
   const int64_t together = others && !epilogue_reads(s, t) ? 1 : panels_together(s, c, t);
-  bool panel_first = !others || vector_operand_bytes(s, c, t) > s->target->l2_bytes;
-  if (cut_vector && panel_first && others) {
+  bool panel_first = !others || s->target->warps || vector_operand_bytes(s, c, t) > s->target->l2_bytes;
+  if (cut_vector && panel_first && others && !s->target->warps) {
     const uint32_t a = (uint32_t)__builtin_ctzll(others);
     const int64_t images = images_together(s, c, t, a, others), step = (int32_t)a == t->group ? t->groups : 1;
     if (images > step) outer[n++] = (schedule_loop){.axis = a, .step = images};
@@ -278,7 +305,7 @@ static streaming choose_stream(const scheduler *s, const contraction_form *c, co
   int64_t bytes = t->panel * (s->pair >= 0 ? 2 : 4), partial = t->panel * 4;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->reduced & AXIS(a)) bytes *= extent(s, a);
-  if (t->row < 0 || (bytes <= s->target->l2_bytes / 4 && bytes / t->panel * t->rows <= 2 * s->target->l1_bytes)) return out;
+  if (t->row < 0 || s->target->warps || (bytes <= s->target->l2_bytes / 4 && bytes / t->panel * t->rows <= 2 * s->target->l1_bytes)) return out;
   int64_t rows = extent(s, (uint32_t)t->row), panels = (extent(s, t->vector) + t->panel - 1) / t->panel;
   while (out.piece * 2 <= MOST_ROWS && (rows + 2 * out.piece - 1) / (2 * out.piece) * panels >= ENOUGH_PIECES) out.piece *= 2;
   partial *= out.piece;
@@ -312,9 +339,23 @@ static void add_streams(scheduler *s, const contraction_form *c, const register_
   add_taps(s, t, (t->free | (c->batch & ~s->shared)) & ~AXIS(t->vector) & ~AXIS(t->row), stream->axes);
 }
 
+/* The widest panel that an axis of a sum lies in. */
+typedef struct {
+  const kernel *kernel;
+  uint32_t axis;
+  int64_t width;
+} panel_test;
+
+static void test_panel(void *context, const expr *read) {
+  panel_test *t = context;
+  const layout *l = &t->kernel->buffers[read->number].layout;
+  for (uint32_t i = 0; i < l->n; i++)
+    if (read->args[l->part[i].dim]->axes & AXIS(t->axis) && l->part[i].divisor > t->width) t->width = l->part[i].divisor;
+}
+
 /* The innermost sum. A short one is spelled out: its end would be mispredicted again and again; so are its ends where it
  * runs over an edge. */
-static void add_innermost_sum(scheduler *s, uint32_t axis) {
+static void add_innermost_sum(scheduler *s, uint32_t axis, int64_t sums_of_a_tile) {
   if ((int32_t)axis == s->pair && s->pair_step > 2) {
     if (extent(s, axis) > s->pair_step) add_loop(s, axis, s->pair_step, LOOP_SERIAL);
     return;
@@ -328,7 +369,11 @@ static void add_innermost_sum(scheduler *s, uint32_t axis) {
   const int64_t length = extent(s, axis);
   const bool edges = (s->edges & AXIS(axis)) != 0;
   int64_t by = length % 4 == 0 ? 4 : length % 2 == 0 ? 2 : 1;
+  if (s->target->warps) by = sums_spelled_for_warps(length, sums_of_a_tile);
   if (edges) by = length <= LONGEST_SPELLED ? length : length % EDGE_BLOCK == 0 ? EDGE_BLOCK : 1;
+  panel_test panel = {s->kernel, axis, 1};
+  visit_all_reads(s->kernel, test_panel, &panel);
+  if (!edges && length > panel.width && length % panel.width == 0 && panel.width > by && panel.width % by == 0) add_loop(s, axis, panel.width, LOOP_SERIAL);
   if (by > 1 && length > by) add_loop(s, axis, by, LOOP_SERIAL), s->loops[s->n - 1].peel = edges;
   add_loop(s, axis, 1, by > 1 ? LOOP_UNROLL : LOOP_SERIAL);
   s->loops[s->n - 1].peel = edges && by == 1;
@@ -342,7 +387,7 @@ static void add_reductions(scheduler *s, const register_tile *t, axis_set inner,
     if (inner & AXIS(a) && (int32_t)a != last && (int32_t)a == s->pair) add_loop(s, a, s->pair_step, LOOP_SERIAL);
     else if (inner & AXIS(a) && (int32_t)a != last)
       add_loop(s, a, 1, edges && meets(s, a, (uint32_t)t->row) && extent(s, a) <= FEW_TAPS ? LOOP_UNROLL : LOOP_SERIAL);
-  if (last >= 0) add_innermost_sum(s, (uint32_t)last);
+  if (last >= 0) add_innermost_sum(s, (uint32_t)last, t->rows * t->groups * t->vectors);
 }
 
 bool schedule_contraction(scheduler *s, const contraction_form *c) {
@@ -362,7 +407,7 @@ bool schedule_contraction(scheduler *s, const contraction_form *c) {
   const int64_t smallest = stream.axes && stream.last == s->pair ? s->pair_step : 1; /* that a step of the last streamed axis may be */
   add_reductions(s, &t, t.inner & ~(stream.step > smallest ? stream.axes & ~AXIS(stream.last) : stream.axes), stream.axes, edges);
   if (t.group >= 0) add_loop(s, (uint32_t)t.group, 1, LOOP_UNROLL);
-  if (t.row >= 0 && t.unit < t.rows) add_loop(s, (uint32_t)t.row, t.unit ? t.unit : 1, LOOP_UNROLL);
+  if (t.row >= 0 && t.unit < t.rows && (t.rows > 1 || extent(s, (uint32_t)t.row) == 1)) add_loop(s, (uint32_t)t.row, t.unit ? t.unit : 1, LOOP_UNROLL);
   if (t.vectors > 1) add_loop(s, t.vector, s->lanes, LOOP_UNROLL);
   if (t.unit) add_loop(s, (uint32_t)t.row, 1, LOOP_TILE);
   if (s->pair >= 0) add_loop(s, (uint32_t)s->pair, 1, LOOP_PAIR);

@@ -1,7 +1,9 @@
 /* Rows with one vector axis, and copies from one layout into another. */
+#include "ir/expr.h"
 #include "passes/schedule.h"
 
 enum { ROW_UNROLL = 4 }; /* independent accumulators hide the latency of a reduction */
+enum { MOST_SPELLED = 128 }; /* expressions of a kernel whose sums are spelled out several times */
 
 /* The first stage that writes memory; NULL when none does. */
 static const stage *first_writer(const kernel *k) {
@@ -55,6 +57,7 @@ static bool lies_otherwise(const scheduler *s) {
 void schedule_rows(scheduler *s) {
   const kernel *k = s->kernel;
   int32_t vector = has_argmax(k) ? -1 : best_axis(s, s->used, vector_score);
+  if (s->target->warps) vector = lanes_for_warps(s, vector);
   axis_set along = vector < 0 ? 0 : AXIS(vector);
   bool reduces_along = (s->reduced & along) != 0;
   schedule_loop outer[MAX_AXES] = {{0}};
@@ -72,12 +75,17 @@ void schedule_rows(scheduler *s) {
   }
   /* A vector axis that all stages keep is cut in tiles outside the reductions, so that these run over
    * registers; alone it also gives the threads their pieces. */
-  int64_t tile = vector < 0 ? 1 : s->lanes * (s->reduced || s->target->warps ? ROW_UNROLL : 1);
+  int64_t tile = vector < 0 ? 1 : s->lanes * (s->target->warps ? unroll_for_warps(s, (uint32_t)vector, ROW_UNROLL) : s->reduced ? ROW_UNROLL : 1);
   bool tiled = along && (s->shared & along) && (blocked ? width : extent(s, (uint32_t)vector)) > tile;
   if (tiled) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = tile};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
-  for (uint32_t a = 0; a < k->n_axes; a++)
-    if (s->used & ~s->shared & ~along & AXIS(a)) add_loop(s, a, 1, LOOP_SERIAL);
+  const axis_set inner = s->used & ~s->shared & ~along;
+  for (uint32_t a = 0; a < k->n_axes; a++) {
+    if (!(inner & AXIS(a))) continue;
+    const bool spelled = s->target->warps && inner >> a == 1 && vector >= 0 && k->exprs->count <= MOST_SPELLED; /* loads in flight together */
+    if (spelled && extent(s, a) > ROW_UNROLL) add_loop(s, a, ROW_UNROLL, LOOP_SERIAL);
+    add_loop(s, a, 1, spelled ? LOOP_UNROLL : LOOP_SERIAL);
+  }
   if (vector < 0) return;
   int64_t left = tiled ? tile : blocked ? width : extent(s, (uint32_t)vector);
   if (left > s->lanes) {
@@ -101,12 +109,27 @@ static int64_t block_of(const kernel_buffer *b, const expr *const *index, uint32
   return width;
 }
 
-/* bf16 put in another order: along vectors as it is written, and across them as it is read, so that lines of the cache are used
- * while they are there; pairs are written together. */
+/* A tile that a warp turns over: each lane reads neighbours, which are one load, and they are written one after the other. */
+static void add_turning_tiles(scheduler *s, uint32_t vector, uint32_t across) {
+  enum { NEIGHBOURS = 8 };
+  schedule_loop outer[MAX_AXES] = {{0}};
+  uint32_t n = 0;
+  for (uint32_t a = 0; a < s->kernel->n_axes; a++)
+    if (a != vector && a != across) outer[n++] = (schedule_loop){.axis = a, .step = 1};
+  if (extent(s, across) > NEIGHBOURS) outer[n++] = (schedule_loop){.axis = across, .step = NEIGHBOURS};
+  if (extent(s, vector) > s->lanes) outer[n++] = (schedule_loop){.axis = vector, .step = s->lanes};
+  add_outer_loops(s, outer, n, true);
+  add_loop(s, across, 1, LOOP_UNROLL);
+  add_loop(s, vector, 1, LOOP_VECTOR);
+}
+
+/* bf16, and on GPUs all, put in another order: along vectors as it is written, and across them as it is read, so that lines of the
+ * cache are used while they are there; pairs are written together. */
 bool schedule_copy(scheduler *s) {
   const kernel *k = s->kernel;
   const stage *st = k->stages;
-  if (k->n_stages != 1 || st->monoid != MONOID_NONE || st->output < 0 || st->body->kind != EXPR_READ || st->body->type != DTYPE_BF16) return false;
+  if (k->n_stages != 1 || st->monoid != MONOID_NONE || st->output < 0 || st->body->kind != EXPR_READ) return false;
+  if (st->body->type != DTYPE_BF16 && !s->target->warps) return false;
   const kernel_buffer *to = &k->buffers[st->output];
   const bool pairs = ends_in_pairs(to);
   int32_t vector = -1, across = -1;
@@ -116,6 +139,7 @@ bool schedule_copy(scheduler *s) {
     if ((pairs ? written : read) == 1) across = (int32_t)a;
   }
   if (vector < 0 || across < 0 || vector == across || extent(s, (uint32_t)vector) < s->lanes) return false;
+  if (s->target->warps && !pairs) return add_turning_tiles(s, (uint32_t)vector, (uint32_t)across), true;
   const int64_t width = block_of(to, st->index, (uint32_t)vector), tile = width > 1 ? width : s->lanes;
   if (tile % s->lanes) return false;
   schedule_loop outer[MAX_AXES] = {{0}};

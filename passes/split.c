@@ -1,21 +1,21 @@
 /* Long reductions with few results leave most of a machine idle, and one order of additions must serve
- * any number of threads. So the outermost reduced axis is cut in chunks: one kernel gives a partial result
- * for each, a second combines them in order and does what came after. The number of chunks depends on
+ * any number of threads. So the outermost reduced axis is cut in chunks, for a GPU as many axes as it takes: one kernel gives
+ * a partial result for each, a second combines them in order and does what came after. The number of chunks depends on
  * extents alone, never on threads. */
 #include "passes/passes.h"
 #include "passes/register_tile.h"
 #include "passes/transfer.h"
 
-enum { LEAST_CHUNKS = 4, ENOUGH_RESULTS = 2048, LEAST_REDUCED = 512, LEAST_POINTS = 1 << 15 };
-enum { NO_AXIS = UINT32_MAX };
-
-/* How many chunks there may be; and of contractions, which tile their results, how few these are and how much is summed where
- * chunks pay. A GPU wants more pieces than a processor. */
+/* In how many chunks each axis is cut; of those that stay whole 1. */
 typedef struct {
-  int64_t most_chunks, most_partials, enough_products, least_summed;
-} limits;
+  int64_t chunks[MAX_AXES];
+  axis_set axes; /* that are cut */
+} division;
 
-static limits limits_for(const target *t) { return t->warps ? (limits){256, 1 << 22, 1 << 18, 2048} : (limits){16, INT64_MAX, 4096, 16384}; }
+enum { LEAST_CHUNKS = 4, ENOUGH_RESULTS = 2048, LEAST_REDUCED = 512, LEAST_POINTS = 1 << 15 };
+/* Of a GPU: warps that keep it busy, the results of one (lanes, and of contractions a tile), and what each sums at least. */
+enum { ENOUGH_WARPS = 2048, WARP_RESULTS = 32, TILE_RESULTS = 1024, LEAST_SUMMED = 128, LEAST_PRODUCTS = 256, MOST_PARTIALS = 1 << 22 };
+enum { ENOUGH_PRODUCTS = 1 << 14 /* results whose sums, if there is not MUCH to do, need not be split */, MUCH = 1 << 26, WARP_POINTS = 1 << 13 };
 
 /* What the two kernels of a split read and write: buffers of the whole kernel, or partial results. */
 typedef struct {
@@ -40,11 +40,11 @@ static int64_t points(const kernel *k, axis_set axes) {
   return n;
 }
 
-/* Pieces of whole panels, where there can be some: parameters lie in those. */
-static int64_t chunks_of(int64_t extent, const limits *l) {
-  for (int64_t n = l->most_chunks; n >= LEAST_CHUNKS; n--)
+/* Pieces of whole panels, where there can and should be some: parameters lie in those. */
+static int64_t chunks_of(int64_t extent, int64_t most, bool of_panels) {
+  for (int64_t n = most; of_panels && n >= LEAST_CHUNKS; n--)
     if (extent % (n * WIDEST_PANEL) == 0) return n;
-  for (int64_t n = l->most_chunks; n > 1; n--)
+  for (int64_t n = most; n > 1; n--)
     if (extent % n == 0) return n;
   return 1;
 }
@@ -64,11 +64,17 @@ static bool *stages_after_reduction(const kernel *k, arena *a) {
   return after;
 }
 
-/* The axis to cut, in no more chunks than `l` then says, or NO_AXIS: all reductions are over the same axes, none reads another, and what
- * follows them is at their free axes. */
-static uint32_t axis_to_cut(const kernel *k, const bool *after, limits *l) {
-  axis_set reduced = 0, kept = ~(axis_set)0;
-  bool is_contraction = false;
+typedef struct {
+  axis_set reduced;
+  int64_t results, summed; /* products or terms of each */
+  bool is_contraction;
+} reduction;
+
+/* False where there are no chunks: all reductions must be over the same axes, none read another, and what follows them be at their
+ * free axes. */
+static bool find_reduction(const kernel *k, const bool *after, reduction *out) {
+  axis_set kept = ~(axis_set)0;
+  *out = (reduction){0};
   for (uint32_t i = 0; i < k->n_stages; i++) {
     const stage *s = &k->stages[i];
     contraction_form form;
@@ -76,26 +82,48 @@ static uint32_t axis_to_cut(const kernel *k, const bool *after, limits *l) {
     if (after[i]) kept &= s->free;
     if (s->monoid == MONOID_NONE) continue;
     mark_readers(s->body, after, &reads);
-    if (reads || s->monoid == MONOID_ARGMAX || (reduced && s->reduced != reduced)) return NO_AXIS;
-    reduced = s->reduced;
-    is_contraction |= stage_contraction(k, i, &form) && form.left_only && form.right_only;
+    if (reads || s->monoid == MONOID_ARGMAX || (out->reduced && s->reduced != out->reduced)) return false;
+    out->reduced = s->reduced;
+    out->is_contraction |= stage_contraction(k, i, &form) && form.left_only && form.right_only;
   }
   for (uint32_t i = 0; i < k->n_stages; i++)
-    if (after[i] && k->stages[i].free != kept) return NO_AXIS;
-  if (!reduced) return NO_AXIS;
-  int64_t results = points(k, kept), summed = points(k, reduced);
-  bool enough = is_contraction
-                    ? results < l->enough_products && summed > l->least_summed
-                    : results < ENOUGH_RESULTS && summed >= LEAST_REDUCED && results * summed >= LEAST_POINTS;
-  uint32_t best = NO_AXIS;
-  if (l->most_chunks > l->most_partials / results) l->most_chunks = l->most_partials / results;
-  for (uint32_t i = 0; enough && i < k->n_axes; i++) {
-    if (!(reduced >> i & 1) || chunks_of(k->axes[i].extent, l) < 2) continue;
-    if (best == NO_AXIS ||
-        (chunks_of(k->axes[best].extent, l) < 4 && chunks_of(k->axes[i].extent, l) > chunks_of(k->axes[best].extent, l)))
-      best = i;
+    if (after[i] && k->stages[i].free != kept) return false;
+  out->results = points(k, kept);
+  out->summed = points(k, out->reduced);
+  return out->reduced != 0;
+}
+
+static void cut_axis(division *d, uint32_t axis, int64_t chunks) {
+  d->chunks[axis] = chunks;
+  if (chunks > 1) d->axes |= (axis_set)1 << axis;
+}
+
+/* One axis, in a few chunks. Contractions tile their results: these are split where they are few and much is summed. */
+static void divide_for_threads(const kernel *k, const reduction *r, division *d) {
+  enum { CHUNKS = 16, FEW_PRODUCTS = 4096, LEAST_PRODUCTS_SUMMED = 16384 };
+  const bool pays = r->is_contraction ? r->results < FEW_PRODUCTS && r->summed > LEAST_PRODUCTS_SUMMED
+                                      : r->results < ENOUGH_RESULTS && r->summed >= LEAST_REDUCED && r->results * r->summed >= LEAST_POINTS;
+  int32_t best = -1;
+  for (uint32_t i = 0; pays && i < k->n_axes; i++) {
+    const int64_t chunks = r->reduced >> i & 1 ? chunks_of(k->axes[i].extent, CHUNKS, true) : 1;
+    if (chunks > 1 && (best < 0 || (chunks_of(k->axes[best].extent, CHUNKS, true) < LEAST_CHUNKS && chunks > chunks_of(k->axes[best].extent, CHUNKS, true)))) best = (int32_t)i;
   }
-  return best;
+  if (best >= 0) cut_axis(d, (uint32_t)best, chunks_of(k->axes[best].extent, CHUNKS, true));
+}
+
+/* As many axes as it takes, the outermost first, for the warps that a GPU wants. */
+static void divide_for_warps(const kernel *k, const reduction *r, division *d) {
+  int64_t wanted = ENOUGH_WARPS * (r->is_contraction ? TILE_RESULTS : WARP_RESULTS) / r->results;
+  const int64_t pieces = r->summed / (r->is_contraction ? LEAST_PRODUCTS : LEAST_SUMMED), partials = MOST_PARTIALS / r->results;
+  if (wanted > pieces) wanted = pieces;
+  if (wanted > partials) wanted = partials;
+  if (wanted < (r->is_contraction ? 2 : LEAST_CHUNKS) || r->summed < LEAST_REDUCED || r->results * r->summed < WARP_POINTS) return;
+  if (r->is_contraction && r->results >= ENOUGH_PRODUCTS && r->results * r->summed < MUCH) return;
+  for (uint32_t i = 0; i < k->n_axes && wanted > 1; i++) {
+    if (!(r->reduced >> i & 1)) continue;
+    cut_axis(d, i, chunks_of(k->axes[i].extent, wanted, r->reduced >> i == 1));
+    wanted /= d->chunks[i];
+  }
 }
 
 /* -- cutting ------------------------------------------------------------------------------------------------- */
@@ -109,48 +137,62 @@ static half name_buffers(const transfer *t, const uint32_t *partials, uint32_t n
   return h;
 }
 
-static bool has_axis(const stage *s, uint32_t axis) { return (s->free | s->reduced) >> axis & 1; }
+static bool has_axes(const stage *s, axis_set axes) { return ((s->free | s->reduced) & axes) != 0; }
 
-/* Chunk, then the free axes of the reduction in their order. */
-static tensor_type partial_type(const kernel *k, const stage *s, int64_t chunks) {
-  tensor_type t = {.dtype = s->type, .rank = 1, .dim = {chunks}};
+static uint32_t partial_rank(const stage *s, const division *d) { return (uint32_t)(__builtin_popcountll(s->free) + __builtin_popcountll(d->axes)); }
+
+/* Chunks, then the free axes of the reduction, each in their order. */
+static tensor_type partial_type(const kernel *k, const stage *s, const division *d) {
+  tensor_type t = {.dtype = s->type};
+  for (uint32_t i = 0; i < k->n_axes; i++)
+    if (d->axes >> i & 1) t.dim[t.rank++] = d->chunks[i];
   for (uint32_t i = 0; i < k->n_axes; i++)
     if (s->free >> i & 1) t.dim[t.rank++] = k->axes[i].extent;
   return t;
 }
 
-/* Indices of a partial result in a kernel where `t` has put the free axes. */
-static void partial_index(transfer *t, const stage *s, const expr *chunk, const expr **index) {
+/* Indices of a partial result in a kernel where `t` has put the free axes, and chunks[i] stands for that of axis i. */
+static void partial_index(transfer *t, const stage *s, const division *d, const expr *const *chunks, const expr **index) {
   uint32_t rank = 0;
-  index[rank++] = chunk;
+  for (uint32_t i = 0; i < t->from->n_axes; i++)
+    if (d->axes >> i & 1) index[rank++] = chunks[i];
   for (uint32_t i = 0; i < t->from->n_axes; i++)
     if (s->free >> i & 1) index[rank++] = t->axes[i];
 }
 
-static half partial_kernel(cut *c, const bool *after, uint32_t axis, int64_t chunks) {
+static axis_set add_chunk_axes(kernel *into, const kernel *k, const division *d, const expr **chunks) {
+  axis_set added = 0;
+  for (uint32_t i = 0; i < k->n_axes; i++)
+    if (d->axes >> i & 1) added |= (chunks[i] = expr_axis(into, kernel_add_axis(into, "chunk", d->chunks[i])))->axes;
+  return added;
+}
+
+static half partial_kernel(cut *c, const bool *after, const division *d) {
   const kernel *k = c->whole;
   kernel *into = kernel_new(k->arena, arena_printf(k->arena, "%s_chunks", k->name), k->where);
   transfer t = transfer_begin(k, into);
-  uint32_t chunk_axis = kernel_add_axis(into, "chunk", chunks),
-           *partials = ARENA_ARRAY(k->arena, uint32_t, k->n_stages), n = 0;
-  const expr *chunk = expr_axis(into, chunk_axis);
-  int64_t length = k->axes[axis].extent / chunks;
-  const expr *within = expr_integer(into, 0);
-  if (length > 1) within = expr_axis(into, kernel_add_axis(into, k->axes[axis].name, length));
-  t.axes[axis] = expr_add(into, expr_scale(into, chunk, length), within);
+  uint32_t *partials = ARENA_ARRAY(k->arena, uint32_t, k->n_stages), n = 0;
+  const expr *chunks[MAX_AXES];
+  const axis_set chunk_axes = add_chunk_axes(into, k, d, chunks);
+  for (uint32_t i = 0; i < k->n_axes; i++) {
+    if (!(d->axes >> i & 1)) continue;
+    const int64_t length = k->axes[i].extent / d->chunks[i];
+    const expr *within = length > 1 ? expr_axis(into, kernel_add_axis(into, k->axes[i].name, length)) : expr_integer(into, 0);
+    t.axes[i] = expr_add(into, expr_scale(into, chunks[i], length), within);
+  }
   for (uint32_t i = 0; i < k->n_stages; i++) {
     const stage *old = &k->stages[i];
     const expr *index[MAX_RANK];
     if (old->monoid == MONOID_NONE && after[i]) continue;
-    stage s = transfer_stage(&t, i, old->monoid == MONOID_NONE && old->output >= 0 && has_axis(old, axis));
+    stage s = transfer_stage(&t, i, old->monoid == MONOID_NONE && old->output >= 0 && has_axes(old, d->axes));
     if (old->monoid != MONOID_NONE) {
-      s.reduced &= ~chunk->axes;
-      s.free |= chunk->axes;
+      s.reduced &= ~chunk_axes;
+      s.free |= chunk_axes;
       if (!s.reduced) s.monoid = MONOID_NONE;
-      partials[n] = kernel_add_buffer(into, old->name, partial_type(k, old, chunks), ACCESS_OUT);
+      partials[n] = kernel_add_buffer(into, old->name, partial_type(k, old, d), ACCESS_OUT);
       s.output = (int32_t)partials[n++];
       transfer_axes(&t, old->free);
-      partial_index(&t, old, chunk, index);
+      partial_index(&t, old, d, chunks, index);
       s.index = index;
     }
     transfer_add(&t, i, s);
@@ -158,29 +200,31 @@ static half partial_kernel(cut *c, const bool *after, uint32_t axis, int64_t chu
   return name_buffers(&t, partials, n);
 }
 
-static half combining_kernel(cut *c, const bool *after, uint32_t axis, int64_t chunks) {
+static half combining_kernel(cut *c, const bool *after, const division *d) {
   const kernel *k = c->whole;
   kernel *into = kernel_new(k->arena, arena_printf(k->arena, "%s_combine", k->name), k->where);
   transfer t = transfer_begin(k, into);
-  uint32_t *partials = ARENA_ARRAY(k->arena, uint32_t, k->n_stages), n = 0, chunk_axis = NO_AXIS;
+  uint32_t *partials = ARENA_ARRAY(k->arena, uint32_t, k->n_stages), n = 0;
+  const expr *chunks[MAX_AXES];
+  axis_set chunk_axes = 0;
   for (uint32_t i = 0; i < k->n_stages; i++) {
     const stage *old = &k->stages[i];
     const expr *index[MAX_RANK];
-    if (!after[i] && has_axis(old, axis)) continue; /* maps over all points stay with the chunks */
+    if (!after[i] && has_axes(old, d->axes)) continue; /* maps over all points stay with the chunks */
     if (old->monoid == MONOID_NONE) {
       transfer_add(&t, i, transfer_stage(&t, i, old->output >= 0));
       continue;
     }
     stage s = {.name = old->name, .type = old->type, .monoid = old->monoid, .output = -1, .where = old->where};
     s.free = transfer_axes(&t, old->free);
-    if (chunk_axis == NO_AXIS) chunk_axis = kernel_add_axis(into, "chunk", chunks);
-    s.reduced = (axis_set)1 << chunk_axis;
+    if (!chunk_axes) chunk_axes = add_chunk_axes(into, k, d, chunks);
+    s.reduced = chunk_axes;
     partials[n] = kernel_add_buffer(into, old->name, c->types[n], ACCESS_IN);
-    partial_index(&t, old, expr_axis(into, chunk_axis), index);
+    partial_index(&t, old, d, chunks, index);
     s.body = expr_read(into, partials[n++], index, NULL, 0, (scalar){.integer = 0});
     if (old->output >= 0) {
       uint32_t rank = k->buffers[old->output].type.rank;
-      for (uint32_t d = 0; d < rank; d++) index[d] = transfer_expr(&t, old->index[d]);
+      for (uint32_t at = 0; at < rank; at++) index[at] = transfer_expr(&t, old->index[at]);
       s.index = index;
       if (!t.buffers[old->output])
         t.buffers[old->output] =
@@ -196,20 +240,20 @@ static half combining_kernel(cut *c, const bool *after, uint32_t axis, int64_t c
  * written by the second. */
 static cut cut_kernel(const kernel *k, const target *t, arena *a) {
   cut c = {.whole = k};
-  limits l = limits_for(t);
+  reduction r;
+  division d = {{0}, 0};
   const bool *after = stages_after_reduction(k, a);
-  uint32_t axis = axis_to_cut(k, after, &l);
-  if (axis == NO_AXIS) return c;
-  int64_t chunks = chunks_of(k->axes[axis].extent, &l);
+  if (find_reduction(k, after, &r)) (t->warps ? divide_for_warps : divide_for_threads)(k, &r, &d);
+  if (!d.axes) return c;
   c.types = ARENA_ARRAY(a, tensor_type, k->n_stages);
   for (uint32_t i = 0; i < k->n_stages; i++) {
     if (k->stages[i].monoid == MONOID_NONE) continue;
-    c.types[c.n_types] = partial_type(k, &k->stages[i], chunks);
-    if (c.types[c.n_types++].rank > MAX_RANK) return c;
+    if (partial_rank(&k->stages[i], &d) > MAX_RANK) return c;
+    c.types[c.n_types++] = partial_type(k, &k->stages[i], &d);
   }
   c.is_split = true;
-  c.partial = partial_kernel(&c, after, axis, chunks);
-  c.combine = combining_kernel(&c, after, axis, chunks);
+  c.partial = partial_kernel(&c, after, &d);
+  c.combine = combining_kernel(&c, after, &d);
   return c;
 }
 

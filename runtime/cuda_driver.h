@@ -68,6 +68,7 @@ enum {
   CUDA_CALL(destroy_event, "cuEventDestroy_v2", (cuda_event event))                                                         \
   CUDA_CALL(record_event, "cuEventRecord", (cuda_event event, cuda_stream stream))                                          \
   CUDA_CALL(wait_event, "cuEventSynchronize", (cuda_event event))                                                           \
+  CUDA_CALL(stream_waits, "cuStreamWaitEvent", (cuda_stream stream, cuda_event event, unsigned flags))                      \
   CUDA_CALL(begin_capture, "cuStreamBeginCapture_v2", (cuda_stream stream, int mode))                                       \
   CUDA_CALL(end_capture, "cuStreamEndCapture", (cuda_stream stream, cuda_graph * graph))                                    \
   CUDA_CALL(instantiate, "cuGraphInstantiateWithFlags", (cuda_graph_exec * out, cuda_graph graph, unsigned long long flags)) \

@@ -19,6 +19,15 @@ struct device {
   void (*copy)(device *d, void *to, const void *from, int64_t bytes);
   /* Runs a launch of the executable that the device was made for, by its number there, on memory of the device. */
   void (*launch)(device *d, uint32_t number, void *const *buffers);
+  /* What does not make the host wait; all NULL where `is_host`. As read, into memory that `allocate_host` gave, which has everything behind `wait`. */
+  void *(*allocate_host)(device *d, int64_t bytes);
+  void (*release_host)(device *d, void *memory);
+  void (*fetch)(device *d, void *to, const void *from, int64_t bytes);
+  /* As write, but beside launches and copies: into memory that only these two use. The second copies what came there to where launches behind it find it. */
+  void (*write_ahead)(device *d, void *ahead, const void *from, int64_t bytes);
+  void (*take_ahead)(device *d, void *to, const void *ahead, int64_t bytes);
+  /* Rows of a table on the device, by their numbers on the host: `rows` of them, of whole words. */
+  void (*gather)(device *d, void *to, const void *table, const int64_t *numbers, int64_t rows, int64_t row_bytes);
   /* Around the launches and copies of one run, which are the same in every run. False: the device has done the run from what it has kept
    * of an earlier one, and there is no end to it. Both may be NULL. */
   bool (*begin)(device *d);

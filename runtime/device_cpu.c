@@ -69,7 +69,8 @@ static const char *cpu_failure(device *d) {
 static void cpu_free(device *d) { free(d); }
 
 device *device_cpu_new(executable *e, thread_pool *pool) {
-  static const device functions = {true, cpu_allocate, cpu_release, cpu_copy, cpu_copy, cpu_copy, cpu_launch, NULL, NULL, NULL, cpu_failure, cpu_free};
+  static const device functions = {.is_host = true, .allocate = cpu_allocate, .release = cpu_release, .write = cpu_copy, .read = cpu_copy, .copy = cpu_copy, .launch = cpu_launch,
+                                   .failure = cpu_failure, .free = cpu_free};
   uint32_t n;
   cpu *c = malloc(sizeof *c);
   if (!c) return NULL;

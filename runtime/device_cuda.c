@@ -1,5 +1,5 @@
-/* One stream, in which everything happens in order. What the host writes goes through pinned memory, so that it need not wait; runs
- * after the first are captured once as a graph of the driver, and replayed. */
+/* One stream, in which everything happens in order, and one beside it for what is copied ahead. What the host writes goes through pinned memory,
+ * so that it need not wait; runs after the first are captured once as a graph of the driver, and replayed. */
 #include "runtime/device_cuda.h"
 
 #include <stdarg.h>
@@ -28,9 +28,15 @@ typedef struct {
   cuda_ordinal ordinal;
   int number;
   cuda_context context; /* NULL: not retained */
-  cuda_stream stream;
+  cuda_stream stream, ahead;
+  cuda_event arrived, taken; /* what was copied ahead is there; and was copied on, so that its place is free */
   cuda_module *modules; /* by kernel */
   cuda_function *functions;
+  const cuda_kernel *gather;
+  cuda_module gather_module; /* loaded when it is first needed, as what is here */
+  cuda_function gather_function;
+  cuda_pointer list; /* of numbers of rows */
+  int64_t list_bytes;
   slot slots[SLOTS];
   unsigned next_slot;
   run_state state;
@@ -64,7 +70,9 @@ static void *cuda_allocate(device *d, int64_t bytes) {
   const size_t size = (size_t)(bytes > 0 ? bytes : 1);
   cuda_pointer memory = 0;
   if (!ready(c) || !good(c, c->driver->allocate(&memory, size), "allocating %zu bytes", size)) return NULL;
-  if (good(c, c->driver->fill_bytes(memory, 0, size, c->stream), "clearing memory")) return (void *)(uintptr_t)memory;
+  /* What is copied ahead comes behind the zeros. */
+  if (good(c, c->driver->fill_bytes(memory, 0, size, c->stream), "clearing memory") && good(c, c->driver->record_event(c->taken, c->stream), "noting a copy"))
+    return (void *)(uintptr_t)memory;
   c->driver->release(memory);
   return NULL;
 }
@@ -75,11 +83,16 @@ static void cuda_release(device *d, void *memory, int64_t bytes) {
   if (!c->driver->set_context(c->context)) c->driver->release(at(memory));
 }
 
-static bool write_piece(cuda *c, cuda_pointer to, const char *from, size_t bytes) {
+static bool write_piece(cuda *c, cuda_pointer to, const char *from, size_t bytes, cuda_stream stream) {
   slot *s = &c->slots[c->next_slot++ % SLOTS];
   if (!good(c, c->driver->wait_event(s->copied), "waiting for a copy")) return false;
   memcpy(s->memory, from, bytes);
-  return good(c, c->driver->to_device(to, s->memory, bytes, c->stream), "writing %zu bytes", bytes) && good(c, c->driver->record_event(s->copied, c->stream), "noting a copy");
+  return good(c, c->driver->to_device(to, s->memory, bytes, stream), "writing %zu bytes", bytes) && good(c, c->driver->record_event(s->copied, stream), "noting a copy");
+}
+
+static void write_pieces(cuda *c, cuda_pointer to, const char *from, int64_t bytes, cuda_stream stream) {
+  for (int64_t done = 0; done < bytes; done += SLOT_BYTES)
+    if (!write_piece(c, to + (cuda_pointer)done, from + done, (size_t)(bytes - done < SLOT_BYTES ? bytes - done : SLOT_BYTES), stream)) return;
 }
 
 /* A word is part of the command: no memory of the host is read later, and a graph can hold it. */
@@ -92,8 +105,7 @@ static void cuda_write(device *d, void *to, const void *from, int64_t bytes) {
     good(c, c->driver->fill_words(at(to), word, 1, c->stream), "writing a word");
     return;
   }
-  for (int64_t done = 0; done < bytes; done += SLOT_BYTES)
-    if (!write_piece(c, at(to) + (cuda_pointer)done, (const char *)from + done, (size_t)(bytes - done < SLOT_BYTES ? bytes - done : SLOT_BYTES))) return;
+  write_pieces(c, at(to), from, bytes, c->stream);
 }
 
 /* Zeros where nothing can be read: nobody sees memory that was never written. */
@@ -110,6 +122,35 @@ static void cuda_copy(device *d, void *to, const void *from, int64_t bytes) {
   if (ready(c)) good(c, c->driver->copy(at(to), at(from), (size_t)bytes, c->stream), "copying %lld bytes", (long long)bytes);
 }
 
+static void *cuda_allocate_host(device *d, int64_t bytes) {
+  cuda *c = (cuda *)d;
+  void *memory = NULL;
+  return ready(c) && good(c, c->driver->allocate_host(&memory, (size_t)bytes), "allocating pinned memory") ? memory : NULL;
+}
+
+static void cuda_release_host(device *d, void *memory) {
+  cuda *c = (cuda *)d;
+  if (!c->driver->set_context(c->context)) c->driver->release_host(memory);
+}
+
+static void cuda_fetch(device *d, void *to, const void *from, int64_t bytes) {
+  cuda *c = (cuda *)d;
+  if (ready(c)) good(c, c->driver->to_host(to, at(from), (size_t)bytes, c->stream), "reading %lld bytes", (long long)bytes);
+}
+
+/* The place is free when what was there before was taken. */
+static void cuda_write_ahead(device *d, void *ahead, const void *from, int64_t bytes) {
+  cuda *c = (cuda *)d;
+  if (ready(c) && good(c, c->driver->stream_waits(c->ahead, c->taken, 0), "ordering copies")) write_pieces(c, at(ahead), from, bytes, c->ahead);
+}
+
+static void cuda_take_ahead(device *d, void *to, const void *ahead, int64_t bytes) {
+  cuda *c = (cuda *)d;
+  if (ready(c) && good(c, c->driver->record_event(c->arrived, c->ahead), "noting a copy") && good(c, c->driver->stream_waits(c->stream, c->arrived, 0), "ordering copies") &&
+      good(c, c->driver->copy(at(to), at(ahead), (size_t)bytes, c->stream), "copying %lld bytes", (long long)bytes))
+    good(c, c->driver->record_event(c->taken, c->stream), "noting a copy");
+}
+
 /* -- launches --------------------------------------------------------------------------------------------------------- */
 
 /* The parameters are pointers to pointers; the driver copies what these hold. */
@@ -123,6 +164,36 @@ static void cuda_launch_kernel(device *d, uint32_t number, void *const *buffers)
   for (uint32_t i = 0; i < l->n_buffers && i < MOST_BUFFERS; i++) arguments[i] = (void *)(uintptr_t)&buffers[i];
   good(c, c->driver->launch(c->functions[l->kernel], (unsigned)k->blocks, 1, 1, k->threads, 1, 1, k->shared_bytes, c->stream, arguments, NULL), "kernel %s (%lld blocks of %u threads)",
        l->name, (long long)k->blocks, k->threads);
+}
+
+/* -- rows of a table --------------------------------------------------------------------------------------------------- */
+
+static bool ready_to_gather(cuda *c, int64_t bytes) {
+  if (!c->gather_function && (!good(c, c->driver->load_module(&c->gather_module, c->gather->image), "loading kernel %s", c->gather->name) ||
+                              !good(c, c->driver->get_function(&c->gather_function, c->gather_module, c->gather->symbol), "finding kernel %s", c->gather->name)))
+    return false;
+  if (bytes <= c->list_bytes) return true;
+  if (c->list) c->driver->release(c->list);
+  c->list = 0;
+  c->list_bytes = bytes;
+  return good(c, c->driver->allocate(&c->list, (size_t)bytes), "allocating %lld bytes", (long long)bytes);
+}
+
+static void cuda_gather(device *d, void *to, const void *table, const int64_t *numbers, int64_t rows, int64_t row_bytes) {
+  cuda *c = (cuda *)d;
+  const int64_t bytes = (rows + 1) * WORD;
+  int32_t *list = malloc((size_t)bytes);
+  if (!list) good(c, CUDA_OUT_OF_MEMORY, "listing %lld rows", (long long)rows);
+  if (list && ready(c) && ready_to_gather(c, bytes)) {
+    void *out = to;
+    const void *from = table;
+    void *arguments[] = {&from, &c->list, &out};
+    list[0] = (int32_t)(row_bytes / WORD);
+    for (int64_t i = 0; i < rows; i++) list[1 + i] = (int32_t)numbers[i];
+    write_pieces(c, c->list, (const char *)list, bytes, c->stream);
+    if (!*c->failure) good(c, c->driver->launch(c->gather_function, (unsigned)rows, 1, 1, c->gather->threads, 1, 1, 0, c->stream, arguments, NULL), "kernel gather (%lld rows)", (long long)rows);
+  }
+  free(list);
 }
 
 /* -- runs ------------------------------------------------------------------------------------------------------------------ */
@@ -169,10 +240,16 @@ static void cuda_free(device *d) {
   cuda *c = (cuda *)d;
   if (c->context && !c->driver->set_context(c->context)) {
     if (c->stream) c->driver->wait_stream(c->stream);
+    if (c->ahead) c->driver->wait_stream(c->ahead);
     if (c->captured) c->driver->destroy_graph_exec(c->captured);
     release_slots(c);
     for (uint32_t i = 0; c->modules && i < c->n_kernels; i++)
       if (c->modules[i]) c->driver->unload_module(c->modules[i]);
+    if (c->list) c->driver->release(c->list);
+    if (c->gather_module) c->driver->unload_module(c->gather_module);
+    if (c->arrived) c->driver->destroy_event(c->arrived);
+    if (c->taken) c->driver->destroy_event(c->taken);
+    if (c->ahead) c->driver->destroy_stream(c->ahead);
     if (c->stream) c->driver->destroy_stream(c->stream);
   }
   if (c->context) c->driver->release_context(c->ordinal);
@@ -213,18 +290,24 @@ static bool make_slots(cuda *c) {
 static bool start(cuda *c) {
   const cuda_driver *d = c->driver;
   return good(c, d->get_device(&c->ordinal, c->number), "finding it") && good(c, d->retain_context(&c->context, c->ordinal), "its context") &&
-         good(c, d->set_context(c->context), "using its context") && good(c, d->create_stream(&c->stream, CUDA_STREAM_NON_BLOCKING), "making a stream") && make_slots(c) &&
-         load_kernels(c);
+         good(c, d->set_context(c->context), "using its context") && good(c, d->create_stream(&c->stream, CUDA_STREAM_NON_BLOCKING), "making a stream") &&
+         good(c, d->create_stream(&c->ahead, CUDA_STREAM_NON_BLOCKING), "making a stream") && good(c, d->create_event(&c->arrived, CUDA_EVENT_WITHOUT_TIME), "making an event") &&
+         good(c, d->create_event(&c->taken, CUDA_EVENT_WITHOUT_TIME), "making an event") && make_slots(c) && load_kernels(c);
 }
 
-device *device_cuda_new(const cuda_executable *e, const cuda_driver *driver, int number, char **error) {
-  static const device functions = {false, cuda_allocate, cuda_release, cuda_write, cuda_read, cuda_copy, cuda_launch_kernel, cuda_begin, cuda_end, cuda_wait, cuda_failure, cuda_free};
+device *device_cuda_new(const cuda_executable *e, const cuda_kernel *gather, const cuda_driver *driver, int number, char **error) {
+  static const device functions = {.allocate = cuda_allocate, .release = cuda_release, .write = cuda_write, .read = cuda_read, .copy = cuda_copy, .launch = cuda_launch_kernel,
+                                   .allocate_host = cuda_allocate_host, .release_host = cuda_release_host, .fetch = cuda_fetch, .write_ahead = cuda_write_ahead,
+                                   .take_ahead = cuda_take_ahead, .gather = cuda_gather, .begin = cuda_begin, .end = cuda_end, .wait = cuda_wait, .failure = cuda_failure, .free = cuda_free};
   uint32_t n_launches;
   cuda *c = calloc(1, sizeof *c);
   if (!c) return failure(error, "out of memory"), NULL;
-  *c = (cuda){.device = functions, .driver = driver, .number = number};
-  c->kernels = cuda_executable_kernels(e, &c->n_kernels);
-  c->launches = cuda_executable_launches(e, &n_launches);
+  *c = (cuda){.device = functions, .driver = driver, .number = number, .gather = gather};
+  if (!gather) c->device.gather = NULL;
+  if (e) {
+    c->kernels = cuda_executable_kernels(e, &c->n_kernels);
+    c->launches = cuda_executable_launches(e, &n_launches);
+  }
   c->modules = calloc(c->n_kernels + 1, sizeof(cuda_module));
   c->functions = calloc(c->n_kernels + 1, sizeof(cuda_function));
   if (c->modules && c->functions && start(c)) return &c->device;

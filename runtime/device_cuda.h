@@ -6,7 +6,8 @@
 #include "runtime/cuda_driver.h"
 #include "runtime/device.h"
 
-/* Number `number` of the driver's devices. Driver and executable must outlive it. NULL and *error (malloc'ed). */
-device *device_cuda_new(const cuda_executable *e, const cuda_driver *driver, int number, char **error);
+/* Number `number` of the driver's devices. Driver, executable and the kernel that gathers must outlive it. Without an executable (NULL) it has memory
+ * and launches nothing. NULL and *error (malloc'ed). */
+device *device_cuda_new(const cuda_executable *e, const cuda_kernel *gather, const cuda_driver *driver, int number, char **error);
 
 #endif

@@ -19,9 +19,8 @@ static bool works(const instance *i, char **error) {
   return !failed || failure(error, "%s", failed);
 }
 
-/* Runs one batch and takes the first `valid` rows. */
-static bool run_batch(const feature_maker *m, int64_t round, int64_t valid, float *rows, float *out, char **error) {
-  run_round(m->instance, round);
+/* Takes the first `valid` rows of the batch that was run. */
+static bool take_rows(const feature_maker *m, int64_t valid, float *rows, float *out, char **error) {
   instance_get(m->instance, "output", "features", rows);
   if (!works(m->instance, error)) return false;
   memcpy(out, rows, (size_t)(valid * m->dims) * sizeof *out);
@@ -42,7 +41,8 @@ bool features_of(const feature_maker *m, const void *const *field_data, const si
       instance_set(m->instance, "data", m->feed.items[i].input, batch);
       free(batch);
     }
-    good = good && run_batch(m, at / m->batch, valid, rows, out + at * m->dims, error);
+    if (good) run_round(m->instance, at / m->batch);
+    good = good && take_rows(m, valid, rows, out + at * m->dims, error);
   }
   free(rows);
   return good;
@@ -56,14 +56,21 @@ bool features_of_split(const feature_maker *m, dataset *data, const char *split,
   out->set = (feature_set){out->features, out->labels, n};
   bool good = rows && out->features && (label == NO_LABEL || out->labels);
   if (!good) short_of_memory(n, error);
-  if (good && !data) good = run_batch(m, 0, n, rows, out->features, error);
+  if (good && !data) {
+    run_round(m->instance, 0);
+    good = take_rows(m, n, rows, out->features, error);
+  }
   loader *l = good && data ? loader_new(&(loader_request){.data = data, .split = split, .batch = m->batch, .in_order = true, .count = n}, error) : NULL;
-  int64_t at = 0;
   good = good && (l || !data);
-  for (const loader_batch *b; good && l && (b = loader_next(l)); at += b->valid) {
-    feed(m->instance, &m->feed, b->fields);
-    if (out->labels) memcpy(out->labels + at, b->fields[label], (size_t)b->valid * sizeof(int32_t));
-    good = run_batch(m, b->step, b->valid, rows, out->features + at * m->dims, error);
+  const loader_batch *b = good && l ? loader_next(l) : NULL;
+  if (b) feed(m->instance, &m->feed, b);
+  for (int64_t at = 0, valid; good && b; at += valid) {
+    valid = b->valid;
+    run_round(m->instance, b->step);
+    if (out->labels) memcpy(out->labels + at, b->fields[label], (size_t)valid * sizeof(int32_t));
+    if ((b = loader_next(l))) feed_ahead(m->instance, &m->feed, b); /* while a device is at the one before */
+    good = take_rows(m, valid, rows, out->features + at * m->dims, error);
+    if (b) feed_sent(m->instance, &m->feed, b);
   }
   loader_free(l);
   free(rows);
@@ -88,7 +95,7 @@ bool metrics_of_split(const feature_maker *m, dataset *data, const char *split, 
   if (data && !l) return false;
   for (uint32_t k = 0; k < n; k++) metrics[k].value = 0;
   for (int64_t round = 0; round < whole; round++) {
-    if (l) feed(m->instance, &m->feed, loader_next(l)->fields);
+    if (l) feed(m->instance, &m->feed, loader_next(l));
     run_round(m->instance, round);
     for (uint32_t k = 0; k < n; k++) metrics[k].value += instance_number(m->instance, "metric", metrics[k].name) / (double)whole;
   }

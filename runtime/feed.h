@@ -3,20 +3,40 @@
 #define SSLC_RUNTIME_FEED_H
 
 #include "runtime/instance.h"
+#include "runtime/kept.h"
+#include "runtime/loader.h"
 
 typedef struct {
   const char *input; /* name of the parameter */
   uint32_t field;    /* of the data set */
+  kept_field kept;   /* rows: where a device holds the data itself, else NULL */
 } fed_field;
 
 typedef struct {
-  const fed_field *items;
+  fed_field *items;
   uint32_t n;
 } feed_list;
 
-/* Copies a batch, by number of field, into the instance. */
-static inline void feed(instance *to, const feed_list *list, const void *const *fields) {
-  for (uint32_t i = 0; i < list->n; i++) instance_set(to, "data", list->items[i].input, fields[list->items[i].field]);
+static inline void feed_one(instance *to, const fed_field *f, const loader_batch *b) {
+  if (f->kept.rows) instance_gather(to, "data", f->input, f->kept.rows, b->index, f->kept.row_bytes);
+  else instance_set(to, "data", f->input, b->fields[f->field]);
+}
+
+/* Copies a batch into the instance. */
+static inline void feed(instance *to, const feed_list *list, const loader_batch *b) {
+  for (uint32_t i = 0; i < list->n; i++) feed_one(to, &list->items[i], b);
+}
+
+/* The same of one that was sent ahead, if not to another instance. */
+static inline void feed_sent(instance *to, const feed_list *list, const loader_batch *b) {
+  for (uint32_t i = 0; i < list->n; i++)
+    if (!instance_take(to, "data", list->items[i].input)) feed_one(to, &list->items[i], b);
+}
+
+/* While the instance runs: the batch that it is fed next. */
+static inline void feed_ahead(instance *to, const feed_list *list, const loader_batch *b) {
+  for (uint32_t i = 0; i < list->n; i++)
+    if (!list->items[i].kept.rows) instance_send(to, "data", list->items[i].input, b->fields[list->items[i].field]);
 }
 
 #endif

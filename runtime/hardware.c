@@ -6,6 +6,7 @@
 
 #include "codegen/cpu/host.h"
 #include "codegen/cuda/architecture.h"
+#include "codegen/cuda/gather.h"
 #include "runtime/device_cuda.h"
 #include "runtime/failure.h"
 
@@ -19,6 +20,10 @@ struct hardware {
   cuda_ordinal ordinal;
   bool holds_context; /* else every instance would make it anew */
   nvrtc *compiler;
+  arena *arena;
+  const cuda_kernel *gather; /* made for the first instance; NULL: every batch comes from the host */
+  bool asked_gather;
+  device *store;
 };
 
 /* One of the two, by where it runs. */
@@ -74,6 +79,7 @@ hardware *hardware_open(int number, arena *into, hardware_lack *lack) {
   *lack = (hardware_lack){h ? NULL : "out of memory", NULL};
   if (!h) return NULL;
   h->number = number;
+  h->arena = into;
   snprintf(h->name, sizeof h->name, number == PROCESSOR ? "cpu" : "cuda:%d", number);
   if (number == PROCESSOR) {
     h->facts.name = h->name;
@@ -90,6 +96,7 @@ hardware *hardware_open(int number, arena *into, hardware_lack *lack) {
 
 void hardware_close(hardware *h) {
   if (!h) return;
+  if (h->store) h->store->free(h->store);
   nvrtc_close(h->compiler);
   if (h->holds_context) h->driver.release_context(h->ordinal);
   if (h->driver.library) cuda_driver_close(&h->driver);
@@ -118,8 +125,18 @@ void device_code_free(device_code *c) {
   free(c);
 }
 
-instance *hardware_instance(const hardware *h, const plan *p, device_code *c, thread_pool *pool, char **error) {
-  if (h->facts.is_gpu) return instance_on(p, device_cuda_new(c->gpu, &h->driver, h->number, error), error);
+device *hardware_store(hardware *h) {
+  char *failed = NULL;
+  if (h->gather && !h->store) h->store = device_cuda_new(NULL, h->gather, &h->driver, h->number, &failed);
+  free(failed);
+  return h->store;
+}
+
+instance *hardware_instance(hardware *h, const plan *p, device_code *c, thread_pool *pool, char **error) {
+  const char *none = NULL;
+  if (h->facts.is_gpu && !h->asked_gather) h->gather = cuda_gather_kernel(h->compiler, h->gpu.capability, h->arena, &none);
+  h->asked_gather = true;
+  if (h->facts.is_gpu) return instance_on(p, device_cuda_new(c->gpu, h->gather, &h->driver, h->number, error), error);
   device *d = device_cpu_new(c->processor, pool);
   if (!d) failure(error, "out of memory");
   return instance_on(p, d, error);

@@ -39,7 +39,9 @@ const hardware_facts *hardware_describe(const hardware *h);
 typedef struct device_code device_code;
 device_code *hardware_compile(const hardware *h, const plan *p, const compile_options *o, compile_report *report, const char **error);
 void device_code_free(device_code *c);
+/* Where a GPU that has an instance holds data for all of them; NULL of a processor, and when it cannot. Closed with the hardware. */
+device *hardware_store(hardware *h);
 /* Plan, code and pool must outlive it, and the hardware too. NULL and *error (malloc'ed). */
-instance *hardware_instance(const hardware *h, const plan *p, device_code *c, thread_pool *pool, char **error);
+instance *hardware_instance(hardware *h, const plan *p, device_code *c, thread_pool *pool, char **error);
 
 #endif

@@ -23,6 +23,12 @@ typedef struct {
   uint32_t n_parts;
 } bound_launch;
 
+/* One number that each run gives, in memory of the host. */
+typedef struct {
+  uint32_t buffer;
+  char *at;
+} answer;
+
 struct instance {
   const plan *plan;
   device *device;
@@ -32,6 +38,13 @@ struct instance {
   bound_launch *launches;
   uint32_t n_launches;
   int64_t bytes;
+  /* Of a device that has memory of its own, and of no region. */
+  char *answers_memory;
+  answer *answers; /* metrics of the latest run, where there are any: the device brings them behind it */
+  uint32_t n_answers;
+  bool answered;  /* they are there */
+  void **ahead;   /* per plan buffer: memory for what is sent, NULL while nothing was */
+  bool *is_ahead; /* something was, and nothing took it */
 };
 
 /* -- memory ---------------------------------------------------------------------------------------------- */
@@ -68,6 +81,37 @@ static bool make_buffers(instance *i) {
 }
 
 /* -- values ---------------------------------------------------------------------------------------------- */
+
+/* Metrics that are one number. */
+static bool make_answers(instance *i) {
+  enum { APART = 8 };
+  device *d = i->device;
+  const plan *p = i->plan;
+  if (d->is_host) return true;
+  i->answers = calloc(p->n_buffers + 1, sizeof *i->answers);
+  i->ahead = calloc(p->n_buffers + 1, sizeof *i->ahead);
+  i->is_ahead = calloc(p->n_buffers + 1, sizeof *i->is_ahead);
+  if (!i->answers || !i->ahead || !i->is_ahead || !(i->answers_memory = d->allocate_host(d, APART * ((int64_t)p->n_buffers + 1)))) return false;
+  memset(i->answers_memory, 0, APART * ((size_t)p->n_buffers + 1));
+  for (uint32_t b = 0; b < p->n_buffers; b++)
+    if (!strcmp(p->buffers[b].role, "metric") && !p->buffers[b].type.rank) {
+      i->answers[i->n_answers] = (answer){b, i->answers_memory + APART * i->n_answers};
+      i->n_answers++;
+    }
+  return true;
+}
+
+static void release_answers(instance *i) {
+  for (uint32_t b = 0; i->ahead && b < i->plan->n_buffers; b++) release(i, i->ahead[b], i->plan->buffers[b].bytes);
+  if (i->answers_memory) i->device->release_host(i->device, i->answers_memory);
+  free(i->answers);
+  free(i->ahead);
+  free(i->is_ahead);
+}
+
+static void ask(instance *i) {
+  for (uint32_t k = 0; k < i->n_answers; k++) i->device->fetch(i->device, i->answers[k].at, i->memory[i->answers[k].buffer], i->plan->buffers[i->answers[k].buffer].bytes);
+}
 
 static bool make_staging(instance *i) {
   int64_t most = 1;
@@ -179,6 +223,7 @@ static void free_region(instance *i) {
     free(i->launches[l].parts);
     free_region(i->launches[l].region);
   }
+  release_answers(i);
   free(i->launches);
   free(i->memory);
   free(i->staging);
@@ -196,7 +241,7 @@ instance *instance_on(const plan *p, device *d, char **error) {
   uint32_t launches = 0;
   if (!d) return NULL;
   if (i) *i = (instance){.plan = p, .device = d, .memory = calloc(p->n_buffers + 1, sizeof *i->memory)};
-  if (i && i->memory && bind(i, &launches) && !d->failure(d)) return i;
+  if (i && i->memory && bind(i, &launches) && make_answers(i) && !d->failure(d)) return i;
   const char *failed = d->failure(d);
   failure(error, "%s", failed ? failed : "out of memory");
   if (i) instance_free(i);
@@ -217,6 +262,7 @@ bool instance_set(instance *i, const char *role, const char *name, const void *d
   int32_t found = plan_find(i->plan, role, name);
   if (found < 0) return false;
   put(i, (uint32_t)found, data);
+  if (i->is_ahead) i->is_ahead[found] = false;
   return true;
 }
 
@@ -230,10 +276,24 @@ const tensor_type *instance_type(const instance *i, const char *role, const char
   return found < 0 ? NULL : &i->plan->buffers[found].type;
 }
 
-double instance_number(const instance *i, const char *role, const char *name) {
-  const tensor_type *t = instance_type(i, role, name);
+/* What the latest run gave for a buffer, or NULL: to be read. */
+static const char *answered(instance *i, uint32_t buffer) {
+  uint32_t k = 0;
+  while (k < i->n_answers && i->answers[k].buffer != buffer) k++;
+  if (k == i->n_answers) return NULL;
+  if (!i->answered) i->device->wait(i->device);
+  i->answered = true;
+  return i->answers[k].at;
+}
+
+double instance_number(instance *i, const char *role, const char *name) {
+  const int32_t found = plan_find(i->plan, role, name);
+  const tensor_type *t = found < 0 ? NULL : &i->plan->buffers[found].type;
   char bytes[8];
-  if (!t || t->rank || !instance_get(i, role, name, bytes)) return NAN;
+  if (!t || t->rank) return NAN;
+  const char *answer_bytes = answered(i, (uint32_t)found);
+  if (answer_bytes ? i->device->failure(i->device) != NULL : !take(i, (uint32_t)found, bytes)) return NAN;
+  if (answer_bytes) memcpy(bytes, answer_bytes, sizeof bytes);
   scalar v = element_load(t->dtype, bytes, 0);
   return dtype_is_real(t->dtype) ? v.real : (double)v.integer;
 }
@@ -286,12 +346,39 @@ static bool run_plan(instance *i, const look *watch) {
 
 void instance_run(instance *i) {
   device *d = i->device;
+  i->answered = false;
   if (d->begin && !d->begin(d)) return;
   run_plan(i, &(look){NULL, NULL});
+  ask(i);
   if (d->end) d->end(d);
 }
 
-void instance_run_watched(instance *i, instance_watch *seen, void *context) { run_plan(i, &(look){seen, context}); }
+void instance_run_watched(instance *i, instance_watch *seen, void *context) {
+  i->answered = false;
+  run_plan(i, &(look){seen, context});
+  ask(i);
+}
+
+bool instance_send(instance *i, const char *role, const char *name, const void *data) {
+  const int32_t b = i->ahead ? plan_find(i->plan, role, name) : -1;
+  if (b < 0 || (!i->ahead[b] && !(i->ahead[b] = allocate(i, i->plan->buffers[b].bytes)))) return false;
+  layout_scatter(&i->plan->buffers[b].layout, &i->plan->buffers[b].type, data, i->staging);
+  i->device->write_ahead(i->device, i->ahead[b], i->staging, i->plan->buffers[b].bytes);
+  return i->is_ahead[b] = true;
+}
+
+void instance_gather(instance *i, const char *role, const char *name, const void *table, const int64_t *numbers, int64_t row_bytes) {
+  const int32_t b = plan_find(i->plan, role, name);
+  if (b >= 0) i->device->gather(i->device, i->memory[b], table, numbers, i->plan->buffers[b].type.dim[0], row_bytes);
+}
+
+bool instance_take(instance *i, const char *role, const char *name) {
+  const int32_t b = i->ahead ? plan_find(i->plan, role, name) : -1;
+  if (b < 0 || !i->is_ahead[b]) return false;
+  i->device->take_ahead(i->device, i->memory[b], i->ahead[b], i->plan->buffers[b].bytes);
+  i->is_ahead[b] = false;
+  return true;
+}
 
 void instance_wait(const instance *i) {
   if (i->device->wait) i->device->wait(i->device);

@@ -17,9 +17,15 @@ void instance_free(instance *i);
 bool instance_set(instance *i, const char *role, const char *name, const void *data);
 bool instance_get(const instance *i, const char *role, const char *name, void *data);
 /* A buffer of one number; NaN when there is none to be had. */
-double instance_number(const instance *i, const char *role, const char *name);
+double instance_number(instance *i, const char *role, const char *name);
 const tensor_type *instance_type(const instance *i, const char *role, const char *name);
-/* One run. Results are the same bits for any number of threads. */
+/* As instance_set, but beside a run that is not over: for the next. instance_take brings what was sent to where the next run looks. False: send nothing,
+ * set it between the runs. */
+bool instance_send(instance *i, const char *role, const char *name, const void *data);
+bool instance_take(instance *i, const char *role, const char *name);
+/* Rows of a table on the device as the value, by their numbers: of a buffer that is row-major. */
+void instance_gather(instance *i, const char *role, const char *name, const void *table, const int64_t *numbers, int64_t row_bytes);
+/* One run, which a device may still be at when this returns. Results are the same bits for any number of threads. */
 void instance_run(instance *i);
 /* The same, with a look behind each kernel launch, by its number in the plan of `at`, which is the instance or the
  * region of one of its loops; ends early when `seen` says false. */

@@ -21,6 +21,7 @@ struct loader {
   dataset *data;
   char *split;
   uint32_t n_fields;
+  uint64_t unread;
   int64_t batch, samples, last_step; /* the first step that there is no batch for */
   sampler *sampler;                  /* NULL in order */
   slot slots[SLOTS];
@@ -48,7 +49,8 @@ static void fill_slot(loader *l, int64_t step) {
   int64_t valid = l->batch;
   if (l->sampler) memcpy(s->index, sampler_batch(l->sampler, step), (size_t)l->batch * sizeof *s->index);
   else valid = choose_in_order(l, step, s->index);
-  for (uint32_t f = 0; f < l->n_fields; f++) dataset_read(l->data, l->split, f, s->index, l->batch, s->fields[f]);
+  for (uint32_t f = 0; f < l->n_fields; f++)
+    if (f >= 64 || !(l->unread >> f & 1)) dataset_read(l->data, l->split, f, s->index, l->batch, s->fields[f]);
   s->batch = (loader_batch){step, valid, s->index, (const void *const *)s->fields};
 }
 
@@ -104,6 +106,7 @@ loader *loader_new(const loader_request *request, char **error) {
   pthread_cond_init(&l->changed, NULL);
   l->data = dataset_retain(request->data);
   l->batch = request->batch;
+  l->unread = request->unread;
   l->given = l->filled = request->first_step;
   const dataset_field *fields = dataset_fields(l->data, &l->n_fields);
   bool good = plan_steps(l, request, error), memory = good && (l->split = strdup(request->split));

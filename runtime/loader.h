@@ -12,6 +12,7 @@ typedef struct {
   int64_t count; /* in order: only the first `count` samples; 0: all */
   uint64_t seed;
   int64_t first_step; /* the step that the first batch is for */
+  uint64_t unread;    /* bit i: field i is not read, the numbers of the samples are enough */
 } loader_request;
 
 typedef struct {

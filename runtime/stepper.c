@@ -10,10 +10,12 @@ void set_clock(instance *i, int64_t step, int64_t steps_per_epoch, uint64_t seed
   instance_set(i, "seed", "seed", words);
 }
 
-step_outcome stepper_run_watched(stepper *s, instance_watch *seen, void *context) {
+void stepper_begin(stepper *s) {
   set_clock(s->instance, s->done, s->steps_per_epoch, s->seed);
-  if (seen) instance_run_watched(s->instance, seen, context);
-  else instance_run(s->instance);
+  instance_run(s->instance);
+}
+
+step_outcome stepper_end(stepper *s) {
   for (uint32_t i = 0; i < s->n_metrics; i++) s->metrics[i].value = instance_number(s->instance, "metric", s->metrics[i].name);
   const bool finite = instance_number(s->instance, "metric", "finite") != 0; /* a program without objective has no such metric */
   s->finished = instance_number(s->instance, "metric", "stop") == 1;
@@ -24,7 +26,16 @@ step_outcome stepper_run_watched(stepper *s, instance_watch *seen, void *context
   return STEP_DONE;
 }
 
-step_outcome stepper_run(stepper *s) { return stepper_run_watched(s, NULL, NULL); }
+step_outcome stepper_run(stepper *s) {
+  stepper_begin(s);
+  return stepper_end(s);
+}
+
+step_outcome stepper_run_watched(stepper *s, instance_watch *seen, void *context) {
+  set_clock(s->instance, s->done, s->steps_per_epoch, s->seed);
+  instance_run_watched(s->instance, seen, context);
+  return stepper_end(s);
+}
 
 bool stepper_store(stepper *s) {
   if (s->ahead && !states_gather(s->states, s->instance)) return false;

@@ -23,7 +23,10 @@ typedef enum {
   STEP_FAILED      /* the device did, instance_failure says how; its states are lost */
 } step_outcome;
 
-/* One step on the data that the instance was fed. */
+/* Begins a step on the data that the instance was fed; a device may be at it until stepper_end, which says what came of it. */
+void stepper_begin(stepper *s);
+step_outcome stepper_end(stepper *s);
+/* Both. */
 step_outcome stepper_run(stepper *s);
 /* The same, with a look behind each launch. */
 step_outcome stepper_run_watched(stepper *s, instance_watch *seen, void *context);

@@ -107,6 +107,7 @@ typedef struct {
   double saved_at;
   int64_t timed_steps;
   double timed_seconds; /* of steps alone */
+  const loader_batch *next; /* of the step to come, read while the one before ran; NULL: not yet */
   char **error;
 } training_run;
 
@@ -171,15 +172,30 @@ static bool save(training_run *r) {
   return true;
 }
 
+static bool feed_first(training_run *r) {
+  const loader_batch *batch = loader_next(r->training->loader);
+  if (!batch) return failure(r->error, "the data ended at step %lld", (long long)r->stepper->done);
+  feed(r->stepper->instance, &r->training->feed, batch);
+  return true;
+}
+
+/* While a device is at the step. The batch may be for another phase of the program: then it was sent for nothing. */
+static void read_ahead(training_run *r) {
+  const training *t = r->training;
+  r->next = t->loader && r->stepper->done + 1 < t->steps ? loader_next(t->loader) : NULL;
+  if (r->next) feed_ahead(r->stepper->instance, &t->feed, r->next);
+}
+
 static training_outcome one_step(training_run *r) {
   const training *t = r->training;
   stepper *s = r->stepper;
   double start = now();
   if (!t->enter(t->context, r->error)) return TRAINING_FAILED;
-  const loader_batch *batch = t->loader ? loader_next(t->loader) : NULL;
-  if (t->loader && !batch) return failure(r->error, "the data ended at step %lld", (long long)s->done), TRAINING_FAILED;
-  if (batch) feed(s->instance, &t->feed, batch->fields);
-  const step_outcome outcome = stepper_run(s);
+  if (r->next) feed_sent(s->instance, &t->feed, r->next);
+  else if (t->loader && !feed_first(r)) return TRAINING_FAILED;
+  stepper_begin(s);
+  read_ahead(r);
+  const step_outcome outcome = stepper_end(s);
   if (outcome == STEP_FAILED) return device_failed(r, s->done), TRAINING_FAILED;
   if (outcome == STEP_NOT_FINITE) return TRAINING_DIVERGED;
   r->timed_seconds += now() - start;

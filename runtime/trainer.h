@@ -28,7 +28,8 @@ typedef bool trainer_report(void *context, const trainer_news *news);
 
 typedef struct {
   stepper *stepper;
-  loader *loader;   /* its next batch is for step stepper->done; NULL when the program reads no data */
+  loader *loader;   /* its next batch is for step stepper->done, also when all steps were done; of a run that ended before, it may be one further.
+                     * NULL when the program reads no data */
   feed_list feed;
   int64_t batch;
   int64_t steps;    /* go on until so many are done in all */

@@ -202,6 +202,11 @@ const char *element_text(writer *w, uint32_t buffer, const char *offset) {
   return arena_printf(w->arena, "b%u[INSIDE(%s, %lld)]", buffer, offset, (long long)w->loops->buffers[buffer].elements);
 }
 
+const char *wide_element_text(writer *w, uint32_t buffer, const char *offset, uint32_t width) {
+  if (!w->options->checked) return arena_printf(w->arena, "b%u[%s]", buffer, offset);
+  return arena_printf(w->arena, "b%u[INSIDE_WIDE(%s, %u, %lld)]", buffer, offset, width, (long long)w->loops->buffers[buffer].elements);
+}
+
 const char *lane_offset(writer *w, const char *offset, uint32_t lanes, int64_t stride) {
   if (lanes == 1 || stride == 0) return offset;
   if (stride == 1) return arena_printf(w->arena, "%s + lane", offset);
@@ -220,6 +225,8 @@ static const char *loaded(writer *w, dtype t, const char *element) {
 
 static const char *load_text(writer *w, const loops_expr *e) {
   const dtype t = w->loops->buffers[e->number].type;
+  const char *wide = wide_load_text(w, e);
+  if (wide) return loaded(w, t, wide);
   const char *offset = value_text(w, e->args[0]);
   const int64_t stride = e->kind == LOOPS_GATHER ? 0 : e->stride;
   const char *text = loaded(w, t, element_text(w, e->number, lane_offset(w, offset, e->lanes, stride)));

@@ -13,6 +13,7 @@ typedef double f64;
 #define FUNCTION static __device__ __forceinline__
 #ifndef KERNEL
 #define KERNEL extern "C" __global__
+#define ALIGNED(pointer, T) (pointer)
 #endif
 /* Of a kernel in blocks of so many threads. */
 #ifdef RESIDENT
@@ -27,6 +28,23 @@ FUNCTION u32 u32_bits_f32(f32 x) { return __float_as_uint(x); }
 FUNCTION f32 f32_bits_u32(u32 x) { return __uint_as_float(x); }
 FUNCTION i64 i64_bits_f64(f64 x) { return __double_as_longlong(x); }
 FUNCTION f64 f64_bits_i64(i64 x) { return __longlong_as_double(x); }
+
+/* -- several elements in one access, at a multiple of their size ------------------------------------------------- */
+
+typedef struct {
+  u32 x;
+} words_1;
+typedef uint2 words_2;
+typedef uint4 words_4;
+#define WIDE(n, T, ...)                                                                    \
+  FUNCTION words_##n load_##n(const void *at) { return *(const words_##n *)ALIGNED(at, T); } \
+  FUNCTION words_##n zero_##n(void) {                                                      \
+    const words_##n zero = {__VA_ARGS__};                                                  \
+    return zero;                                                                           \
+  }
+WIDE(1, u32, 0)
+WIDE(2, uint2, 0, 0)
+WIDE(4, uint4, 0, 0, 0, 0)
 
 /* -- bf16: in registers a float that holds such a value, in memory its high half ---------------------------- */
 

@@ -44,12 +44,30 @@ static void count_settings(const block *b, uint32_t *settings) {
   }
 }
 
+/* Lowest bits of an integer that are 0 whatever else it is. */
+static uint32_t zeros_of(const writer *w, const loops_expr *e) {
+  enum { ALL = 63 };
+  uint32_t x, y;
+  switch (e->kind) {
+    case LOOPS_CONSTANT: return e->constant.integer ? (uint32_t)__builtin_ctzll((unsigned long long)e->constant.integer) : ALL;
+    case LOOPS_VARIABLE: return w->zeros[e->number];
+    case LOOPS_SPLAT: return zeros_of(w, e->args[0]);
+    case LOOPS_APPLY:
+      if (e->n_args != 2 || e->type != DTYPE_I64 || e->args[0]->type != DTYPE_I64) return 0;
+      x = zeros_of(w, e->args[0]), y = zeros_of(w, e->args[1]);
+      if (e->op == OP_MUL) return x + y < ALL ? x + y : ALL;
+      return e->op == OP_ADD || e->op == OP_SUB || e->op == OP_MAX || e->op == OP_MIN ? x < y ? x : y : 0;
+    default: return 0;
+  }
+}
+
 /* In the order of the text, in which registers are set before they are read. One that is set in several places has the range of
  * its type, but for indices, whose loops bound them. */
 static void range_block(writer *w, const block *b, const uint32_t *settings) {
   for (uint32_t i = 0; i < b->n; i++) {
     const statement *s = b->items[i];
     if (s->kind == STATEMENT_SET && settings[s->number] == 1) w->ranges[s->number] = range_of_value(w, s->value);
+    if (s->kind == STATEMENT_SET && settings[s->number] == 1 && s->value->type == DTYPE_I64) w->zeros[s->number] = zeros_of(w, s->value);
     if (s->kind == STATEMENT_FOR && settings[s->number] == 1) {
       const interval begin = range_of_value(w, s->begin), end = range_of_value(w, s->end);
       /* The step behind the last round must not leave the type either. */
@@ -61,10 +79,11 @@ static void range_block(writer *w, const block *b, const uint32_t *settings) {
 
 void find_ranges(writer *w) {
   const loops *l = w->loops;
-  uint32_t *settings = ARENA_ARRAY(w->arena, uint32_t, l->n_registers + 1);
+  w->settings = ARENA_ARRAY(w->arena, uint32_t, l->n_registers + 1);
+  w->zeros = ARENA_ARRAY(w->arena, uint32_t, l->n_registers + 1);
   w->ranges = ARENA_ARRAY(w->arena, interval, l->n_registers + 1);
   for (uint32_t i = 0; i < l->n_registers; i++) w->ranges[i] = dtype_is_real(l->registers[i].type) ? whole : dtype_range(l->registers[i].type);
   w->ranges[0] = (interval){0, l->iterations + MOST_TOGETHER};
-  count_settings(&l->body, settings);
-  range_block(w, &l->body, settings);
+  count_settings(&l->body, w->settings);
+  range_block(w, &l->body, w->settings);
 }

@@ -118,7 +118,9 @@ static void write_tile(writer *w, const statement *s) {
 static void write_block(writer *w, const block *b) {
   static void (*const rules[])(writer *w, const statement *s) = {
       [STATEMENT_FOR] = write_for, [STATEMENT_IF] = write_if, [STATEMENT_SET] = write_set, [STATEMENT_STORE] = write_store, [STATEMENT_TILE] = write_tile};
+  begin_wide_loads(w, b);
   for (uint32_t i = 0; i < b->n && !w->error; i++) rules[b->items[i]->kind](w, b->items[i]);
+  end_wide_loads(w);
 }
 
 /* -- what the loops use ------------------------------------------------------------------------------------------ */
@@ -145,8 +147,7 @@ static void note_block(usage *u, const block *b) {
   }
 }
 
-/* The number of the memory that a buffer stands for; local ones have their own. */
-static uint32_t memory_of(const writer *w, uint32_t buffer) {
+uint32_t memory_of(const writer *w, uint32_t buffer) {
   return buffer < w->loops->n_arguments ? w->options->groups[buffer] : buffer;
 }
 

@@ -2,6 +2,7 @@
  *
  *   source.c      the function: storage, statements, barriers
  *   expression.c  values
+ *   wide.c        loads of neighbours, together
  *   range.c       which integers fit 32 bits: 64-bit arithmetic on indices takes a GPU several instructions */
 #ifndef SSLC_CODEGEN_CUDA_WRITER_H
 #define SSLC_CODEGEN_CUDA_WRITER_H
@@ -13,6 +14,7 @@
 enum { WARP = 32, MOST_TOGETHER = 128 /* iterations of a block */ };
 
 typedef struct expr_uses expr_uses;
+typedef struct wide_loads wide_loads;
 
 typedef struct {
   const loops *loops;
@@ -23,6 +25,9 @@ typedef struct {
   int depth;
   uint32_t lanes;       /* the widest vector; 1: threads work alone */
   interval *ranges;     /* by register: of integers, wherever it is read */
+  uint32_t *settings;   /* by register: how many statements set it */
+  uint32_t *zeros;      /* by register: lowest bits that are 0 in all its values */
+  wide_loads *wide;     /* of the block at hand */
   expr_uses *uses;      /* of the statement at hand */
   uint32_t n_values;    /* names given to what is used twice */
   bool synchronises;
@@ -41,6 +46,16 @@ interval range_of_value(const writer *w, const loops_expr *e);
 bool is_narrow(const writer *w, const loops_expr *e);
 bool is_narrow_register(const writer *w, uint32_t number);
 
+/* The memory that a buffer stands for, as a number; local ones have their own. */
+uint32_t memory_of(const writer *w, uint32_t buffer);
+
+/* -- wide.c */
+/* Around the statements of a block, whose own loads then may be read together. */
+void begin_wide_loads(writer *w, const block *b);
+void end_wide_loads(writer *w);
+/* A load as a part of what one access has read; NULL where it stands alone. */
+const char *wide_load_text(writer *w, const loops_expr *e);
+
 /* -- expression.c */
 const char *register_type(dtype t, bool narrow);
 const char *memory_type(dtype t);
@@ -49,6 +64,8 @@ void begin_values(writer *w, const loops_expr *const *roots, uint32_t n);
 const char *value_text(writer *w, const loops_expr *e);
 /* buffer[offset], tested where that is asked for. */
 const char *element_text(writer *w, uint32_t buffer, const char *offset);
+/* As above, for an access to so many elements from there on, at a multiple of their size. */
+const char *wide_element_text(writer *w, uint32_t buffer, const char *offset, uint32_t width);
 /* offset + lane * stride */
 const char *lane_offset(writer *w, const char *offset, uint32_t lanes, int64_t stride);
 /* The condition under which a thread takes part in an access of `active` lanes; NULL: every one does. */

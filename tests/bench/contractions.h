@@ -44,7 +44,7 @@ static inline graph *workload_graph(const workload *w, dtype operands, arena *a)
 /* Two for each product that reads no padding. */
 static inline double live_flops(const plan *p) {
   double flops = 0;
-  for (uint32_t l = 0; l < p->n_launches; l++) flops += kernel_work_of(p->launches[l].kernel).flops;
+  for (uint32_t l = 0; l < p->n_launches; l++) flops += launch_work_of(&p->launches[l]).flops;
   return flops;
 }
 

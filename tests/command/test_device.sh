@@ -66,6 +66,9 @@ same cpu/images.png gpu/images.png
 grep -q '"device":"sm_80"' gpu/checkpoint.safetensors || fail "the checkpoint should name the device"
 status 0 run --out again --quiet --device cuda:1 --threads 1 "$program"
 same gpu/checkpoint.safetensors again/checkpoint.safetensors
+SSLC_STAND_IN_EAGER=1 status 0 run --out early --quiet --device cuda "$program"
+same gpu/checkpoint.safetensors early/checkpoint.safetensors
+same gpu/evaluation.jsonl early/evaluation.jsonl
 
 # One half here, the other there.
 status 0 run --out there --steps 7 --quiet --device cuda "$program"

@@ -55,6 +55,26 @@ static inline long long emulated_inside(long long offset, long long elements) {
 }
 #define INSIDE(offset, elements) emulated_inside(offset, elements)
 
+static inline long long emulated_inside_wide(long long offset, long long width, long long elements) {
+  if (offset >= 0 && offset + width <= elements) return offset;
+  emulated_violations++;
+  return 0;
+}
+#define INSIDE_WIDE(offset, width, elements) emulated_inside_wide(offset, width, elements)
+
+/* Wide accesses lie at multiples of their size; others would be faults of a device. */
+typedef struct {
+  unsigned x, y;
+} uint2;
+typedef struct {
+  unsigned x, y, z, w;
+} uint4;
+static inline const void *emulated_aligned(const void *at, unsigned long long bytes) {
+  emulated_violations += (unsigned long long)at % bytes != 0;
+  return at;
+}
+#define ALIGNED(pointer, T) emulated_aligned(pointer, sizeof(T))
+
 /* -- warps -------------------------------------------------------------------------------------------------- */
 
 typedef void emulated_call(void **arguments);

@@ -28,6 +28,11 @@ static void emulated_release(device *d, void *memory, int64_t bytes) {
   free(memory);
 }
 
+static void emulated_release_host(device *d, void *memory) {
+  (void)d;
+  free(memory);
+}
+
 static void emulated_copy(device *d, void *to, const void *from, int64_t bytes) {
   (void)d;
   memcpy(to, from, (size_t)bytes);
@@ -63,7 +68,9 @@ static emulation *kernels_of(const plan *p, const unit_list *list, const char **
 }
 
 device *emulated_device_new(const plan *p, const char **error) {
-  static const device functions = {false, emulated_allocate, emulated_release, emulated_copy, emulated_copy, emulated_copy, emulated_launch, NULL, NULL, NULL, emulated_failure, emulated_free};
+  static const device functions = {.allocate = emulated_allocate, .release = emulated_release, .write = emulated_copy, .read = emulated_copy, .copy = emulated_copy,
+                                   .launch = emulated_launch, .allocate_host = emulated_allocate, .release_host = emulated_release_host, .fetch = emulated_copy,
+                                   .write_ahead = emulated_copy, .take_ahead = emulated_copy, .failure = emulated_failure, .free = emulated_free};
   unit_list list;
   emulated *e = calloc(1, sizeof *e);
   if (!e || !units_of_plan(p, &list, error)) return free(e), NULL;

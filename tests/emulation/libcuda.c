@@ -3,16 +3,18 @@
  * SSLC_STAND_IN_FAILS=NAME:N lets the Nth call of a function fail with an error of its own; SSLC_STAND_IN_MIB: how much memory there is. What
  * is wrong with a call aborts. */
 #include <dlfcn.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <unistd.h>
 
 #include "tests/emulation/stand_in.h"
 
 /* What tests ask for. */
+CALL long long stand_in_bytes; /* to the device */
 CALL int stand_in_launches, stand_in_graph_launches, stand_in_live, stand_in_waits;
 CALL unsigned stand_in_shared;
 
-enum { FAILED = 719, NO_MEMORY = 2, DEFAULT_MIB = 64, OFFSET = 1 << 20, HEAD = 256, MOST_TASKS = 65536 };
+enum { FAILED = 719, NO_MEMORY = 2, DEFAULT_MIB = 64, OFFSET = 1 << 20, HEAD = 256, MOST_TASKS = 16384, STREAMS = 2 /* of a device */ };
 
 typedef long long kernel_run(void **arguments, long long blocks, unsigned threads);
 
@@ -23,24 +25,42 @@ typedef struct {
   int n;
 } kernel;
 
+typedef struct stream stream;
+
+/* The host's view runs ahead of what was done: `recorded` of a record that is asked for, `done` of the last that was reached. */
 typedef struct {
-  enum { FILL, TO_DEVICE, TO_HOST, COPY, LAUNCH } kind;
+  stream *in;
+  unsigned recorded, done;
+} event;
+
+typedef struct {
+  enum { FILL, TO_DEVICE, TO_HOST, COPY, LAUNCH, RECORD, WAIT } kind;
   char *to;
   const char *from;
   size_t bytes;
-  unsigned value, width;
+  unsigned value, width; /* of RECORD and WAIT: which record */
   const kernel *kernel;
   void **arguments; /* on the host; of a captured launch they stay until the library goes */
   long long blocks;
   unsigned threads;
+  event *event;
 } task;
 typedef struct {
   unsigned n;
   task items[];
 } task_list;
-static task queue[MOST_TASKS], graph[MOST_TASKS]; /* what waits, and what is being captured */
-static unsigned queued, captured;
+
+struct stream {
+  task queue[MOST_TASKS];
+  unsigned queued, begun;
+  stream *next;
+  bool is_late; /* works when somebody waits; a stream that is not does at once what it may */
+};
+static stream *streams;
+static task graph[MOST_TASKS]; /* what is being captured */
+static unsigned captured;
 static int capturing, have_context;
+static char context; /* its address */
 static size_t used;
 
 #define BEGIN                          \
@@ -58,28 +78,49 @@ static size_t total(void) {
   return (size_t)(asked ? atoi(asked) : DEFAULT_MIB) << 20;
 }
 
-static int add(task t) {
-  task *to = capturing ? graph : queue;
-  unsigned *n = capturing ? &captured : &queued;
-  if (*n == MOST_TASKS) abort();
-  to[(*n)++] = t;
-  return 0;
-}
-
 static void perform(const task *t) {
   if (t->kind == LAUNCH) {
     stand_in_launches++;
-    if (t->kernel->run) t->kernel->run(t->arguments, t->blocks, t->threads);
+    if (t->kernel->run && t->kernel->run(t->arguments, t->blocks, t->threads)) fputs("a kernel's access is not aligned\n", stderr), abort();
+  } else if (t->kind == RECORD) {
+    t->event->done = t->value;
   } else if (t->kind != FILL) {
+    stand_in_bytes += t->kind == TO_DEVICE ? (long long)t->bytes : 0;
     memcpy(t->to, t->from, t->bytes);
   } else {
     for (size_t k = 0; k < t->bytes; k += t->width) memcpy(t->to + k, &t->value, t->width);
   }
 }
 
-static void work(void) {
-  for (unsigned i = 0; i < queued; i++) perform(&queue[i]);
-  queued = 0;
+/* Up to a record of an event, or all (NULL). What another stream must have done before is done there, or, unless `forced`, ends it here. */
+static void work(stream *s, const event *e, unsigned record, bool forced) {
+  while (s->begun < s->queued && !(e && e->done >= record)) {
+    const task *t = &s->queue[s->begun];
+    if (t->kind == WAIT && t->event->done < t->value) {
+      if (!forced) return;
+      work(t->event->in, t->event, t->value, true);
+    }
+    if (t->kind != WAIT) perform(t);
+    s->begun++;
+  }
+  if (s->begun == s->queued) s->begun = s->queued = 0;
+}
+
+static void work_all(void) {
+  for (stream *s = streams; s; s = s->next) work(s, NULL, 0, true);
+}
+
+static int add(void *to, task t) {
+  stream *s = to;
+  if (capturing && s->is_late) {
+    if (captured == MOST_TASKS) abort();
+    graph[captured++] = t;
+    return 0;
+  }
+  if (s->queued == MOST_TASKS) abort();
+  s->queue[s->queued++] = t;
+  if (!s->is_late) work(s, NULL, 0, false);
+  return 0;
 }
 
 /* Arguments of launches: all of them stay, since a graph may launch them again. */
@@ -114,9 +155,9 @@ CALL int cuDeviceGetAttribute(int *value, int which, int d) {
     if (known[i].which == which) return *value = known[i].value, 0;
   return 1;
 }
-CALL int cuDevicePrimaryCtxRetain(void **c, int d) { BEGIN; (void)d; return *c = queue, stand_in_live++, 0; }
+CALL int cuDevicePrimaryCtxRetain(void **c, int d) { BEGIN; (void)d; return *c = &context, stand_in_live++, 0; }
 CALL int cuDevicePrimaryCtxRelease_v2(int d) { (void)d; return stand_in_live--, 0; }
-CALL int cuCtxSetCurrent(void *c) { BEGIN; return have_context = c == queue, 0; }
+CALL int cuCtxSetCurrent(void *c) { BEGIN; return have_context = c == &context, 0; }
 CALL int cuMemGetInfo_v2(size_t *unused, size_t *all) { IN_CONTEXT; return *unused = total() - used, *all = total(), 0; }
 CALL int cuMemAlloc_v2(uint64_t *memory, size_t bytes) {
   IN_CONTEXT;
@@ -131,23 +172,22 @@ CALL int cuMemAlloc_v2(uint64_t *memory, size_t bytes) {
 CALL int cuMemFree_v2(uint64_t memory) {
   size_t bytes;
   IN_CONTEXT;
-  work();
+  work_all();
   memcpy(&bytes, host_of(memory) - HEAD, sizeof bytes);
   used -= bytes;
   return free(host_of(memory) - HEAD), stand_in_live--, 0;
 }
 CALL int cuMemAllocHost_v2(void **memory, size_t bytes) { IN_CONTEXT; return *memory = malloc(bytes), stand_in_live++, 0; }
 CALL int cuMemFreeHost(void *memory) { IN_CONTEXT; return free(memory), stand_in_live--, 0; }
-CALL int cuMemsetD8Async(uint64_t to, unsigned char v, size_t n, void *s) { IN_CONTEXT; (void)s; return add((task){FILL, host_of(to), .bytes = n, .value = v, .width = 1}); }
-CALL int cuMemsetD32Async(uint64_t to, unsigned v, size_t n, void *s) { IN_CONTEXT; (void)s; return add((task){FILL, host_of(to), .bytes = 4 * n, .value = v, .width = 4}); }
+CALL int cuMemsetD8Async(uint64_t to, unsigned char v, size_t n, void *s) { IN_CONTEXT; return add(s, (task){FILL, host_of(to), .bytes = n, .value = v, .width = 1}); }
+CALL int cuMemsetD32Async(uint64_t to, unsigned v, size_t n, void *s) { IN_CONTEXT; return add(s, (task){FILL, host_of(to), .bytes = 4 * n, .value = v, .width = 4}); }
 CALL int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t n, void *s) {
   IN_CONTEXT;
-  (void)s;
-  if (capturing) abort(); /* the graph would read memory of the host at every replay */
-  return add((task){TO_DEVICE, host_of(to), from, n});
+  if (capturing && ((stream *)s)->is_late) abort(); /* the graph would read memory of the host at every replay */
+  return add(s, (task){TO_DEVICE, host_of(to), from, n});
 }
-CALL int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t n, void *s) { IN_CONTEXT; (void)s; return add((task){TO_HOST, to, host_of(from), n}); }
-CALL int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t n, void *s) { IN_CONTEXT; (void)s; return add((task){COPY, host_of(to), host_of(from), n}); }
+CALL int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t n, void *s) { IN_CONTEXT; return add(s, (task){TO_HOST, to, host_of(from), n}); }
+CALL int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t n, void *s) { IN_CONTEXT; return add(s, (task){COPY, host_of(to), host_of(from), n}); }
 
 /* A library of the stand-in for NVRTC, from memory. NULL: it is none. */
 static void *library_of(const void *image) {
@@ -177,7 +217,7 @@ CALL int cuModuleLoadData(void **m, const void *image) {
 CALL int cuModuleUnload(void *m) {
   kernel *k = m;
   IN_CONTEXT;
-  work();
+  work_all();
   if (k->library) dlclose(k->library);
   return free(k), stand_in_live--, 0;
 }
@@ -198,18 +238,44 @@ CALL int cuFuncSetAttribute(void *f, int which, int value) { IN_CONTEXT; (void)f
 CALL int cuLaunchKernel(void *f, unsigned bx, unsigned by, unsigned bz, unsigned tx, unsigned ty, unsigned tz, unsigned shared, void *s, void **arguments, void **extra) {
   const kernel *k = f;
   IN_CONTEXT;
-  (void)s;
   if (!f || !bx || by != 1 || bz != 1 || !tx || tx > 1024 || ty != 1 || tz != 1 || extra) abort();
   if (shared > 49152 && shared > stand_in_shared) return 1;
-  return add((task){LAUNCH, .kernel = k, .arguments = keep_arguments(arguments, k->n), .blocks = bx, .threads = tx});
+  return add(s, (task){LAUNCH, .kernel = k, .arguments = keep_arguments(arguments, k->n), .blocks = bx, .threads = tx});
 }
-CALL int cuStreamCreate(void **s, unsigned flags) { IN_CONTEXT; return *s = malloc(1), stand_in_live++, flags != 1; }
-CALL int cuStreamDestroy_v2(void *s) { IN_CONTEXT; return free(s), stand_in_live--, 0; }
-CALL int cuStreamSynchronize(void *s) { IN_CONTEXT; (void)s; if (capturing) abort(); return work(), stand_in_waits++, 0; }
-CALL int cuEventCreate(void **e, unsigned flags) { IN_CONTEXT; return *e = calloc(1, 1), stand_in_live++, flags != 2; }
-CALL int cuEventDestroy_v2(void *e) { IN_CONTEXT; return free(e), stand_in_live--, 0; }
-CALL int cuEventRecord(void *e, void *s) { IN_CONTEXT; (void)s; return *(char *)e = 1, 0; }
-CALL int cuEventSynchronize(void *e) { IN_CONTEXT; if (*(char *)e) work(); return *(char *)e = 0, 0; }
+static bool is_first(void) {
+  unsigned n = 0;
+  for (const stream *x = streams; x; x = x->next) n++;
+  return n % STREAMS == 0;
+}
+
+/* The first stream of a device is late; the others are too, or, with SSLC_STAND_IN_EAGER, early: what is not ordered shows in one or the other. */
+CALL int cuStreamCreate(void **s, unsigned flags) {
+  IN_CONTEXT;
+  stream *made = *s = malloc(sizeof *made);
+  made->queued = made->begun = 0;
+  made->is_late = is_first() || !getenv("SSLC_STAND_IN_EAGER");
+  made->next = streams;
+  streams = made;
+  return stand_in_live++, flags != 1;
+}
+CALL int cuStreamDestroy_v2(void *s) {
+  IN_CONTEXT;
+  work(s, NULL, 0, true);
+  stream **at = &streams;
+  while (*at != s) at = &(*at)->next;
+  *at = (*at)->next;
+  return free(s), stand_in_live--, 0;
+}
+CALL int cuStreamSynchronize(void *s) { IN_CONTEXT; if (capturing) abort(); return work(s, NULL, 0, true), stand_in_waits++, 0; }
+CALL int cuStreamWaitEvent(void *s, void *e, unsigned flags) {
+  event *on = e;
+  IN_CONTEXT;
+  return on->recorded ? add(s, (task){WAIT, .event = on, .value = on->recorded}) : 0, flags != 0;
+}
+CALL int cuEventCreate(void **e, unsigned flags) { IN_CONTEXT; return *e = calloc(1, sizeof(event)), stand_in_live++, flags != 2; }
+CALL int cuEventDestroy_v2(void *e) { IN_CONTEXT; work_all(); return free(e), stand_in_live--, 0; }
+CALL int cuEventRecord(void *e, void *s) { event *on = e; IN_CONTEXT; return on->in = s, add(s, (task){RECORD, .event = on, .value = ++on->recorded}); }
+CALL int cuEventSynchronize(void *e) { const event *on = e; IN_CONTEXT; if (on->recorded) work(on->in, on, on->recorded, true); return 0; }
 CALL int cuStreamBeginCapture_v2(void *s, int mode) { IN_CONTEXT; (void)s; return captured = 0, capturing = 1, mode != 1; }
 CALL int cuStreamEndCapture(void *s, void **g) {
   capturing = 0;
@@ -230,9 +296,8 @@ CALL int cuGraphInstantiateWithFlags(void **out, void *g, unsigned long long fla
 }
 CALL int cuGraphLaunch(void *g, void *s) {
   IN_CONTEXT;
-  (void)s;
   const task_list *list = g;
-  for (unsigned i = 0; i < list->n; i++) add(list->items[i]);
+  for (unsigned i = 0; i < list->n; i++) add(s, list->items[i]);
   return stand_in_graph_launches++, 0;
 }
 CALL int cuGraphDestroy(void *g) { IN_CONTEXT; return free(g), stand_in_live--, 0; }

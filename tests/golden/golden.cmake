@@ -25,10 +25,11 @@ golden(graph *.graph "emit;--stage;dot" output)
 add_test(NAME golden/idempotent COMMAND ${CMAKE_COMMAND} -DSSLC=$<TARGET_FILE:sslc> -DROOT=${CMAKE_SOURCE_DIR}
                                         -DWORK=${CMAKE_BINARY_DIR}/golden -P ${CMAKE_SOURCE_DIR}/tests/golden/idempotent.cmake)
 
-# The step of the seed recipe, relu behind pooling and one view's derivative after the other's: below 180 million bytes in use at once.
+# The step of the seed recipe, relu behind pooling and one view's derivative after the other's: below 220 million bytes in use at once
+# (175 without transformed tiles of convolutions).
 add_test(NAME golden/memory_of_a_step COMMAND sslc emit --stage plan ${CMAKE_SOURCE_DIR}/tests/bench/workloads/a.ssl)
-set_tests_properties(golden/memory_of_a_step PROPERTIES PASS_REGULAR_EXPRESSION "; 1[0-7][0-9][0-9][0-9][0-9][0-9][0-9][0-9] of them are in use")
+set_tests_properties(golden/memory_of_a_step PROPERTIES PASS_REGULAR_EXPRESSION "; 2[01][0-9][0-9][0-9][0-9][0-9][0-9][0-9] of them are in use")
 
-# ResNet-18, what is relu of a norm made again in front of the weight gradients: below 450 million bytes (620 where all is kept).
+# ResNet-18, what is relu of a norm made again in front of the weight gradients: below 460 million bytes (620 where all is kept).
 add_test(NAME golden/memory_of_resnet COMMAND sslc emit --stage plan ${CMAKE_SOURCE_DIR}/tests/bench/workloads/c.ssl)
-set_tests_properties(golden/memory_of_resnet PROPERTIES PASS_REGULAR_EXPRESSION "; 4[0-4][0-9][0-9][0-9][0-9][0-9][0-9][0-9] of them are in use")
+set_tests_properties(golden/memory_of_resnet PROPERTIES PASS_REGULAR_EXPRESSION "; 4[0-5][0-9][0-9][0-9][0-9][0-9][0-9][0-9] of them are in use")

@@ -62,7 +62,45 @@ static void blocks_of_columns_keep_their_lanes(void **state) {
   arena_free(a);
 }
 
+/* `expected` comes `times` times in the text of a kernel, which computes what its loops say. */
+static void check_loads(const char *text, const char *expected, int times) {
+  arena *a = arena_new();
+  const char *error = NULL;
+  const kernel *k = kernel_of_text(a, text);
+  const loops *l = lower_kernel(k, a, &error);
+  if (!l) fail_msg("%s", error);
+  uint32_t groups[] = {0, 1, 2};
+  cuda_source source;
+  if (!cuda_source_of(l, &(source_options){.symbol = "k", .groups = groups}, a, &source, &error)) fail_msg("%s", error);
+  int found = 0;
+  for (const char *at = source.text; (at = strstr(at, expected)); at++) found++;
+  if (found != times) fail_msg("%d of %s instead of %d\n%s", found, expected, times, source.text);
+  check_on_gpu(k, a);
+  arena_free(a);
+}
+
+#define NEIGHBOURS(type, sum) \
+  "kernel k {\n  in x : " type "[45,8]\n  out y : f32[45]\n  axes i:45\n  s[i] : f32 = " sum " -> y[i]\n}\nschedule { for i/32, i vector }\n"
+
+/* Neighbours that all are read, at a multiple of their size, are one load: of a lane, or of all. */
+static void neighbours_are_read_together(void **state) {
+  (void)state;
+  check_loads(NEIGHBOURS("f32", "x[i, 0] + x[i, 1] * x[i, 2] + x[i, 3]"), "load_4", 2); /* once in the loop, once in the rest */
+  check_loads(NEIGHBOURS("f32", "x[i, 1] + x[i, 2] * x[i, 3]"), "load_4", 0);
+  check_loads(NEIGHBOURS("f32", "x[i, 1] + x[i, 2] * x[i, 3]"), "load_2", 2);
+  check_loads(NEIGHBOURS("f32", "x[i, 1] + x[i, 2]"), "load_", 0);
+  check_loads(NEIGHBOURS("bf16", "f32(x[i, 0]) + f32(x[i, 1])"), "load_1", 2);
+  check_loads(NEIGHBOURS("bf16", "f32(x[i, 4]) + f32(x[i, 5]) + f32(x[i, 6]) + f32(x[i, 7])"), "load_2", 2);
+  check_loads(NEIGHBOURS("i32", "f32(x[i, 0]) + f32(x[i, 1])"), "load_2", 2);
+  check_loads(NEIGHBOURS("u8", "f32(x[i, 0]) + f32(x[i, 1]) + f32(x[i, 2]) + f32(x[i, 3])"), "load_1", 2);
+  check_loads(NEIGHBOURS("u8", "f32(x[i, 0]) + f32(x[i, 1])"), "load_", 0);
+  check_loads(NEIGHBOURS("f64", "f32(x[i, 0]) + f32(x[i, 1])"), "load_", 0);
+  check_loads("kernel k {\n  in x : f32[7,12]\n  in w : f32[12,64]\n  out y : f32[7,64]\n  axes i:7 j:64 k:12\n  s[i,j] : f32 = sum k of x[i, k] * w[k, j] -> y[i, j]\n}\n"
+              "schedule { for i parallel, k/4, k unroll, j/32 unroll, j vector }\n",
+              "load_4", 1);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {KERNEL_TESTS, cmocka_unit_test(blocks_of_columns_keep_their_lanes)};
+  const struct CMUnitTest tests[] = {KERNEL_TESTS, cmocka_unit_test(blocks_of_columns_keep_their_lanes), cmocka_unit_test(neighbours_are_read_together)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,6 +83,28 @@ static void weight_gradient_is_split(void **state) {
   assert_plan_equals_graph(b, g, p, 1e-4);
 }
 
+/* A GPU wants thousands of pieces: of the outermost axis, and of the next. */
+static void sums_are_cut_for_many_warps(void **state) {
+  static const target gpu = {.name = "gpu", .warps = true, .vector_bytes = 128, .vector_registers = 32, .l1_bytes = 1 << 14, .l2_bytes = 1 << 16};
+  bench *b = *state;
+  graph *g = graph_new(b->arena, "t");
+  const int64_t axes[] = {0, 2, 3};
+  value x = graph_parameter(g, "data", "x", shaped(DTYPE_F32, 4, 10, 3, 32, 64), nowhere);
+  value y = graph_parameter(g, "data", "y", shaped(DTYPE_F32, 2, 30, 40), nowhere);
+  graph_add_result(g, "output", "sum", graph_reduce(g, OP_REDUCE_SUM, x, axes, 3, nowhere), nowhere);
+  graph_add_result(g, "output", "whole", sum_of(g, y), nowhere);
+  plan *p = fused(b, g);
+  assert_int_equal(p->n_launches, 2);
+  b->context.target = &gpu;
+  assert_true(pass_split(p, &b->context));
+  assert_sound(b, p, "split");
+  assert_int_equal(p->n_launches, 3);
+  const kernel *sum = p->launches[0].kernel->n_axes > 2 ? p->launches[0].kernel : p->launches[1].kernel;
+  assert_int_equal(sum->axes[0].extent, 10);
+  assert_int_equal(sum->axes[1].extent, 16); /* each of 2 rows of 64 */
+  assert_plan_equals_graph(b, g, p, 1e-4);
+}
+
 static void state_is_updated_in_place(void **state) {
   bench *b = *state;
   graph *g = graph_new(b->arena, "t");
@@ -220,7 +242,7 @@ static void random_graphs_keep_their_values(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(full_sum_is_split),        TEST(statistics_are_split_together), TEST(short_reductions_stay_whole),
-      TEST(weight_gradient_is_split), TEST(state_is_updated_in_place),     TEST(state_read_later_is_copied_at_the_end),
+      TEST(weight_gradient_is_split), TEST(sums_are_cut_for_many_warps),   TEST(state_is_updated_in_place),     TEST(state_read_later_is_copied_at_the_end),
       TEST(bytes_in_use_are_counted_by_life), TEST(values_are_made_again_under_a_limit),
       TEST(temporaries_share_memory), TEST(order_lowers_the_peak),         TEST(random_graphs_keep_their_values),
   };

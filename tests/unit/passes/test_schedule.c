@@ -54,8 +54,33 @@ static void images_stay_where_panels_pass_by(void **state) {
   assert_schedule_on(&small, CONVOLUTION("8", "8"), "schedule { for i/8 parallel, j/32 parallel,");
 }
 
+static const target gpu = {.name = "gpu", .warps = true, .vector_bytes = 128, .vector_registers = 32, .l1_bytes = 16 << 10, .l2_bytes = 64 << 10};
+
+#define GPU_PRODUCT(i, j, r) \
+  "kernel k {\n  in x : f32[" i "," r "]\n  in w : f32[" r "," j "]\n  out y : f32[" i "," j "]\n  axes i:" i " j:" j " r:" r "\n  s[i,j] : f32 = sum r of x[i, r] * w[r, j] -> y[i, j]\n}\n"
+
+/* Large tiles multiply more for each load; where there is little to do, small ones keep more warps busy. */
+static void tiles_leave_enough_warps(void **state) {
+  (void)state;
+  assert_schedule_on(&gpu, GPU_PRODUCT("8192", "8192", "512"), "schedule { for j/128 parallel, i/16 parallel, r/4, r unroll, i unroll, j/32 unroll, j vector");
+  assert_schedule_on(&gpu, GPU_PRODUCT("512", "512", "128"), "schedule { for j/32 parallel, i/8 parallel, r/16, r unroll, i unroll, j vector");
+  assert_schedule_on(&gpu, GPU_PRODUCT("64", "128", "32"), "schedule { for j/32 parallel, i parallel, r/16, r unroll, j vector");
+}
+
+#define COLUMN_SUMS(rows, columns) \
+  "kernel k {\n  in x : f32[" rows "," columns "]\n  out y : f32[" columns "]\n  axes i:" rows " j:" columns "\n  s[j] : f32 = sum i of x[i, j] -> y[j]\n}\n"
+
+/* Few results of long sums: lanes along the sum, though each reads a line of its own. */
+static void lanes_follow_long_sums_of_few_results(void **state) {
+  (void)state;
+  assert_schedule_on(&gpu, COLUMN_SUMS("256", "64"), "schedule { for j parallel, i/128, i/32 unroll, i vector");
+  assert_schedule_on(&gpu, COLUMN_SUMS("16", "65536"), "schedule { for j/64 parallel, i/4, i unroll, j/32 unroll, j vector");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(tiles_leave_enough_warps),
+      cmocka_unit_test(lanes_follow_long_sums_of_few_results),
       cmocka_unit_test(epilogues_read_along_rows),
       cmocka_unit_test(images_stay_where_panels_pass_by),
   };

@@ -35,7 +35,9 @@ static const char text[] =
     "  %1 = parameter {role=state, name=\"x\"} : f32[40,40]\n"
     "  %2 = contract(%1, %1) {spec=\"i,k; k,j -> i,j\"} : f32[40,40]\n"
     "  %3 = tanh(%2) : f32[40,40]\n"
+    "  %4 = reduce_sum(%3) {axes=[0,1]} : f32[]\n"
     "  result state \"x\" %3\n"
+    "  result metric \"m\" %4\n"
     "}\n";
 
 static int set_up(void **state) {
@@ -73,7 +75,7 @@ static int tear_down(void **state) {
 
 static device *opened(const fixture *f) {
   char *error = NULL;
-  device *d = device_cuda_new(f->code, &f->driver, 1, &error);
+  device *d = device_cuda_new(f->code, NULL, &f->driver, 1, &error);
   if (!d) fail_msg("%s", error);
   return d;
 }
@@ -105,6 +107,62 @@ static void writes_are_read_back(void **state) {
   d->free(d);
 }
 
+/* What is copied ahead is there when it is taken, and never before what it takes the place of was: whether the stream beside is late or early. */
+static void copies_ahead_keep_their_order(void **state) {
+  const fixture *f = *state;
+  enum { BYTES = 9 << 20, TIMES = 6 };
+  for (int eager = 0; eager < 2; eager++) {
+    if (eager) setenv("SSLC_STAND_IN_EAGER", "1", 1);
+    device *d = opened(f);
+    unsigned char *from = malloc(BYTES), *back = malloc(BYTES);
+    void *ahead = d->allocate(d, BYTES), *place = d->allocate(d, BYTES), *seen[TIMES];
+    for (int i = 0; i < TIMES; i++) seen[i] = d->allocate(d, 256);
+    memset(from, 7, BYTES);
+    d->write_ahead(d, ahead, from, BYTES);
+    for (int i = 0; i < TIMES; i++) { /* nobody waits */
+      d->take_ahead(d, place, ahead, BYTES);
+      d->copy(d, seen[i], (char *)place + BYTES - 256, 256);
+      memset(from, 8 + i, BYTES);
+      d->write_ahead(d, ahead, from, BYTES);
+    }
+    for (int i = 0; i < TIMES; i++) {
+      d->read(d, back, seen[i], 256);
+      for (int k = 0; k < 256; k++) assert_int_equal(back[k], 7 + i);
+      d->release(d, seen[i], 256);
+    }
+    assert_null(d->failure(d));
+    d->release(d, ahead, BYTES);
+    d->release(d, place, BYTES);
+    free(from);
+    free(back);
+    d->free(d);
+    unsetenv("SSLC_STAND_IN_EAGER");
+  }
+}
+
+/* However many numbers are asked for, the host waits once for a run, and not at all where it asks for none. */
+static void a_run_is_waited_for_once(void **state) {
+  const fixture *f = *state;
+  char *error = NULL;
+  float x[1600] = {0.25F};
+  instance *i = instance_on(f->plan, opened(f), &error);
+  assert_true(instance_set(i, "state", "x", x));
+  for (int k = 0; k < 5; k++) {
+    assert_true(instance_send(i, "state", "x", x));
+    const int before = *counter(f, "stand_in_waits");
+    instance_run(i);
+    assert_true(instance_send(i, "state", "x", x));
+    assert_true(instance_take(i, "state", "x"));
+    assert_false(instance_take(i, "state", "x"));
+    assert_int_equal(*counter(f, "stand_in_waits"), before);
+    if (k % 2) continue;
+    for (int n = 0; n < 3; n++) assert_true(instance_number(i, "metric", "m") == 0); /* kernels are not run */
+    assert_int_equal(*counter(f, "stand_in_waits"), before + 1);
+  }
+  assert_null(instance_failure(i));
+  instance_free(i);
+}
+
 static void later_runs_are_replayed(void **state) {
   const fixture *f = *state;
   uint32_t n;
@@ -134,7 +192,7 @@ static void failures_are_told_and_leave_nothing(void **state) {
     char *error = NULL, at[64];
     snprintf(at, sizeof at, "%s:1", calls[i]);
     fail_at(at);
-    assert_null(device_cuda_new(f->code, &f->driver, 0, &error));
+    assert_null(device_cuda_new(f->code, NULL, &f->driver, 0, &error));
     assert_non_null(strstr(error, "cuda:0"));
     assert_non_null(strstr(error, "made to fail"));
     fail_at(NULL);
@@ -207,7 +265,7 @@ static void a_driver_that_is_missing_or_old_is_told(void **state) {
 
 int main(void) {
 #define ON_A_DEVICE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
-  const struct CMUnitTest tests[] = {ON_A_DEVICE(writes_are_read_back), ON_A_DEVICE(later_runs_are_replayed), ON_A_DEVICE(failures_are_told_and_leave_nothing),
+  const struct CMUnitTest tests[] = {ON_A_DEVICE(writes_are_read_back), ON_A_DEVICE(copies_ahead_keep_their_order), ON_A_DEVICE(a_run_is_waited_for_once), ON_A_DEVICE(later_runs_are_replayed), ON_A_DEVICE(failures_are_told_and_leave_nothing),
                                      ON_A_DEVICE(a_run_that_fails_is_told), ON_A_DEVICE(memory_that_is_short_gives_no_instance),
                                      cmocka_unit_test(a_driver_that_is_missing_or_old_is_told)};
   return cmocka_run_group_tests_name("runtime/device_cuda", tests, NULL, NULL);
