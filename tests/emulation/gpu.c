@@ -63,7 +63,7 @@ device *gpu_device_new(const plan *p, const char **error) {
   if (!code) return NULL;
   *ARENA_PUSH(gpu.arena, gpu.made, gpu.n, gpu.capacity) = code;
   char *failed = NULL;
-  device *d = device_cuda_new(code, &gpu.driver, gpu.number, &failed);
+  device *d = device_cuda_new(code, NULL, &gpu.driver, gpu.number, &failed);
   if (!d) *error = arena_string(p->arena, failed);
   free(failed);
   return d;

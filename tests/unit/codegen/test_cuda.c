@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "codegen/cuda/source.h"
 #include "tests/emulation/gpu.h"
 #include "tests/unit/codegen/inputs.h"
 
