@@ -108,6 +108,15 @@ bool node_same_attributes(const node *a, const node *b, dtype type) {
   return true;
 }
 
+bool graph_is_stack(const graph *g, value v, int64_t *axis) {
+  const node *n = graph_node(g, v);
+  if (n->op != OP_CONCAT || n->n_operands > MOST_STACKED) return false;
+  *axis = node_axis(n);
+  for (uint32_t i = 0; i < n->n_operands; i++)
+    if (graph_type(g, n->operands[i])->dim[*axis] != 1) return false;
+  return true;
+}
+
 bool graph_splat_value(const graph *g, value v, scalar *out) {
   for (;;) {
     const node *n = graph_node(g, v);

@@ -112,6 +112,9 @@ bool node_same_attributes(const node *a, const node *b, dtype type);
 const void *attribute_content(const attribute *a, dtype type, size_t *bytes);
 /* True and the number when v is a constant with one value everywhere (also under views that keep it). */
 bool graph_splat_value(const graph *g, value v, scalar *out);
+/* Is v at most so many parts of extent 1, one behind the other along *axis? As channels of pictures are put together. */
+enum { MOST_STACKED = 4 };
+bool graph_is_stack(const graph *g, value v, int64_t *axis);
 /* For each value: does it depend, through operands with a derivative, on `x`? (stop_grad, comparisons
  * and integer values cut.) The result has n_values entries, in `scratch`. */
 bool *graph_differentiable_from(const graph *g, const value *x, uint32_t n, arena *scratch);

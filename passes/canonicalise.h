@@ -24,6 +24,8 @@ canonical_rule canonical_contract, canonical_reduce, canonical_argmax;
 
 /* The canonical value for a node just added; 0 stays 0. */
 value settle(canonical *c, value v);
+/* The value at one place along an axis, which stays with an extent of 1. */
+value slice_at(canonical *c, value x, int64_t axis, int64_t place, span where);
 /* True when nothing but the node at hand uses v, so that rewriting v into it repeats no work. */
 bool used_once(const canonical *c, value v);
 /* The node of v when it is of that op, else NULL. */

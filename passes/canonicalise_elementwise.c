@@ -244,10 +244,29 @@ static value evaluate_splats(canonical *c, value v) {
       c, v, op_evaluate(n->op, graph_type(c->graph, n->operands[typed])->dtype, graph_type(c->graph, v)->dtype, args));
 }
 
+/* Of what is stacked, part by part: so the parts stay what kernels compute, and only results are put together. */
+static value map_of_stack(canonical *c, value v) {
+  const node n = *graph_node(c->graph, v);
+  const tensor_type whole = *graph_type(c->graph, v);
+  int64_t axis = 0;
+  bool stacked = false;
+  for (uint32_t i = 0; i < n.n_operands && !stacked; i++) stacked = graph_is_stack(c->graph, n.operands[i], &axis);
+  if (!stacked || n.op == OP_RANDOM_BITS) return 0;
+  tensor_type part = whole;
+  part.dim[axis] = 1;
+  value parts[MOST_STACKED], args[6];
+  for (int64_t p = 0; p < whole.dim[axis]; p++) {
+    const char *error;
+    for (uint32_t i = 0; i < n.n_operands; i++) args[i] = slice_at(c, n.operands[i], axis, p, n.where);
+    parts[p] = settle(c, graph_add(c->graph, n.op, args, n.n_operands, n.attributes, n.n_attributes, &part, n.where, &error));
+  }
+  return settle(c, graph_concat(c->graph, parts, (uint32_t)whole.dim[axis], axis, n.where));
+}
+
 value canonical_elementwise(canonical *c, value v) {
-  const value folded = evaluate_splats(c, v);
+  const value folded = evaluate_splats(c, v), in_parts = folded ? 0 : map_of_stack(c, v);
   const node *n = graph_node(c->graph, v);
-  if (folded || !elementwise_rules[n->op]) return folded;
+  if (folded || in_parts || !elementwise_rules[n->op]) return folded ? folded : in_parts;
   candidate at = {.c = c, .g = c->graph, .v = v, .x = n->operands[0], .where = n->where};
   if (n->n_operands > 1) at.y = n->operands[1];
   if (n->n_operands > 2) at.z = n->operands[2];

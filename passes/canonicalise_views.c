@@ -147,6 +147,26 @@ static value slice_of_concat(canonical *c, const view *w, const cut *s) {
   return 0;
 }
 
+value slice_at(canonical *c, value x, int64_t axis, int64_t place, span where) {
+  const tensor_type *t = graph_type(c->graph, x);
+  cut s;
+  for (uint32_t i = 0; i < t->rank; i++) s.start[i] = 0, s.stop[i] = t->dim[i], s.stride[i] = 1;
+  s.start[axis] = place;
+  s.stop[axis] = place + 1;
+  return sliced(c, x, &s, where);
+}
+
+/* Of one element along an axis over which it repeats. */
+static value slice_of_broadcast(canonical *c, const view *w) {
+  const node *inner = node_if(c, w->x, OP_BROADCAST);
+  if (!inner) return 0;
+  const int64_t *axes = node_integers(inner, ATTR_AXES);
+  const tensor_type *source = graph_type(c->graph, inner->operands[0]);
+  for (uint32_t i = 0; i < source->rank; i++)
+    if (w->to.dim[axes[i]] != source->dim[i]) return 0;
+  return settle(c, graph_broadcast(c->graph, inner->operands[0], w->to, axes, w->node.where));
+}
+
 /* A slice that sees nothing of the padding is a slice of what was padded. */
 static value slice_of_pad(canonical *c, const view *w, const cut *s) {
   const node *inner = node_if(c, w->x, OP_PAD);
@@ -178,6 +198,7 @@ value canonical_slice(canonical *c, value v) {
     return sliced(c, w.x, &s, w.node.where);
   value shorter = slice_of_slice(c, &w, &s);
   if (!shorter) shorter = slice_of_concat(c, &w, &s);
+  if (!shorter) shorter = slice_of_broadcast(c, &w);
   return shorter ? shorter : slice_of_pad(c, &w, &s);
 }
 

@@ -564,6 +564,27 @@ void fragment_collect_reads(fragment *f, uint32_t first_stage) {
   for (uint32_t i = first_stage; i < f->kernel->n_stages; i++) collect(f, f->kernel->stages[i].body, seen);
 }
 
+/* A stage for each part, where a choice at every point would be. */
+static bool define_stack(definition *d, value v, const expr *const *index, stage s) {
+  const node *n = graph_node(d->graph, v);
+  const expr *inside[MAX_RANK], *outside[MAX_RANK];
+  const uint32_t rank = graph_type(d->graph, v)->rank;
+  int64_t axis;
+  if (!graph_is_stack(d->graph, v, &axis)) return false;
+  memcpy(inside, index, rank * sizeof *index);
+  memcpy(outside, index, rank * sizeof *index);
+  s.free &= ~index[axis]->axes;
+  s.index = outside;
+  s.type = graph_type(d->graph, v)->dtype;
+  inside[axis] = expr_integer(d->kernel, 0);
+  for (uint32_t i = 0; i < n->n_operands; i++) {
+    outside[axis] = expr_integer(d->kernel, i);
+    s.body = define(d, n->operands[i], inside, NULL);
+    kernel_add_stage(d->kernel, s);
+  }
+  return true;
+}
+
 fragment *define_value(const graph *g, const bool *materialised, value v, arena *a) {
   const node *n = graph_node(g, v);
   const tensor_type *t = graph_type(g, v);
@@ -578,6 +599,10 @@ fragment *define_value(const graph *g, const bool *materialised, value v, arena 
     index[i] =
         t->dim[i] == 1 ? expr_integer(f->kernel, 0) : expr_axis(f->kernel, kernel_add_axis(f->kernel, name, t->dim[i]));
     s.free |= index[i]->axes;
+  }
+  if (define_stack(&d, v, index, s)) {
+    fragment_collect_reads(f, 0);
+    return f;
   }
   s.body = definitions[n->op](&d, v, index, NULL);
   s.monoid = d.reduced ? d.monoid : MONOID_NONE;

@@ -180,12 +180,13 @@ static bool is_cheaper_in_memory(policy *p, value v) {
 
 static bool decide(policy *p, value v) {
   bool used = p->uses[v].n > 0;
+  int64_t axis;
   if (p->squares->inside[v]) return false;
   if (p->squares->operand[v]) return true;
   switch (value_role(p->graph, v)) {
   case ROLE_LEAF: return true;
   case ROLE_ANCHOR: return used || p->is_result[v];
-  case ROLE_VIEW: return false; /* as a result it is a copy, and others look through it */
+  case ROLE_VIEW: return graph_is_stack(p->graph, v, &axis) && used && is_cheaper_in_memory(p, v); /* as a result it is a copy, and others look through it */
   case ROLE_MAP: return p->is_result[v] || (used && !widens(p->graph, v) && is_cheaper_in_memory(p, v));
   }
   return false;

@@ -1,5 +1,8 @@
 /* Expressions of a kernel at the current coordinates. */
 #include "passes/lower.h"
+
+#include <math.h>
+
 #include "ir/expr.h"
 #include "ir/rule.h"
 #include "passes/math.h"
@@ -168,8 +171,24 @@ static operand evaluate_stage(lowering *l, const expr *e) {
   return constant_value(l, s->type, (scalar){0});
 }
 
+/* A byte by a constant, as pictures are brought to 0..1, without a division: by the inverse in two parts, where that is seen to round
+ * all bytes as the division does. */
+static bool divide_byte(lowering *l, const expr *e, operand *out) {
+  const expr *x = look_through(l, e->args[0]), *by = e->args[1];
+  if (e->type != DTYPE_F32 || by->kind != EXPR_CONSTANT || x->kind != EXPR_APPLY || x->op != OP_CAST || x->args[0]->type != DTYPE_U8) return false;
+  const float divisor = (float)by->constant.real, high = 1 / divisor, low = (float)(1 / (double)divisor - (double)high);
+  for (int i = 0; i < 256; i++) {
+    const float found = fmaf((float)i, high, (float)i * low), wanted = (float)i / divisor;
+    if (!(found == wanted)) return false;
+  }
+  const operand byte = lower_expr(l, x), parts[2] = {byte, constant_value(l, DTYPE_F32, (scalar){.real = low})};
+  *out = fuse_multiply_add(l, byte, constant_value(l, DTYPE_F32, (scalar){.real = high}), apply_op(l, OP_MUL, DTYPE_F32, parts, 2));
+  return true;
+}
+
 static operand evaluate_apply(lowering *l, const expr *e) {
   operand args[6];
+  if (e->op == OP_DIV && divide_byte(l, e, &args[0])) return args[0];
   decision holds = decide_truth(l, e->op == OP_SELECT ? e->args[0] : e);
   if (holds != UNDECIDED && e->op == OP_SELECT) return lower_expr(l, e->args[holds == ALWAYS ? 1 : 2]);
   if (holds != UNDECIDED) return constant_value(l, DTYPE_BOOL, (scalar){.integer = holds == ALWAYS});

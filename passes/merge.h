@@ -7,7 +7,7 @@
 
 #include "passes/fuse.h"
 
-enum { MOST_BUFFERS = 24, MOST_STAGES = 40, MOST_EXPRS = 600 };
+enum { MOST_BUFFERS = 64, MOST_STAGES = 64, MOST_EXPRS = 2000 };
 enum { NO_AXIS = UINT32_MAX };
 
 typedef struct {

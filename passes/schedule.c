@@ -100,7 +100,17 @@ typedef struct {
   int64_t score;
 } axis_score;
 
+/* Far smaller than the largest buffer: it stays in a near cache however it is walked. */
+static bool is_little(const kernel *k, uint32_t buffer) {
+  enum { LITTLE = 256 };
+  int64_t most = 0;
+  for (uint32_t i = 0; i < k->n_buffers; i++)
+    if (type_elements(&k->buffers[i].type) > most) most = type_elements(&k->buffers[i].type);
+  return type_elements(&k->buffers[buffer].type) <= most / LITTLE;
+}
+
 static void score_access(axis_score *s, uint32_t buffer, const expr *const *index, int64_t weight) {
+  if (is_little(s->kernel, buffer)) return;
   int64_t stride = access_stride(s->kernel, buffer, index, s->axis);
   if (stride == 1 || (stride == 2 && ends_in_pairs(&s->kernel->buffers[buffer]))) s->score += 2 * weight;
   else if (stride != 0) s->score -= weight;

@@ -164,9 +164,18 @@ static bool cut_tiles(const convolution *c, int64_t together, int64_t inner[3]) 
   return together == 1;
 }
 
+static bool reads_bf16(const expr *e) {
+  bool found = e->kind == EXPR_READ && e->type == DTYPE_BF16;
+  for (uint32_t i = 0; i < e->n_args; i++) found |= reads_bf16(e->args[i]);
+  return found;
+}
+
+/* Vectors multiply bf16 at twice the rate of f32, which is no more than is saved here; a matrix unit does better. */
+static bool has_faster_products(const convolution *c, const target *t) { return t->warps || (t->tiles && reads_bf16(c->image) && reads_bf16(c->other)); }
+
 static bool pays(convolution *c, const target *t) {
   const int64_t channels = extent(c, c->channel), kept = extent(c, c->kept), width = panel_width(t);
-  if (t->warps || kept % width || channels % width || channels * kept < ENOUGH_CHANNELS * (channels + kept)) return false;
+  if (has_faster_products(c, t) || kept % width || channels % width || channels * kept < ENOUGH_CHANNELS * (channels + kept)) return false;
   for (uint32_t i = 0; i < sizeof algorithms / sizeof *algorithms; i++) {
     c->by = &algorithms[i];
     if (extent(c, c->place[0]) % c->by->outputs || extent(c, c->place[1]) % c->by->outputs) continue;

@@ -1,6 +1,6 @@
 #include "codegen/cpu/emit.h"
 
-#include "codegen/cpu/value.h"
+#include "codegen/cpu/near.h"
 
 /* A quarter of the stack that threads have by default. */
 enum { MAX_LOCAL_BYTES = 2 << 20 };
@@ -77,6 +77,7 @@ typedef struct {
   int64_t stride;
   LLVMValueRef offset;
   bool gathers, streams;
+  LLVMValueRef base, in_lanes; /* of a gather, where its offsets are their sum: a scalar and a vector; or NULL */
 } access;
 
 static dtype element_type(const emitter *e, const access *a) { return e->loops->buffers[a->buffer].type; }
@@ -117,25 +118,70 @@ static LLVMValueRef alignment(emitter *e, const access *a) {
   return LLVMConstInt(LLVMInt32TypeInContext(e->values.context), dtype_bytes(element_type(e, a)), 0);
 }
 
+static LLVMBasicBlockRef append_block(emitter *e) {
+  return LLVMAppendBasicBlockInContext(e->values.context, e->function, "");
+}
+
+/* `lanes` elements from `offset` on. */
+static LLVMValueRef load_contiguous(emitter *e, uint32_t buffer, LLVMValueRef offset, uint32_t lanes) {
+  dtype t = e->loops->buffers[buffer].type;
+  LLVMValueRef v = LLVMBuildLoad2(e->values.builder, value_memory_type(&e->values, t, lanes), address(e, buffer, offset), "");
+  LLVMSetAlignment(v, (unsigned)dtype_bytes(t));
+  return mark(e, buffer, v);
+}
+
+static LLVMValueRef load_reversed(emitter *e, const access *a) {
+  const value_builder *b = &e->values;
+  LLVMValueRef order[MAX_LANES], first = LLVMBuildAdd(b->builder, a->offset, value_integer(b, 1 - (int64_t)a->lanes), "");
+  LLVMValueRef v = load_contiguous(e, a->buffer, first, a->lanes);
+  for (uint32_t i = 0; i < a->lanes; i++) order[i] = LLVMConstInt(LLVMInt32TypeInContext(b->context), a->lanes - 1 - i, 0);
+  return LLVMBuildShuffleVector(b->builder, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(order, a->lanes), "");
+}
+
+static LLVMValueRef load_scattered(emitter *e, const access *a) {
+  const value_builder *b = &e->values;
+  LLVMTypeRef type = value_memory_type(b, element_type(e, a), a->lanes);
+  LLVMTypeRef types[] = {type, LLVMVectorType(LLVMPointerTypeInContext(b->context, 0), a->lanes)};
+  LLVMValueRef args[] = {addresses(e, a), alignment(e, a), value_mask(b, a->lanes, a->active), LLVMConstNull(type)};
+  return mark(e, a->buffer, value_intrinsic(b, "llvm.masked.gather", types, 2, args, 4));
+}
+
+/* Lanes out of one window where all lie in it, else one by one. */
+static LLVMValueRef load_near(emitter *e, const access *a) {
+  const value_builder *b = &e->values;
+  dtype t = element_type(e, a);
+  near_window w = near_begin(b, a->base, a->base ? a->in_lanes : a->offset, e->loops->buffers[a->buffer].elements);
+  LLVMBasicBlockRef from[] = {append_block(e), append_block(e)}, join = append_block(e);
+  LLVMBuildCondBr(b->builder, w.holds, from[0], from[1]);
+  LLVMPositionBuilderAtEnd(b->builder, from[0]);
+  LLVMValueRef values[2] = {near_pick(b, t, &w, load_contiguous(e, a->buffer, w.start, NEAR_WINDOW))};
+  LLVMBuildBr(b->builder, join);
+  LLVMPositionBuilderAtEnd(b->builder, from[1]);
+  access far = *a;
+  far.offset = near_offsets(b, &w);
+  values[1] = near_widen(b, t, load_scattered(e, &far));
+  LLVMBuildBr(b->builder, join);
+  LLVMPositionBuilderAtEnd(b->builder, join);
+  LLVMValueRef v = LLVMBuildPhi(b->builder, LLVMTypeOf(values[0]), "");
+  LLVMAddIncoming(v, values, from, 2);
+  return near_narrow(b, t, v);
+}
+
 static LLVMValueRef load_elements(emitter *e, const access *a) {
   const value_builder *b = &e->values;
   dtype t = element_type(e, a);
-  unsigned bytes = (unsigned)dtype_bytes(t);
   LLVMTypeRef type = value_memory_type(b, t, a->lanes);
-  if (a->lanes == 1 || (a->active == a->lanes && a->stride == 1 && !a->gathers)) {
-    LLVMValueRef v = LLVMBuildLoad2(b->builder, type, address(e, a->buffer, a->offset), "");
-    LLVMSetAlignment(v, bytes);
-    return mark(e, a->buffer, v);
-  }
+  const bool whole = a->active == a->lanes && !a->gathers;
+  if (a->lanes == 1 || (whole && a->stride == 1)) return load_contiguous(e, a->buffer, a->offset, a->lanes);
+  if (whole && a->stride == -1) return load_reversed(e, a);
   if (a->stride == 1 && !a->gathers) {
     LLVMTypeRef types[] = {type, LLVMPointerTypeInContext(b->context, 0)};
     LLVMValueRef args[] = {address(e, a->buffer, a->offset), alignment(e, a), value_mask(b, a->lanes, a->active),
                            LLVMConstNull(type)};
     return mark(e, a->buffer, value_intrinsic(b, "llvm.masked.load", types, 2, args, 4));
   }
-  LLVMTypeRef types[] = {type, LLVMVectorType(LLVMPointerTypeInContext(b->context, 0), a->lanes)};
-  LLVMValueRef args[] = {addresses(e, a), alignment(e, a), value_mask(b, a->lanes, a->active), LLVMConstNull(type)};
-  return mark(e, a->buffer, value_intrinsic(b, "llvm.masked.gather", types, 2, args, 4));
+  if (a->gathers && e->options->picks && near_suits(t, a->lanes, a->active, e->loops->buffers[a->buffer].elements)) return load_near(e, a);
+  return load_scattered(e, a);
 }
 
 static void store_elements(emitter *e, const access *a, LLVMValueRef v) {
@@ -160,10 +206,6 @@ static void store_elements(emitter *e, const access *a, LLVMValueRef v) {
 }
 
 /* -- checked access ---------------------------------------------------------------------------------------- */
-
-static LLVMBasicBlockRef append_block(emitter *e) {
-  return LLVMAppendBasicBlockInContext(e->values.context, e->function, "");
-}
 
 /* The offset of an access that lies farthest out, as unsigned: below 0 counts as huge. */
 static LLVMValueRef outermost_offset(emitter *e, const access *a) {
@@ -258,7 +300,12 @@ static LLVMValueRef variable(emitter *e, const loops_expr *x) {
 }
 
 static LLVMValueRef load_expression(emitter *e, const loops_expr *x) {
-  access a = {x->number, x->lanes, x->active, x->stride, offset_of(e, x->args[0]), x->kind == LOOPS_GATHER && x->lanes > 1, false};
+  const loops_expr *at = x->args[0];
+  access a = {x->number, x->lanes, x->active, x->stride, offset_of(e, at), x->kind == LOOPS_GATHER && x->lanes > 1, false, NULL, NULL};
+  if (a.gathers && at->kind == LOOPS_APPLY && at->op == OP_ADD && at->args[0]->kind == LOOPS_SPLAT && at->args[0]->type == DTYPE_I64) {
+    a.base = offset_of(e, at->args[0]->args[0]);
+    a.in_lanes = offset_of(e, at->args[1]);
+  }
   return value_from_memory(&e->values, x->type, x->lanes, load(e, &a));
 }
 
@@ -433,7 +480,7 @@ static void set_statement(emitter *e, const statement *s) {
 static void store_statement(emitter *e, const statement *s) {
   const loops_expr *x = s->value;
   LLVMValueRef v = value_to_memory(&e->values, x->type, x->lanes, expression(e, x));
-  access a = {s->number, x->lanes, s->active, s->stride, offset_of(e, s->offset), false, s->streams};
+  access a = {s->number, x->lanes, s->active, s->stride, offset_of(e, s->offset), false, s->streams, NULL, NULL};
   store(e, &a, v);
 }
 

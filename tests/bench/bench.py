@@ -53,7 +53,7 @@ class Bench:
         """Compiled twice: with an empty cache, and again with what that left; the second one is measured."""
         settings = w.tiny if self.asked.check else w.settings
         request = dict(library=str(pathlib.Path(self.asked.library).resolve()), program=str(HERE / "workloads" / f"{w.program}.ssl"), settings=settings,
-                       threads=self.asked.threads, cache=str(folder / "cache"), scratch=str(folder))
+                       threads=self.asked.threads, cache=str(folder / "cache"), scratch=str(folder), precision=self.asked.precision)
         first = self.start("ours.py")
         cold = first.ask("open", **request)
         first.close()
@@ -76,7 +76,7 @@ class Bench:
         found = {name: system.ask("steps", steps=STEPS) for name, system in systems.items()}
         ours = found["sslc"]["losses"]
         for name, answer in found.items():
-            if any(abs(a - b) > TOLERANCE * abs(a) or a != a for a, b in zip(ours, answer["losses"])):
+            if any(abs(a - b) > TOLERANCE[self.asked.precision] * abs(a) or a != a for a, b in zip(ours, answer["losses"])):
                 raise Disagreement(f"losses of {name} are {answer['losses']}, those of sslc {ours}")
         self.say(f"  losses agree: {', '.join(f'{x:.6f}' for x in ours)}")
         return found
@@ -194,6 +194,7 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every system; each is kept to so many processors")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each system (5)")
     parser.add_argument("--skip", default="", help="of eager, compile, jax")
+    parser.add_argument("--precision", default="f32", choices=["f32", "bf16"], help="of sslc; peers stay in f32, and floors are those of f32")
     parser.add_argument("--library", default=str(HERE.parents[1] / "build" / "libsslc.so"), help="what is measured (build/libsslc.so)")
     parser.add_argument("--python", help="one that has torch, torchvision and jax; else $SSLC_BENCH_PYTHON, or an environment that is made")
     parser.add_argument("--json", action="store_true", help="everything that was measured, for programs")

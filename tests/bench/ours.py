@@ -11,6 +11,7 @@ import time
 
 from protocol import serve, time_each, watch_memory
 
+REALS = {"f32": 6, "bf16": 5}  # of sslc_type
 SIZES = [1, 1, 4, 4, 8, 2, 4, 8]  # of sslc_type: bool u8 i32 u32 i64 bf16 f32 f64
 U8, I32, F32 = 1, 2, 6
 INPUT, STATE = 0, 1  # sslc_kind
@@ -48,7 +49,7 @@ def picture(generator, channels, height, width):
 class Program:
     """A compiled program."""
 
-    def __init__(self, library, path, threads, cache, settings=None, arrays=(), device="auto", numbers=0, data_root=None):
+    def __init__(self, library, path, threads, cache, settings=None, arrays=(), precision="f32", device="auto", data_root=None):
         self.sslc = ctypes.CDLL(library)
         self.sslc.sslc_message.restype = text
         self.sslc.sslc_metric.restype = real
@@ -56,8 +57,8 @@ class Program:
         settings = settings or {}
         overrides = (Override * len(settings))(*[Override(k.encode(), str(v).encode()) for k, v in settings.items()])
         self.arrays = (Array * len(arrays))(*arrays)
-        options = Options(overrides=overrides, n_overrides=len(settings), arrays=self.arrays, n_arrays=len(arrays), threads=threads, cache=cache.encode(),
-                          device=device.encode(), real=numbers, data_root=data_root.encode() if data_root else None)
+        options = Options(overrides=overrides, n_overrides=len(settings), arrays=self.arrays, n_arrays=len(arrays), threads=threads, cache=cache.encode(), real=REALS[precision],
+                          device=device.encode(), data_root=data_root.encode() if data_root else None)
         start = time.perf_counter()
         self.call("compile_file", str(path).encode(), ctypes.byref(options), ctypes.byref(self.handle), bare=True)
         self.seconds = time.perf_counter() - start
@@ -106,12 +107,12 @@ def inputs_for(shape, kind, generator):
 
 
 class Ours:
-    def open(self, library, program, settings, threads, cache, scratch):
+    def open(self, library, program, settings, threads, cache, scratch, precision):
         """Compiles; what is known then. The states begin, so that memory counts what the first step adds."""
         self.scratch = pathlib.Path(scratch)
         self.name = pathlib.Path(program).stem
         arrays = self.bank(library, program, settings, threads, cache) if self.name == "h" else []
-        self.program = Program(library, program, threads, cache, settings if self.name != "h" else {}, arrays)
+        self.program = Program(library, program, threads, cache, settings if self.name != "h" else {}, arrays, precision)
         self.program.call("initialise")
         facts = self.program.facts()
         return {"compile_seconds": self.program.seconds, "kernels": facts.kernels, "compiled": facts.compiled, "planned": facts.peak_bytes,

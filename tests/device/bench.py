@@ -18,7 +18,6 @@ from protocol import Process, median
 HERE = pathlib.Path(__file__).resolve().parent
 PACK, DEVICE, TINY = HERE.parents[1], os.environ.get("SSLC_DEVICE", "cuda"), bool(os.environ.get("SSLC_DEVICE_REHEARSAL"))
 LIBRARY, CACHE = str(PACK / "bin/libsslc.so"), os.environ.get("SSLC_DEVICE_CACHE", "")
-NUMBERS = {"f32": 0, "bf16": 5}  # sslc_type
 # Program, its settings, batch, side of views and of pictures, precisions; and settings with which it takes no time.
 STEPS = {
     "a": ("tests/bench/workloads/a.ssl", {}, 256, 32, 32, ["f32", "bf16"], {"batch": 4}),
@@ -77,7 +76,7 @@ class OnGpu(Ours):
     def __init__(self, name, precision):
         program, settings, self.batch_size, self.size, self.side, _, tiny = STEPS[name]
         self.scratch, self.name = pathlib.Path(tempfile.mkdtemp()), name
-        self.program = Program(LIBRARY, PACK / program, 0, CACHE, tiny if TINY else settings, device=DEVICE, numbers=NUMBERS[precision])
+        self.program = Program(LIBRARY, PACK / program, 0, CACHE, tiny if TINY else settings, device=DEVICE, precision=precision)
         self.program.call("initialise")
         self.program.call("save", str(self.scratch / f"{name}.safetensors").encode())
 

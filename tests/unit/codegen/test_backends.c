@@ -316,6 +316,46 @@ static void add_accesses(bench *b, dtype t) {
   }
 }
 
+/* Offsets that rise, fall, repeat, end with the buffer, and leave a window of 32 by one lane; as they are, and as a sum with what all
+ * lanes have in common. */
+static void add_near_gathers(bench *b, dtype t) {
+  enum { PATTERNS = 7, OF_ROW = 100, BASE = 5 };
+  uint32_t x = add_buffer(b, arena_printf(b->arena, "%s row", dtype_name(t)), t, OF_ROW, false);
+  uint32_t index = add_buffer(b, "near", DTYPE_I64, PATTERNS * b->lanes, false);
+  uint32_t y = add_buffer(b, arena_printf(b->arena, "%s picked", dtype_name(t)), t, 4 * PATTERNS * b->lanes, true);
+  const int64_t lanes = b->lanes, last = OF_ROW - BASE - 1;
+  for (int64_t i = 0; i < lanes; i++) {
+    const int64_t at[PATTERNS] = {3 + i * 9 / 8, last - i, last - lanes + 1 + i, i == 7 ? 90 : 20, 40, i ? 31 : 0, i ? 32 : 0};
+    for (int64_t p = 0; p < PATTERNS; p++) element_store(DTYPE_I64, b->buffers[index], p * lanes + i, (scalar){.integer = at[p]});
+  }
+  const loops_expr *at = load_at(b, index, here(b), b->lanes, b->lanes, 1);
+  const loops_expr *sums[][2] = {{loops_splat(b->loops, loops_integer(b->loops, BASE), b->lanes), at}, {at, loops_integer(b->loops, BASE)}};
+  const loops_expr *from_end[] = {loops_variable(b->loops, 0), loops_integer(b->loops, lanes - 1)}, *of_row[] = {here(b), loops_integer(b->loops, 4)};
+  const loops_expr *offsets[] = {at, loops_apply(b->loops, OP_ADD, DTYPE_I64, sums[0], 2), loops_apply(b->loops, OP_ADD, DTYPE_I64, sums[1], 2)};
+  const loops_expr *first = loops_apply(b->loops, OP_MUL, DTYPE_I64, of_row, 2);
+  for (int64_t i = 0; i < 4; i++) {
+    const uint32_t active = t == DTYPE_I32 ? b->lanes / 2 : b->lanes;
+    const loops_expr *v = i == 3 ? load_at(b, x, loops_apply(b->loops, OP_ADD, DTYPE_I64, from_end, 2), b->lanes, active, -1)
+                                 : loops_node(b->loops, (loops_expr){.kind = LOOPS_GATHER, .type = t, .lanes = b->lanes, .active = b->lanes, .number = x, .n_args = 1, .args = &offsets[i]});
+    const loops_expr *place[] = {first, loops_integer(b->loops, i * lanes)};
+    store_at(b, y, loops_apply(b->loops, OP_ADD, DTYPE_I64, place, 2), v, b->lanes, 1);
+  }
+}
+
+static void near_lanes_are_picked(void **state) {
+  (void)state;
+  for (int checked = 0; checked < 2; checked++)
+    for (uint32_t lanes = 4; lanes <= 16; lanes *= 4) {
+      arena *a = arena_new();
+      bench b = make_bench(a, "near");
+      b.lanes = lanes;
+      b.loops->iterations = 7;
+      for (dtype t = 0; t < DTYPE_COUNT; t++) add_near_gathers(&b, t);
+      check(&b, checked);
+      arena_free(a);
+    }
+}
+
 static void accesses_touch_active_lanes_only(void **state) {
   (void)state;
   for (int checked = 0; checked < 2; checked++) FOR_EACH_LANES(lanes) {
@@ -491,6 +531,7 @@ int main(void) {
       cmocka_unit_test(division_by_constants),
       cmocka_unit_test(fused_multiplication_rounds_once),
       cmocka_unit_test(scalar_library_calls),
+      cmocka_unit_test(near_lanes_are_picked),
       cmocka_unit_test(accesses_touch_active_lanes_only),
       cmocka_unit_test(splats_and_ramps),
       cmocka_unit_test(reductions_fold_halves),

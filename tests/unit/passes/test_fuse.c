@@ -182,6 +182,20 @@ static void views_dissolve(void **state) {
   check(b, g, 1);
 }
 
+/* Channels are put together where they are written, each by a stage of the one kernel that makes them. */
+static void stacks_are_written_part_by_part(void **state) {
+  bench *b = *state;
+  graph *g = graph_new(b->arena, "t");
+  tensor_type plane = shaped(DTYPE_F32, 3, 4, 1, 6);
+  value x = data(g, "x", plane), y = unary(g, OP_TANH, x), z = binary(g, OP_ADD, x, y);
+  output(g, "rgb", graph_concat(g, (value[]){x, y, z}, 3, 1, nowhere));
+  const plan *p = check(b, g, 1);
+  const kernel *k = p->launches[0].kernel;
+  uint32_t writers = 0;
+  for (uint32_t i = 0; i < k->n_stages; i++) writers += k->stages[i].output >= 0;
+  assert_int_equal(writers, 3);
+}
+
 static void optimiser_step_is_one_kernel(void **state) {
   bench *b = *state;
   graph *g = graph_new(b->arena, "t");
@@ -294,6 +308,7 @@ int main(void) {
       TEST(pooling_has_affine_indices),
       TEST(label_gather_and_scatter),
       TEST(views_dissolve),
+      TEST(stacks_are_written_part_by_part),
       TEST(optimiser_step_is_one_kernel),
       TEST(equal_kernels_are_shared),
       TEST(merging_closes_no_cycle),

@@ -209,6 +209,27 @@ static void choices_of_the_space_carry_out_definitions(void **state) {
   }
 }
 
+/* Without a division where the inverse is seen to do; to the bit either way. */
+static void bytes_are_divided_as_written(void **state) {
+  (void)state;
+  const double divisors[] = {255, 127.5, 3, 0.1, 1e-39, 77};
+  for (size_t i = 0; i < sizeof divisors / sizeof *divisors; i++) {
+    arena *a = arena_new();
+    const char *error = NULL;
+    kernel *k = kernel_of_text(a, arena_printf(a, "kernel k {\n  in x : u8[256]\n  out y : f32[256]\n  axes i:256\n"
+                                                  "  z[i] : f32 = f32(x[i]) / %.9g -> y[i]\n}\nschedule { for i/16, i vector }\n", divisors[i]));
+    loops *l = lower_kernel(k, a, &error);
+    assert_non_null(l);
+    assert_int_equal(strstr(loops_print(l, a), "div(") != NULL, divisors[i] == 1e-39); /* whose inverse is infinite */
+    unsigned char x[256];
+    float y[256];
+    for (int v = 0; v < 256; v++) x[v] = (unsigned char)v;
+    loops_interpret(l, (void *[]){x, y}, a);
+    for (int v = 0; v < 256; v++) assert_true(y[v] == (float)v / (float)divisors[i]);
+    arena_free(a);
+  }
+}
+
 /* Past the caches go whole aligned vectors of results that no cache holds. */
 static void large_results_are_streamed(void **state) {
   (void)state;
@@ -274,6 +295,7 @@ int main(void) {
       cmocka_unit_test(schedules_carry_out_definitions),
       cmocka_unit_test(random_schedules_carry_out_definitions),
       cmocka_unit_test(choices_of_the_space_carry_out_definitions),
+      cmocka_unit_test(bytes_are_divided_as_written),
       cmocka_unit_test(large_results_are_streamed),
       cmocka_unit_test(equal_kernels_are_lowered_once),
       cmocka_unit_test(impossible_schedules_are_reported),

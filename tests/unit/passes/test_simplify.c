@@ -208,9 +208,21 @@ static void slices_look_through(void **state) {
   CANONICAL(X("f64[4]") LINE("%2 = pad(%1) {low=[2], high=[1], interior=[1], value=0} : f64[10]")
                 LINE("%3 = slice(%2) {start=[4], stop=[10], stride=[4]} : f64[2]") Y("%3"),
             X("f64[4]") LINE("%2 = slice(%1) {start=[1], stop=[4], stride=[2]} : f64[2]") Y("%2"));
+  CANONICAL(X("f64[3]") LINE("%2 = broadcast(%1) {axes=[1]} : f64[2,3]") LINE("%3 = slice(%2) {start=[1,0], stop=[2,3], stride=[1,1]} : f64[1,3]") Y("%3"),
+            X("f64[3]") LINE("%2 = reshape(%1) : f64[1,3]") Y("%2"));
   const char *crosses = X("f64[4]") LINE("%2 = pad(%1) {low=[2], high=[1], interior=[0], value=0} : f64[7]")
       LINE("%3 = slice(%2) {start=[1], stop=[5], stride=[1]} : f64[4]") Y("%3");
   CANONICAL(crosses, crosses);
+}
+
+/* What is done to channels that were stacked is done to each. */
+static void maps_of_stacks_are_maps_of_parts(void **state) {
+  CANONICAL(X("f64[1,3]") LINE("%2 = exp(%1) : f64[1,3]") LINE("%3 = concat(%1, %2) {axis=0} : f64[2,3]") LINE("%4 = tanh(%3) : f64[2,3]")
+                LINE("%5 = concat(%2, %1) {axis=0} : f64[2,3]") LINE("%6 = add(%4, %5) : f64[2,3]") Y("%6"),
+            X("f64[1,3]") LINE("%2 = exp(%1) : f64[1,3]") LINE("%3 = tanh(%1) : f64[1,3]") LINE("%4 = tanh(%2) : f64[1,3]")
+                LINE("%5 = add(%3, %2) : f64[1,3]") LINE("%6 = add(%4, %1) : f64[1,3]") LINE("%7 = concat(%5, %6) {axis=0} : f64[2,3]") Y("%7"));
+  const char *longer = X("f64[2,3]") LINE("%2 = concat(%1, %1) {axis=0} : f64[4,3]") LINE("%3 = tanh(%2) : f64[4,3]") Y("%3");
+  CANONICAL(longer, longer);
 }
 
 static void what_is_one_number_stays_one_number(void **state) {
@@ -441,6 +453,7 @@ int main(void) {
       TEST(stop_grad_has_had_its_effect),
       TEST(views_compose),
       TEST(slices_look_through),
+      TEST(maps_of_stacks_are_maps_of_parts),
       TEST(what_is_one_number_stays_one_number),
       TEST(reductions_join),
       TEST(what_is_repeated_is_multiplied),

@@ -98,25 +98,36 @@ static void work_is_that_of_the_convolution(void **state) {
   arena_free(a);
 }
 
-static void a_gpu_has_none(void **state) {
-  (void)state;
+static int products_for(const target *t, bool bf16) {
   arena *a = arena_new();
-  const convolution c = {DTYPE_F32, 2, 64, 64, 8, 8, 1, true, 0, 1e-5};
-  diagnostics *d = diagnostics_new(a, sources_new(a));
-  target gpu;
-  cuda_target(80, &gpu);
-  pass_context context = {.arena = a, .diagnostics = d, .target = &gpu};
+  const convolution c = {DTYPE_F32, 4, 64, 64, 8, 8, 1, true, 0, 1e-5};
+  pass_context context = {.arena = a, .diagnostics = diagnostics_new(a, sources_new(a)), .target = t, .bf16 = bf16};
   const plan *p = run_passes(step(&c, a), &context, NULL, NULL);
   assert_non_null(p);
-  assert_int_equal(transformed_products(p), 0);
+  const int n = transformed_products(p);
   arena_free(a);
+  return n;
+}
+
+/* GPUs, and matrix units where operands are bf16. */
+static void others_multiply_faster(void **state) {
+  (void)state;
+  target gpu, host;
+  cuda_target(80, &gpu);
+  host_target(&host);
+  host.tiles = false;
+  assert_int_equal(products_for(&gpu, false), 0);
+  assert_int_equal(products_for(&host, true), 3);
+  host.tiles = true;
+  assert_int_equal(products_for(&host, true), 0);
+  assert_int_equal(products_for(&host, false), 3);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(sums_keep_their_meaning),
       cmocka_unit_test(work_is_that_of_the_convolution),
-      cmocka_unit_test(a_gpu_has_none),
+      cmocka_unit_test(others_multiply_faster),
   };
   return cmocka_run_group_tests_name("whole/winograd", tests, NULL, NULL);
 }
