@@ -49,7 +49,7 @@ def picture(generator, channels, height, width):
 class Program:
     """A compiled program."""
 
-    def __init__(self, library, path, threads, cache, settings=None, arrays=(), device="auto", precision="f32", data_root=None):
+    def __init__(self, library, path, threads, cache, settings=None, arrays=(), precision="f32", device="auto", data_root=None):
         self.sslc = ctypes.CDLL(library)
         self.sslc.sslc_message.restype = text
         self.sslc.sslc_metric.restype = real
@@ -57,8 +57,8 @@ class Program:
         settings = settings or {}
         overrides = (Override * len(settings))(*[Override(k.encode(), str(v).encode()) for k, v in settings.items()])
         self.arrays = (Array * len(arrays))(*arrays)
-        options = Options(overrides=overrides, n_overrides=len(settings), arrays=self.arrays, n_arrays=len(arrays), threads=threads, cache=cache.encode(),
-                          device=device.encode(), real=REALS[precision], data_root=data_root.encode() if data_root else None)
+        options = Options(overrides=overrides, n_overrides=len(settings), arrays=self.arrays, n_arrays=len(arrays), threads=threads, cache=cache.encode(), real=REALS[precision],
+                          device=device.encode(), data_root=data_root.encode() if data_root else None)
         start = time.perf_counter()
         self.call("compile_file", str(path).encode(), ctypes.byref(options), ctypes.byref(self.handle), bare=True)
         self.seconds = time.perf_counter() - start
@@ -112,7 +112,7 @@ class Ours:
         self.scratch = pathlib.Path(scratch)
         self.name = pathlib.Path(program).stem
         arrays = self.bank(library, program, settings, threads, cache) if self.name == "h" else []
-        self.program = Program(library, program, threads, cache, settings if self.name != "h" else {}, arrays, precision=precision)
+        self.program = Program(library, program, threads, cache, settings if self.name != "h" else {}, arrays, precision)
         self.program.call("initialise")
         facts = self.program.facts()
         return {"compile_seconds": self.program.seconds, "kernels": facts.kernels, "compiled": facts.compiled, "planned": facts.peak_bytes,

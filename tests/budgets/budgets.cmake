@@ -11,6 +11,6 @@ if(NOT SSLC_SANITIZE)
       add_test(NAME budgets/${name} COMMAND sh -c "exec \"$0\" ${capability} ${precision} ${gpu_code}/${name}.txt \"\${XDG_CACHE_HOME:-$HOME/.cache}/sslc-budgets\" \"$@\"" $<TARGET_FILE:budgets> ${examples})
       set_tests_properties(budgets/${name} PROPERTIES COST 1000) # first: the longest
     endforeach()
-    set_tests_properties(budgets/sm_80_${precision} budgets/sm_90_${precision} PROPERTIES TIMEOUT 1200)
+    set_tests_properties(budgets/sm_80_${precision} budgets/sm_90_${precision} PROPERTIES TIMEOUT 3000)
   endforeach()
 endif()

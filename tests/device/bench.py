@@ -18,7 +18,6 @@ from protocol import Process, median
 HERE = pathlib.Path(__file__).resolve().parent
 PACK, DEVICE, TINY = HERE.parents[1], os.environ.get("SSLC_DEVICE", "cuda"), bool(os.environ.get("SSLC_DEVICE_REHEARSAL"))
 LIBRARY, CACHE = str(PACK / "bin/libsslc.so"), os.environ.get("SSLC_DEVICE_CACHE", "")
-NUMBERS = {"f32": 0, "bf16": 5}  # sslc_type
 # Program, its settings, batch, side of views and of pictures, precisions; and settings with which it takes no time.
 STEPS = {
     "a": ("tests/bench/workloads/a.ssl", {}, 256, 32, 32, ["f32", "bf16"], {"batch": 4}),
@@ -30,9 +29,11 @@ STEPS = {
 
 class Rows:
     def __init__(self, path):
-        self.path = path
+        self.path, self.lacking = path, []
 
     def add(self, **row):
+        if row.get("system", "sslc") == "sslc" and not row.get("sslc", row.get("status") == 0):
+            self.lacking.append(row["name"])
         with open(self.path, "a") as f:
             print(json.dumps(row), file=f)
         print(json.dumps(row), flush=True)
@@ -167,3 +168,4 @@ def headline(rows):
 if __name__ == "__main__":
     what, rows = sys.argv[1], Rows(sys.argv[2])
     shapes(rows) if what == "shapes" else headline(rows) if what == "headline" else steps(what, rows)
+    sys.exit(f"sslc failed: {', '.join(rows.lacking)}" if rows.lacking else 0)

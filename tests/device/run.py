@@ -44,7 +44,7 @@ class Runner:
         if limit <= 1:
             return None, 0, "no time was left for it\n"
         process = subprocess.Popen([str(x) for x in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=PACK,
-                                   env=self.environment | (environment or {}), start_new_session=True)
+                                   env=self.environment | (environment or {}), process_group=0)  # not a session: that would be another share of the processor
         try:
             output, status = process.communicate(timeout=limit)[0], process.returncode
         except subprocess.TimeoutExpired:
