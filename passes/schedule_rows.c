@@ -80,9 +80,12 @@ void schedule_rows(scheduler *s) {
   if (tiled) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = tile};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
   const axis_set inner = s->used & ~s->shared & ~along;
+  axis_set kept = 0;
+  for (uint32_t i = 0; i < k->n_stages; i++) kept |= k->stages[i].free;
   for (uint32_t a = 0; a < k->n_axes; a++) {
     if (!(inner & AXIS(a))) continue;
-    const bool spelled = s->target->warps && inner >> a == 1 && vector >= 0 && k->exprs->count <= MOST_SPELLED; /* loads in flight together */
+    /* Loads in flight together; of a loop around other sums that would be whole sums. */
+    const bool spelled = s->target->warps && inner >> a == 1 && !(kept & AXIS(a)) && vector >= 0 && k->exprs->count <= MOST_SPELLED;
     if (spelled && extent(s, a) > ROW_UNROLL) add_loop(s, a, ROW_UNROLL, LOOP_SERIAL);
     add_loop(s, a, 1, spelled ? LOOP_UNROLL : LOOP_SERIAL);
   }
