@@ -20,8 +20,8 @@ typedef struct {
 } budget;
 
 /* What a product keeps in registers it is made for: all that a thread can have, and nothing spilled. Other kernels wait for memory: with
- * 168 registers a multiprocessor still has 384 threads of them. Threads that work alone keep an array of a crop's ten tries. */
-static const budget contractions = {"contraction", 255, 96 << 10, 0, 0}, others = {"other kernel", 168, 96 << 10, 0, 64};
+ * 192 registers a multiprocessor still has 320 threads of them. Threads that work alone keep an array of a crop's ten tries. */
+static const budget contractions = {"contraction", 255, 96 << 10, 0, 0}, others = {"other kernel", 192, 96 << 10, 0, 64};
 
 typedef struct {
   unsigned capability;
