@@ -16,9 +16,10 @@
 
 /* What all stages are made for. */
 typedef struct {
-  bool bf16;
+  product_precision products;
   target target;
   unsigned capability; /* of a GPU */
+  const nvrtc *nvrtc;  /* where a stage wants it */
 } purpose;
 
 typedef struct {
@@ -36,7 +37,7 @@ static bool stop_behind(void *context, const char *pass, const graph *g, const p
 
 /* False when a pass failed, which has been reported. */
 static bool run_until(const command *c, const graph *g, const purpose *to, stop *s) {
-  pass_context context = {.arena = c->arena, .diagnostics = c->diagnostics, .target = &to->target, .bf16 = to->bf16};
+  pass_context context = {.arena = c->arena, .diagnostics = c->diagnostics, .target = &to->target, .products = to->products};
   uint32_t before = c->diagnostics->errors;
   run_passes(g, &context, stop_behind, s);
   return c->diagnostics->errors == before;
@@ -69,24 +70,27 @@ static const plan *whole_plan(const command *c, const graph *g, const purpose *t
 }
 
 /* A text for each distinct kernel, under a line that names it. */
-typedef char *loops_text(const loops *l, unsigned capability, arena *into, const char **error);
+typedef char *loops_text(const loops *l, const purpose *to, arena *into, const char **error);
 
-static char *print_loops(const loops *l, unsigned capability, arena *into, const char **error) { return (void)capability, (void)error, loops_print(l, into); }
-static char *print_llvm(const loops *l, unsigned capability, arena *into, const char **error) { return (void)capability, loops_llvm_text(l, into, error); }
-static char *print_assembly(const loops *l, unsigned capability, arena *into, const char **error) { return (void)capability, loops_assembly_text(l, into, error); }
+static char *print_loops(const loops *l, const purpose *to, arena *into, const char **error) { return (void)to, (void)error, loops_print(l, into); }
+static char *print_llvm(const loops *l, const purpose *to, arena *into, const char **error) { return (void)to, loops_llvm_text(l, into, error); }
+static char *print_assembly(const loops *l, const purpose *to, arena *into, const char **error) { return (void)to, loops_assembly_text(l, into, error); }
+static char *print_cuda(const loops *l, const purpose *to, arena *into, const char **error) { return (void)to, loops_cuda_text(l, into, error); }
+static char *print_ptx(const loops *l, const purpose *to, arena *into, const char **error) { return loops_ptx_text(l, to->nvrtc, to->capability, into, error); }
+static char *print_sass(const loops *l, const purpose *to, arena *into, const char **error) { return loops_sass_text(l, to->nvrtc, to->capability, into, error); }
 
-static bool add_kernels(const command *c, const plan *p, unsigned capability, const char *comment, loops_text *print, text_buffer *out) {
+static bool add_kernels(const command *c, const plan *p, const purpose *to, const char *comment, loops_text *print, text_buffer *out) {
   for (uint32_t i = 0; i < p->n_launches; i++) {
     const plan_launch *l = &p->launches[i];
     const char *error = NULL;
     bool repeated = false;
     if (l->repeat) {
-      if (!add_kernels(c, l->repeat->plan, capability, comment, print, out)) return false;
+      if (!add_kernels(c, l->repeat->plan, to, comment, print, out)) return false;
       continue;
     }
     for (uint32_t k = 0; k < i; k++) repeated |= p->launches[k].loops == l->loops;
     if (repeated) continue;
-    const char *text = print(l->loops, capability, c->arena, &error);
+    const char *text = print(l->loops, to, c->arena, &error);
     if (!text) {
       diagnose(c->diagnostics, DIAG_PASS_FAILED, l->kernel->where, "no machine code for kernel %s: %s", l->kernel->name, error);
       return false;
@@ -97,14 +101,26 @@ static bool add_kernels(const command *c, const plan *p, unsigned capability, co
   return true;
 }
 
-static const char *text_of_kernels(const command *c, const plan *p, unsigned capability, const char *comment, loops_text *print) {
+static const char *text_of_kernels(const command *c, const plan *p, const purpose *to, const char *comment, loops_text *print) {
   text_buffer out = {.arena = c->arena};
-  return p && add_kernels(c, p, capability, comment, print, &out) ? text_done(&out) : NULL;
+  return p && add_kernels(c, p, to, comment, print, &out) ? text_done(&out) : NULL;
+}
+
+/* By NVIDIA's compiler. */
+static const char *text_of_compiled(const command *c, const plan *p, const purpose *to, loops_text *print) {
+  const char *error = NULL;
+  nvrtc *opened = p ? nvrtc_open(c->arena, &error) : NULL;
+  purpose with = *to;
+  with.nvrtc = opened;
+  if (p && !opened) diagnose(c->diagnostics, DIAG_PASS_FAILED, (span){0}, "no machine code: %s", error);
+  const char *text = opened ? text_of_kernels(c, p, &with, "//", print) : NULL;
+  nvrtc_close(opened);
+  return text;
 }
 
 static const char *text_of_loops(const command *c, const graph *g, const purpose *to) {
   const plan *p = whole_plan(c, g, to);
-  const char *lowered = text_of_kernels(c, p, 0, "#", print_loops);
+  const char *lowered = text_of_kernels(c, p, to, "#", print_loops);
   return lowered ? arena_printf(c->arena, "%s\n%s", plan_print(p, c->arena), lowered) : NULL;
 }
 
@@ -115,11 +131,11 @@ static const char *text_of_plan(const command *c, const graph *g, const purpose 
                       (long long)plan_live_bytes(p, c->arena), plan_print(p, c->arena));
 }
 
-static const char *text_of_llvm(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), 0, ";", print_llvm); }
-static const char *text_of_asm(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), 0, "#", print_assembly); }
-static const char *text_of_cuda(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to->capability, "//", loops_cuda_text); }
-static const char *text_of_ptx(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to->capability, "//", loops_ptx_text); }
-static const char *text_of_sass(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to->capability, "//", loops_sass_text); }
+static const char *text_of_llvm(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to, ";", print_llvm); }
+static const char *text_of_asm(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to, "#", print_assembly); }
+static const char *text_of_cuda(const command *c, const graph *g, const purpose *to) { return text_of_kernels(c, whole_plan(c, g, to), to, "//", print_cuda); }
+static const char *text_of_ptx(const command *c, const graph *g, const purpose *to) { return text_of_compiled(c, whole_plan(c, g, to), to, print_ptx); }
+static const char *text_of_sass(const command *c, const graph *g, const purpose *to) { return text_of_compiled(c, whole_plan(c, g, to), to, print_sass); }
 
 /* Every choice of --stage. */
 static const struct {
@@ -167,8 +183,7 @@ static experiment *lower(const command *c, uint32_t file, const program_argument
 static int emit_program(const command *c, uint32_t file, const program_arguments *a, stage_text *text, const char *which, purpose *to) {
   open_data data = {.root = session_data_root(a->data_root, c->args[0], c->arena), .arena = c->arena};
   experiment *x = lower(c, file, a, &data);
-  sslc_type precision = program_precision(a);
-  to->bf16 = x && (precision == SSLC_BF16 || (precision == 0 && x->bf16));
+  if (x) to->products = products_of(program_precision(a), x);
   if (x && !strcmp(which, "init")) show(c, text, x->init, to);
   for (uint32_t i = 0; x && i < x->n_phases && !strcmp(which, "step"); i++) show(c, text, x->phases[i].graph, to);
   for (uint32_t i = 0; x && i < x->n_evals && !strcmp(which, "eval"); i++) show(c, text, x->evals[i].graph, to);
@@ -236,7 +251,7 @@ int command_emit(command *c) {
   if (to.capability && (!strcmp(wanted, "llvm") || !strcmp(wanted, "asm"))) return command_usage(form, "%s is of this processor: it takes no --arch and no --device", wanted);
   bool is_graph = ends_with(c->args[0], ".graph");
   if (is_graph && !stages[at].text) return command_usage(form, "a graph text has no syntax tree; its stages begin with graph");
-  to.bf16 = program_precision(&a) == SSLC_BF16;
+  to.products = products_of(program_precision(&a), NULL);
   if (is_graph) return emit_graph(c, file, stages[at].text, &to);
   if (stages[at].text) return emit_program(c, file, &a, stages[at].text, which, &to);
   fputs(ast_print(parse_program(file, c->diagnostics, c->arena), c->arena), stdout);

@@ -128,6 +128,45 @@ static void divide_into_registers(lowering *l, const affine *a, int64_t by, affi
   *rest = affine_register(known[1].expr->number, 1);
 }
 
+static int64_t greatest_common_divisor(int64_t x, int64_t y) {
+  while (y) {
+    const int64_t rest = x % y;
+    x = y;
+    y = rest;
+  }
+  return x < 0 ? -x : x;
+}
+
+/* Lanes that end between the same two multiples of `by`, wherever the terms are: these move them by multiples of a common divisor,
+ * `step`, and lanes do not cross one of those. So the terms are divided, in steps, and the lanes are part of the rest. */
+static bool divide_beside_lanes(lowering *l, const affine *a, int64_t by, affine_mode mode, affine *quotient, affine *rest) {
+  affine steps = *a, left;
+  int64_t step = by;
+  for (uint32_t i = 0; i < a->n; i++) step = greatest_common_divisor(step, a->term[i].coefficient);
+  steps.constant = floor_quotient(a->constant, step);
+  steps.lane = 0;
+  *rest = affine_constant(a->constant - steps.constant * step);
+  const int64_t last = rest->constant + a->lane * ((int64_t)l->lanes - 1);
+  if (last < 0 || last >= step) return false;
+  rest->lane = a->lane;
+  for (uint32_t i = 0; i < a->n; i++) steps.term[i].coefficient /= step;
+  return affine_divide(l, &steps, by / step, mode, quotient, &left) && affine_add(rest, &left, step);
+}
+
+/* What all terms and the divisor have in common. */
+static int64_t common_factor(const affine *a, int64_t by) {
+  int64_t common = greatest_common_divisor(by, a->constant);
+  for (uint32_t i = 0; i < a->n; i++) common = greatest_common_divisor(common, a->term[i].coefficient);
+  return common;
+}
+
+static affine over(const affine *a, int64_t factor) {
+  affine out = *a;
+  out.constant /= factor;
+  for (uint32_t i = 0; i < out.n; i++) out.term[i].coefficient /= factor;
+  return out;
+}
+
 /* Terms that `by` divides leave the division; when the others together stay between two multiples of
  * `by`, their part of the quotient is a constant. */
 bool affine_divide(lowering *l, const affine *a, int64_t by, affine_mode mode, affine *quotient, affine *rest) {
@@ -152,12 +191,20 @@ bool affine_divide(lowering *l, const affine *a, int64_t by, affine_mode mode, a
     q = affine_constant(window);
     remainder = others;
     remainder.constant -= window * by;
-  } else if (others.lane || mode == AFFINE_ANALYSE) {
+  } else if (others.lane) {
+    if (!divide_beside_lanes(l, &others, by, mode, &q, &remainder)) return false;
+  } else if (mode == AFFINE_ANALYSE) {
     return false;
   } else if (mode == AFFINE_PROBE) {
     q = remainder = affine_constant(0);
   } else {
-    divide_into_registers(l, &others, by, &q, &remainder);
+    /* What all terms and `by` have in common is known of the rest. */
+    const int64_t common = common_factor(&others, by);
+    const affine smaller = over(&others, common);
+    affine part;
+    divide_into_registers(l, &smaller, by / common, &q, &part);
+    remainder = affine_constant(0);
+    affine_add(&remainder, &part, common);
   }
   *quotient = divided;
   *rest = remainder;

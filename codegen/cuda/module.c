@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "codegen/cuda/nvrtc.h"
 #include "ir/scan.h"
 
 const char *cuda_module_text(const loops *l, const char *symbol, const uint32_t *groups, arena *into, cuda_source *source, const char **error) {
@@ -20,20 +19,18 @@ static const char *text_alone(const loops *l, arena *into, cuda_source *source, 
   return cuda_module_text(l, "kernel", groups, into, source, error);
 }
 
-char *loops_cuda_text(const loops *l, unsigned capability, arena *into, const char **error) {
+char *loops_cuda_text(const loops *l, arena *into, const char **error) {
   cuda_source source;
-  (void)capability;
   if (!text_alone(l, into, &source, error)) return NULL;
   return arena_printf(into, "// %lld blocks of %u threads, %u bytes of shared memory\n%s", (long long)source.blocks, source.threads, source.shared_bytes, source.text);
 }
 
 /* The code is malloc'ed. */
-static bool compile_alone(const loops *l, unsigned capability, nvrtc_form form, arena *into, nvrtc_code *out, const char **error) {
+static bool compile_alone(const loops *l, const nvrtc *n, unsigned capability, nvrtc_form form, arena *into, nvrtc_code *out, const char **error) {
   cuda_source source;
   nvrtc_target target;
   const char *text = text_alone(l, into, &source, error);
-  nvrtc *n = text ? nvrtc_open(into, error) : NULL;
-  if (!n) return false;
+  if (!text) return false;
   bool good = nvrtc_target_of(n, capability, &target);
   if (!good || (form == NVRTC_CUBIN && target.form == NVRTC_PTX)) {
     *error = arena_printf(into, "NVRTC %d.%d makes no such code for sm_%u", nvrtc_describe(n)->major, nvrtc_describe(n)->minor, capability);
@@ -44,14 +41,12 @@ static bool compile_alone(const loops *l, unsigned capability, nvrtc_form form, 
     memcpy(target.name, name, strlen(name) + 1);
   }
   target.form = form;
-  good = good && nvrtc_compile(n, text, l->name, &target, into, out, error);
-  nvrtc_close(n);
-  return good;
+  return good && nvrtc_compile(n, text, l->name, &target, into, out, error);
 }
 
-char *loops_ptx_text(const loops *l, unsigned capability, arena *into, const char **error) {
+char *loops_ptx_text(const loops *l, const nvrtc *n, unsigned capability, arena *into, const char **error) {
   nvrtc_code code;
-  if (!compile_alone(l, capability, NVRTC_PTX, into, &code, error)) return NULL;
+  if (!compile_alone(l, n, capability, NVRTC_PTX, into, &code, error)) return NULL;
   char *text = arena_substring(into, code.code, strnlen(code.code, code.bytes));
   free(code.code);
   return text;
@@ -75,11 +70,11 @@ static char *output_of(const char *command, arena *into) {
   return pclose(f) == 0 ? text : NULL;
 }
 
-char *loops_sass_text(const loops *l, unsigned capability, arena *into, const char **error) {
+char *loops_sass_text(const loops *l, const nvrtc *n, unsigned capability, arena *into, const char **error) {
   nvrtc_code code;
   const char *place = getenv("TMPDIR");
   char *path = arena_printf(into, "%s/sslc_XXXXXX", place && *place ? place : "/tmp"), *text = NULL;
-  if (!compile_alone(l, capability, NVRTC_CUBIN, into, &code, error)) return NULL;
+  if (!compile_alone(l, n, capability, NVRTC_CUBIN, into, &code, error)) return NULL;
   const int file = mkstemp(path);
   if (file < 0 || !write_code(path, &code)) *error = arena_printf(into, "cannot write %s: %s", path, strerror(errno));
   else if (!(text = output_of(arena_printf(into, "nvdisasm -c '%s' 2>/dev/null", path), into))) *error = "nvdisasm of the CUDA toolkit is needed to show machine code, and PATH has none that works";

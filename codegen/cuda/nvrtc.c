@@ -187,10 +187,12 @@ static bool take_code(const nvrtc *n, program p, nvrtc_form form, nvrtc_code *ou
   return false;
 }
 
-bool nvrtc_compile(const nvrtc *n, const char *text, const char *name, const nvrtc_target *target, arena *into, nvrtc_code *out, const char **error) {
+static bool compile_once(const nvrtc *n, const char *text, const char *name, const nvrtc_target *target, const char *resident, arena *into, nvrtc_code *out, const char **error) {
   /* The loops say where a product and a sum are one; the report is what --ptxas-options=-v makes part of the log. */
-  const char *const options[] = {arena_printf(into, "--gpu-architecture=%s", target->name), "--fmad=false", "--std=c++17", "-w", "--ptxas-options=-v"};
-  const int n_options = sizeof options / sizeof *options - (target->form == NVRTC_PTX);
+  const char *options[6] = {arena_printf(into, "--gpu-architecture=%s", target->name), "--fmad=false", "--std=c++17", "-w"};
+  int n_options = 4;
+  if (target->form == NVRTC_CUBIN) options[n_options++] = "--ptxas-options=-v";
+  if (resident) options[n_options++] = resident;
   program p = NULL;
   *out = (nvrtc_code){0};
   result failed = n->create(&p, text, name, 0, NULL, NULL);
@@ -204,4 +206,16 @@ bool nvrtc_compile(const nvrtc *n, const char *text, const char *name, const nvr
   out->spilled_bytes = number_before(log, " bytes spill stores") + number_before(log, " bytes spill loads");
   n->destroy(&p);
   return out->code;
+}
+
+/* The compiler has few registers in mind, so that many blocks are resident, and would rather spill a little than take more. That
+ * is no good bargain: what spills is compiled again for one resident block. */
+bool nvrtc_compile(const nvrtc *n, const char *text, const char *name, const nvrtc_target *target, arena *into, nvrtc_code *out, const char **error) {
+  nvrtc_code roomy;
+  if (!compile_once(n, text, name, target, NULL, into, out, error)) return false;
+  if (!out->spilled_bytes || !compile_once(n, text, name, target, "-DRESIDENT=1", into, &roomy, error)) return true;
+  const bool better = roomy.spilled_bytes < out->spilled_bytes;
+  free(better ? out->code : roomy.code);
+  if (better) *out = roomy;
+  return true;
 }

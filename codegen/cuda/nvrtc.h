@@ -38,7 +38,8 @@ typedef struct {
   unsigned registers, spilled_bytes, local_bytes; /* of its one kernel; 0 for PTX. Spilled: read and written; local: of the stack of a thread */
 } nvrtc_code;
 
-/* A text with one kernel; `name` is what errors call it. Several threads may compile at once. False and *error (in `into`). */
+/* A text with one kernel; `name` is what errors call it. It may be compiled twice, the second time with RESIDENT defined: blocks that
+ * are to be resident at least (prelude.cuh). Several threads may compile at once. False and *error (in `into`). */
 bool nvrtc_compile(const nvrtc *n, const char *text, const char *name, const nvrtc_target *target, arena *into, nvrtc_code *out, const char **error);
 
 #endif

@@ -8,15 +8,9 @@
 #include <time.h>
 
 #include "codegen/cpu/host.h"
-#include "ir/work.h"
-#include "passes/passes.h"
 #include "runtime/instance.h"
 #include "runtime/peak.h"
-
-typedef struct {
-  const char *name, *spec;
-  tensor_type x, y, out;
-} workload;
+#include "tests/bench/contractions.h"
 
 static double read_clock(clockid_t clock) {
   struct timespec t;
@@ -26,25 +20,10 @@ static double read_clock(clockid_t clock) {
 
 static double now(void) { return read_clock(CLOCK_MONOTONIC); }
 
-/* Two for each product that reads no padding. */
-static double live_flops(const plan *p) {
-  double flops = 0;
-  for (uint32_t l = 0; l < p->n_launches; l++) flops += launch_work_of(&p->launches[l]).flops;
-  return flops;
-}
-
 static int measure(const workload *w, dtype operands, unsigned threads, double peak) {
   arena *a = arena_new();
   diagnostics *d = diagnostics_new(a, sources_new(a));
-  graph *g = graph_new(a, "bench");
-  const char *roles[] = {"state", "state"}, *names[] = {"x", "y"};
-  value in[2];
-  for (int k = 0; k < 2; k++) {
-    tensor_type t = k ? w->y : w->x;
-    t.dtype = operands;
-    in[k] = graph_cast(g, graph_parameter(g, roles[k], names[k], t, (span){0}), DTYPE_F32, (span){0});
-  }
-  graph_add_result(g, "output", "out", graph_contract(g, in[0], in[1], w->spec, &w->out, (span){0}), (span){0});
+  graph *g = workload_graph(w, operands, a);
   target host;
   host_target(&host);
   pass_context c = {.arena = a, .diagnostics = d, .target = &host};
@@ -81,23 +60,13 @@ static int measure(const workload *w, dtype operands, unsigned threads, double p
 }
 
 int main(int n, char **args) {
-#define T(...) {.dtype = DTYPE_F32, .rank = sizeof(int64_t[]){__VA_ARGS__} / sizeof(int64_t), .dim = {__VA_ARGS__}}
-/* A convolution with padding that keeps the size, or halves it, and its two derivatives. */
-#define CONVOLUTION(batch, c, k, taps, in, out, p, h, w)                                                                              \
-  {"conv " #taps "x" #taps " " #c "->" #k " batch " #batch " " #in "->" #out " forward", "n,c," p "; k,c,r,s -> n,k,p,q",             \
-   T(batch, c, in, in), T(k, c, taps, taps), T(batch, k, out, out)},                                                               \
-  {"conv " #taps "x" #taps " " #c "->" #k " batch " #batch " " #in "->" #out " data", "n,k," h "," w "; k,c,r,s -> n,c,h,w",           \
-   T(batch, k, out, out), T(k, c, taps, taps), T(batch, c, in, in)},                                                               \
-  {"conv " #taps "x" #taps " " #c "->" #k " batch " #batch " " #in "->" #out " weight", "n,k,p,q; n,c," p " -> k,c,r,s",              \
-   T(batch, k, out, out), T(batch, c, in, in), T(k, c, taps, taps)}
-#define SAME(batch, c, k, size) CONVOLUTION(batch, c, k, 3, size, size, "p+r-1,q+s-1", "h-r+1", "w-s+1")
   static const workload workloads[] = {
       {"product 1024x1024x1024", "i,k; k,j -> i,j", T(1024, 1024), T(1024, 1024), T(1024, 1024)},
       SAME(64, 128, 256, 8), SAME(64, 128, 256, 16), SAME(64, 128, 256, 32),
       /* The layers of a small encoder, and what residual networks have beside them. */
       SAME(256, 3, 64, 32), SAME(256, 64, 128, 16), SAME(256, 128, 256, 8), SAME(64, 512, 512, 4),
-      CONVOLUTION(64, 64, 128, 3, 32, 16, "2*p+r-1,2*q+s-1", "(h-r+1)/2", "(w-s+1)/2"),
-      CONVOLUTION(64, 64, 128, 1, 32, 16, "2*p+r,2*q+s", "(h-r)/2", "(w-s)/2"),
+      HALVED(64, 64, 128, 32, 16),
+      HALVED_BY_ONE(64, 64, 128, 32, 16),
       CONVOLUTION(64, 64, 256, 1, 32, 32, "p+r,q+s", "h-r", "w-s"),
       {"linear 512->2048 batch 512", "n,c; k,c -> n,k", T(512, 512), T(2048, 512), T(512, 2048)},
       {"linear 512->2048 batch 512 data", "n,k; k,c -> n,c", T(512, 2048), T(2048, 512), T(512, 512)},

@@ -33,7 +33,7 @@ says "kernel"
 
 # For a GPU, without one: text, and PTX by NVRTC; machine code wants a tool that may not be there, and then says so.
 status 0 emit --stage cuda loop.ssl
-says "KERNEL void __launch_bounds__("
+says "KERNEL void LAUNCHED_BY("
 says "blocks of"
 status 0 emit --stage ptx --arch sm_90 loop.ssl
 says ".target sm_90a"

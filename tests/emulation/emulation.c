@@ -76,16 +76,6 @@ emulation *emulation_of(const emulated_kernel *kernels, uint32_t n, arena *into,
   return NULL;
 }
 
-emulation *emulation_of_loops(const loops *l, arena *into, const char **error) {
-  uint32_t *groups = ARENA_ARRAY(into, uint32_t, l->n_arguments + 1);
-  for (uint32_t i = 0; i < l->n_arguments; i++) groups[i] = i;
-  emulated_kernel made = {.symbol = "kernel_0", .loops = l};
-  const source_options options = {.symbol = made.symbol, .groups = groups, .checked = true};
-  if (!cuda_source_of(l, &options, into, &made.source, error)) return NULL;
-  if (getenv("SHOW_CUDA")) puts(made.source.text);
-  return emulation_of(&made, 1, into, error);
-}
-
 int64_t emulation_run(const emulation *e, uint32_t kernel, void *const *arguments) { return e->run[kernel]((void **)(uintptr_t)arguments); }
 
 void emulation_free(emulation *e) {

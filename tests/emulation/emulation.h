@@ -14,8 +14,6 @@ typedef struct {
 
 /* Several kernels in one module. NULL and *error (in `into`) when it cannot be compiled. */
 emulation *emulation_of(const emulated_kernel *kernels, uint32_t n, arena *into, const char **error);
-/* One alone, whose arguments share no memory and whose accesses are tested. */
-emulation *emulation_of_loops(const loops *l, arena *into, const char **error);
 /* Runs kernel number `kernel`; returns how many accesses lay outside their buffers, where the text was made to test that. */
 int64_t emulation_run(const emulation *e, uint32_t kernel, void *const *arguments);
 void emulation_free(emulation *e);

@@ -1,25 +1,34 @@
-/* Kernels as CUDA C, run by the emulation, give the bits that the loops' interpreter gives. */
+/* Kernels as CUDA C, run by the emulation, or a GPU that SSLC_TEST_DEVICE names, give the bits that the loops' interpreter gives. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "codegen/cuda/architecture.h"
-#include "tests/emulation/emulation.h"
+#include "codegen/cuda/source.h"
+#include "tests/emulation/gpu.h"
 #include "tests/unit/codegen/inputs.h"
 
-static void check_emulated(const kernel *k, arena *a) {
+/* The functions of a GPU's own library, which doubles go through, round differently from those of the processor's. */
+static void assert_near(const loops *l, uint32_t buffer, const double *found, const double *expected) {
+  for (int64_t e = 0; e < l->buffers[buffer].elements; e++)
+    if (!(fabs(found[e] - expected[e]) <= 1e-13 * fabs(expected[e]) || (isnan(found[e]) && isnan(expected[e]))))
+      fail_msg("%s: %s element %lld: %.17g, should be %.17g", l->name, l->buffers[buffer].name, (long long)e, found[e], expected[e]);
+}
+
+static void check_on_gpu(const kernel *k, arena *a) {
   const char *error = NULL;
   const loops *l = lower_kernel(k, a, &error);
   if (!l) fail_msg("%s", error);
-  emulation *e = emulation_of_loops(l, a, &error);
-  if (!e) fail_msg("%s\n%s", error, loops_print(l, a));
   void **inputs = laid_out_inputs(k, a), **found = copy_buffers(a, l, inputs), **expected = copy_buffers(a, l, inputs);
-  assert_int_equal(emulation_run(e, 0, found), 0);
+  const loops *each[] = {l};
+  error = gpu_run(plan_of(a, each, 1), found);
+  if (error) fail_msg("%s\n%s", error, loops_print(l, a));
   loops_interpret(l, expected, a);
-  for (uint32_t i = 0; i < l->n_arguments; i++) assert_same(l, i, found[i], expected[i]);
-  emulation_free(e);
+  for (uint32_t i = 0; i < l->n_arguments; i++) {
+    if (gpu_is_real() && l->buffers[i].type == DTYPE_F64) assert_near(l, i, found[i], expected[i]);
+    else assert_same(l, i, found[i], expected[i]);
+  }
 }
 
 static void check_text(const char *text) {
@@ -27,15 +36,32 @@ static void check_text(const char *text) {
     arena *a = arena_new();
     kernel *k = kernel_of_text(a, text);
     target t;
-    cuda_target(80, &t);
+    gpu_target(&t);
     if (scheduled) schedule_kernel(k, &t);
     const char *wrong = kernel_verify(k, a);
     if (wrong) fail_msg("%s", wrong);
-    check_emulated(k, a);
+    check_on_gpu(k, a);
     arena_free(a);
   }
 }
 #include "tests/unit/codegen/kernels.h"
+
+/* Lanes that do not cross a block of the layout stay lanes. */
+static void blocks_of_columns_keep_their_lanes(void **state) {
+  arena *a = arena_new();
+  const char *error = NULL;
+  kernel *k = kernel_of_text(a, blocked_product);
+  target t;
+  uint32_t in_lanes = 0;
+  (void)state;
+  gpu_target(&t);
+  schedule_kernel(k, &t);
+  const loops *l = lower_kernel(k, a, &error);
+  if (!l) fail_msg("%s", error);
+  for (uint32_t i = 0; i < l->n_registers; i++) in_lanes += l->registers[i].lanes > 1;
+  assert_true(in_lanes > 0);
+  arena_free(a);
+}
 
 /* `expected` comes `times` times in the text of a kernel, which computes what its loops say. */
 static void check_loads(const char *text, const char *expected, int times) {
@@ -50,7 +76,7 @@ static void check_loads(const char *text, const char *expected, int times) {
   int found = 0;
   for (const char *at = source.text; (at = strstr(at, expected)); at++) found++;
   if (found != times) fail_msg("%d of %s instead of %d\n%s", found, expected, times, source.text);
-  check_emulated(k, a);
+  check_on_gpu(k, a);
   arena_free(a);
 }
 
@@ -75,7 +101,21 @@ static void neighbours_are_read_together(void **state) {
               "load_4", 1);
 }
 
+#define DOUBLED(type, several) "kernel k {\n  in x : " type "[150]\n  out y : " type "[150]\n  axes i:150\n  s[i] : " type " = x[i] + x[i] -> y[i]\n}\nschedule { for i/128, i/" several " vector, i unroll }\n"
+
+/* What lanes take several of is written together as well: in the loop, in the vectors behind it, and by the lane that has the rest. */
+static void neighbours_are_written_together(void **state) {
+  (void)state;
+  check_loads(DOUBLED("f32", "4"), "store_4", 2); /* 128, then 20 */
+  check_loads(DOUBLED("f32", "4"), "store_2", 1); /* and 2 */
+  check_loads(DOUBLED("f32", "4"), "load_4", 2);
+  check_loads(DOUBLED("bf16", "8"), "store_4", 2);
+  check_loads(DOUBLED("bf16", "4"), "store_2", 2);
+  check_loads(DOUBLED("u8", "4"), "store_1", 2);
+  check_loads(DOUBLED("f64", "4"), "store_", 0);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {KERNEL_TESTS, cmocka_unit_test(neighbours_are_read_together)};
+  const struct CMUnitTest tests[] = {KERNEL_TESTS, cmocka_unit_test(blocks_of_columns_keep_their_lanes), cmocka_unit_test(neighbours_are_read_together), cmocka_unit_test(neighbours_are_written_together)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,7 @@
 #include "codegen/cpu/host.h"
 #include "passes/passes.h"
 #include "runtime/instance.h"
-#include "tests/emulation/emulated_device.h"
+#include "tests/emulation/gpu.h"
 
 /* What a plan has to compute, and how near it has to come. */
 typedef struct {
@@ -81,10 +81,10 @@ static inline const char *compiled_fault(const plan *p, const expectation *e, co
   return wrong;
 }
 
-/* The plan, made for a GPU, on the emulation. What is wrong, or NULL. */
-static inline const char *emulated_fault(const plan *p, const expectation *e, arena *a) {
+/* The plan, made for a GPU, on the one that the tests have. What is wrong, or NULL. */
+static inline const char *gpu_fault(const plan *p, const expectation *e, arena *a) {
   const char *wrong = NULL;
-  device *d = emulated_device_new(p, &wrong);
+  device *d = gpu_device_new(p, &wrong);
   if (!d) return wrong;
   char *failed = NULL;
   instance *i = instance_on(p, d, &failed);

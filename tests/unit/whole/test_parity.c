@@ -16,11 +16,10 @@
 #include <string.h>
 
 #include "codegen/cpu/host.h"
-#include "codegen/cuda/architecture.h"
 #include "frontend/experiment.h"
 #include "passes/passes.h"
 #include "runtime/instance.h"
-#include "tests/emulation/emulated_device.h"
+#include "tests/emulation/gpu.h"
 
 typedef enum { INTERPRETED, COMPILED, EMULATED } means;
 
@@ -107,7 +106,7 @@ static void fill(comparison *c, const char *name, const tensor_type *t, void *da
 static runner runner_of(comparison *c, const graph *g) {
   runner r = {0};
   target machine;
-  if (c->way->by == EMULATED) cuda_target(80, &machine);
+  if (c->way->by == EMULATED) gpu_target(&machine);
   else host_target(&machine);
   pass_context context = {c->arena, c->diagnostics, &machine};
   r.plain = pass_autodiff(g, &context);
@@ -119,7 +118,7 @@ static runner runner_of(comparison *c, const graph *g) {
   if (!p) fail_msg("%s", diagnostics_render(c->diagnostics, c->arena, false));
   if (c->way->by == EMULATED) {
     char *failed = NULL;
-    r.instance = instance_on(p, emulated_device_new(p, &error), &failed);
+    r.instance = instance_on(p, gpu_device_new(p, &error), &failed);
     if (!r.instance) fail_msg("%s", error ? error : failed);
     return r;
   }

@@ -1,0 +1,55 @@
+# What travels to a machine with a GPU and without our build tools: README.md. The library, and the command and the tests as one program, with LLVM's X86 parts and C++'s
+# runtime inside; not part of the default build.
+if(SSLC_SANITIZE OR SSLC_FUZZ)
+  return()
+endif()
+llvm_map_components_to_libnames(llvm_parts core orcjit passes x86codegen x86asmparser x86desc x86info)
+if(NOT TARGET zstd::libzstd_shared) # which LLVM's archives name; Debian installs the library alone
+  find_library(ZSTD NAMES zstd libzstd.so.1 REQUIRED)
+  add_library(zstd::libzstd_shared SHARED IMPORTED)
+  set_target_properties(zstd::libzstd_shared PROPERTIES IMPORTED_LOCATION ${ZSTD})
+endif()
+foreach(last LLVMSupport LLVMDemangle)
+  target_link_libraries(${last} INTERFACE -l:libstdc++.a)
+endforeach()
+set(alone_rooms sslc_frontend sslc_runtime sslc_codegen sslc_passes sslc_ir)
+list(TRANSFORM alone_rooms REPLACE "(.+)" "$<TARGET_FILE:\\1>" OUTPUT_VARIABLE alone_files) # as files, which bring no shared LLVM with them
+# Files, and targets that they are of.
+function(link_alone target files)
+  add_dependencies(${target} ${alone_rooms} ${ARGN})
+  set_target_properties(${target} PROPERTIES EXCLUDE_FROM_ALL ON BUILD_RPATH "\$ORIGIN/lib" RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/alone
+                        LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/alone)
+  target_link_options(${target} PRIVATE -Wl,--as-needed -Wl,--gc-sections -static-libgcc -s)
+  target_link_libraries(${target} PRIVATE ${files} ${llvm_parts} ZLIB::ZLIB PNG::PNG ${CJSON} ${CMOCKA} Threads::Threads ${CMAKE_DL_LIBS} m)
+endfunction()
+
+add_library(alone_library SHARED $<TARGET_OBJECTS:sslc_frontend> $<TARGET_OBJECTS:sslc_runtime> $<TARGET_OBJECTS:sslc_codegen> $<TARGET_OBJECTS:sslc_passes>
+            $<TARGET_OBJECTS:sslc_ir>)
+link_alone(alone_library "")
+target_link_options(alone_library PRIVATE -Wl,--exclude-libs,ALL)
+set_target_properties(alone_library PROPERTIES OUTPUT_NAME sslc LINKER_LANGUAGE C)
+
+# The tests look for what they read below the folder that they are called in.
+add_executable(alone_tests tests/device/tests.c)
+add_library(alone_command OBJECT EXCLUDE_FROM_ALL ${command_sources})
+target_compile_definitions(alone_command PRIVATE main=main_sslc)
+target_compile_options(alone_command PRIVATE -Wno-missing-prototypes)
+target_sources(alone_tests PRIVATE $<TARGET_OBJECTS:alone_command>)
+foreach(program codegen/test_backends codegen/test_cuda whole/test_emulated whole/test_metamorphic whole/test_parity whole/test_squares shapes)
+  string(REGEX REPLACE ".*test_" "" name ${program})
+  set(source tests/unit/${program}.c)
+  if(name STREQUAL shapes)
+    set(source tests/device/shapes.c)
+  endif()
+  add_library(alone_${name} OBJECT EXCLUDE_FROM_ALL ${source})
+  target_compile_definitions(alone_${name} PRIVATE SOURCE_DIR="." main=main_${name})
+  target_compile_options(alone_${name} PRIVATE -Wno-missing-prototypes)
+  target_sources(alone_tests PRIVATE $<TARGET_OBJECTS:alone_${name}>)
+endforeach()
+link_alone(alone_tests "$<TARGET_FILE:test_device>;$<TARGET_FILE:test_support>;${alone_files}" test_device test_support)
+set_target_properties(alone_tests PROPERTIES OUTPUT_NAME tests)
+add_custom_target(alone DEPENDS alone_library alone_tests)
+find_package(Python3 COMPONENTS Interpreter)
+if(Python3_FOUND)
+  add_test(NAME device/rehearsal COMMAND sh ${CMAKE_SOURCE_DIR}/tests/device/rehearse.sh ${CMAKE_BINARY_DIR})
+endif()
