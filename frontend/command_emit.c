@@ -16,7 +16,7 @@
 
 /* What all stages are made for. */
 typedef struct {
-  bool bf16;
+  product_precision products;
   target target;
   unsigned capability; /* of a GPU */
   const nvrtc *nvrtc;  /* where a stage wants it */
@@ -37,7 +37,7 @@ static bool stop_behind(void *context, const char *pass, const graph *g, const p
 
 /* False when a pass failed, which has been reported. */
 static bool run_until(const command *c, const graph *g, const purpose *to, stop *s) {
-  pass_context context = {.arena = c->arena, .diagnostics = c->diagnostics, .target = &to->target, .bf16 = to->bf16};
+  pass_context context = {.arena = c->arena, .diagnostics = c->diagnostics, .target = &to->target, .products = to->products};
   uint32_t before = c->diagnostics->errors;
   run_passes(g, &context, stop_behind, s);
   return c->diagnostics->errors == before;
@@ -183,8 +183,7 @@ static experiment *lower(const command *c, uint32_t file, const program_argument
 static int emit_program(const command *c, uint32_t file, const program_arguments *a, stage_text *text, const char *which, purpose *to) {
   open_data data = {.root = session_data_root(a->data_root, c->args[0], c->arena), .arena = c->arena};
   experiment *x = lower(c, file, a, &data);
-  sslc_type precision = program_precision(a);
-  to->bf16 = x && (precision == SSLC_BF16 || (precision == 0 && x->bf16));
+  if (x) to->products = products_of(program_precision(a), x);
   if (x && !strcmp(which, "init")) show(c, text, x->init, to);
   for (uint32_t i = 0; x && i < x->n_phases && !strcmp(which, "step"); i++) show(c, text, x->phases[i].graph, to);
   for (uint32_t i = 0; x && i < x->n_evals && !strcmp(which, "eval"); i++) show(c, text, x->evals[i].graph, to);
@@ -252,7 +251,7 @@ int command_emit(command *c) {
   if (to.capability && (!strcmp(wanted, "llvm") || !strcmp(wanted, "asm"))) return command_usage(form, "%s is of this processor: it takes no --arch and no --device", wanted);
   bool is_graph = ends_with(c->args[0], ".graph");
   if (is_graph && !stages[at].text) return command_usage(form, "a graph text has no syntax tree; its stages begin with graph");
-  to.bf16 = program_precision(&a) == SSLC_BF16;
+  to.products = products_of(program_precision(&a), NULL);
   if (is_graph) return emit_graph(c, file, stages[at].text, &to);
   if (stages[at].text) return emit_program(c, file, &a, stages[at].text, which, &to);
   fputs(ast_print(parse_program(file, c->diagnostics, c->arena), c->arena), stdout);

@@ -213,7 +213,7 @@ static plan *load_kernel(const command *c, uint32_t file) {
   const char *wrong = kernel_verify(k, c->arena);
   target host;
   host_target(&host);
-  if (!wrong && k->schedule.n == 0) schedule_kernel(k, &host);
+  if (!wrong && !kernel_is_scheduled(k)) schedule_kernel(k, &host);
   loops *lowered = wrong ? NULL : lower_kernel(k, c->arena, &wrong);
   if (lowered) wrong = loops_verify(lowered, c->arena);
   if (!wrong) return trial_plan(k, lowered, c->arena);

@@ -21,7 +21,7 @@ int command_pass(command *c) {
   if (!file) return EXIT_FAILED;
   target host;
   host_target(&host);
-  pass_context context = {.arena = c->arena, .diagnostics = c->diagnostics, .target = &host, .bf16 = true};
+  pass_context context = {.arena = c->arena, .diagnostics = c->diagnostics, .target = &host, .products = PRODUCTS_BF16};
   graph *g = pass->plan ? NULL : graph_parse(c->arena, file, c->diagnostics);
   plan *p = pass->plan ? plan_parse(c->arena, file, c->diagnostics) : NULL;
   if (g && pass->graph) g = pass->graph(g, &context);

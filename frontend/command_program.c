@@ -17,7 +17,7 @@ bool program_overrides(const command *c, const program_arguments *a, sslc_overri
 
 sslc_type program_precision(const program_arguments *a) {
   if (!a->precision) return 0;
-  return !strcmp(a->precision, "f64") ? SSLC_F64 : !strcmp(a->precision, "bf16") ? SSLC_BF16 : SSLC_F32;
+  return !strcmp(a->precision, "f64") ? SSLC_F64 : !strcmp(a->precision, "bf16") ? SSLC_BF16 : !strcmp(a->precision, "tf32") ? SSLC_TF32 : SSLC_F32;
 }
 
 /* 512K, 300M, 2G or plain bytes; 0 where there is no limit, -1 when the text is none. */

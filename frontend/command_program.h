@@ -34,7 +34,7 @@ typedef struct {
 #define MEANING_OPTIONS(a)                                                                                             \
   {"--set", OPTION_LIST, &(a).set, "NAME=VALUE", "an option of the program; may be given again for others"},           \
   {"--data-root", OPTION_TEXT, &(a).data_root, "DIR", "where relative paths of data start; (beside the program)"},       \
-  {"--precision", OPTION_TEXT, &(a).precision, "f32|bf16|f64", "what reals are; bf16: in products, beside f32 (f32, or as train says)"}
+  {"--precision", OPTION_TEXT, &(a).precision, "f32|bf16|tf32|f64", "what reals are; bf16, tf32: in products, beside f32 (f32, or as train says)"}
 
 /* What --precision gives; 0 without it. */
 sslc_type program_precision(const program_arguments *a);

@@ -19,6 +19,11 @@ enum { MOST_PROGRAM_BYTES = 64 << 20 };
 /* -- files --------------------------------------------------------------------------------------------------- */
 
 /* For `use`, and for the program itself; NULL leaves the reason in errno. */
+product_precision products_of(sslc_type asked, const experiment *x) {
+  if (asked == 0) return x ? x->products : PRODUCTS_EXACT;
+  return asked == SSLC_BF16 ? PRODUCTS_BF16 : asked == SSLC_TF32 ? PRODUCTS_TF32 : PRODUCTS_EXACT;
+}
+
 const char *session_read_text(void *context, const char *path, size_t *length, arena *a) {
   (void)context;
   FILE *f = fopen(path, "rb");
@@ -52,7 +57,7 @@ const char *session_default_cache(arena *a) {
 /* -- one graph ----------------------------------------------------------------------------------------------- */
 
 static plan *make_plan(sslc_program *p, const graph *g, int64_t most_live_bytes) {
-  pass_context c = {.arena = p->arena, .diagnostics = p->diagnostics, .target = &hardware_describe(p->hardware)->target, .records = p->records, .most_live_bytes = most_live_bytes, .bf16 = p->bf16};
+  pass_context c = {.arena = p->arena, .diagnostics = p->diagnostics, .target = &hardware_describe(p->hardware)->target, .records = p->records, .most_live_bytes = most_live_bytes, .products = p->products};
   return run_passes(g, &c, NULL, NULL);
 }
 
@@ -250,7 +255,7 @@ static sslc_status compile_file(sslc_program *p, uint32_t file, const sslc_optio
   lower_options lowering = {p->real, overrides, (uint32_t)o->n_overrides, &catalog, session_read_text, NULL};
   p->experiment = lower_program(file, &lowering, p->diagnostics, p->arena);
   if (!p->experiment) return refuse(p, SSLC_BAD_PROGRAM);
-  p->bf16 = o->real == SSLC_BF16 || (o->real == 0 && p->experiment->bf16);
+  p->products = products_of(o->real, p->experiment);
   if (!compile_graphs(p, &error)) {
     if (p->diagnostics->errors) return refuse(p, SSLC_BAD_PROGRAM);
     p->experiment = NULL;
@@ -336,7 +341,8 @@ static sslc_status begin(sslc_program *p, const char *name, const sslc_options *
   if (!read_records(p, o, &error)) return session_take(p, SSLC_BAD_FILE, error);
   p->pool = thread_pool_new(o->threads);
   if (!p->pool) return session_fail(p, SSLC_NO_RESOURCE, "cannot make %u threads", o->threads);
-  if (o->real != SSLC_F64 && o->real != SSLC_F32 && o->real != SSLC_BF16 && o->real != 0) return session_fail(p, SSLC_BAD_CALL, "precision is f32, bf16 or f64");
+  if (o->real != SSLC_F64 && o->real != SSLC_F32 && o->real != SSLC_BF16 && o->real != SSLC_TF32 && o->real != 0)
+    return session_fail(p, SSLC_BAD_CALL, "precision is f32, bf16, tf32 or f64");
   return SSLC_OK;
 }
 

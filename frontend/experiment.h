@@ -160,7 +160,7 @@ typedef struct experiment {
   const char *pretext; /* its name */
   int64_t batch, epochs, steps, steps_per_epoch; /* steps: in all */
   uint64_t seed;
-  bool bf16; /* train says so */
+  product_precision products; /* as train says */
   experiment_eval *evals;
   uint32_t n_evals;
   int64_t parameters; /* elements of all weights */

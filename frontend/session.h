@@ -46,7 +46,7 @@ struct sslc_program {
   experiment *experiment; /* NULL when it did not compile */
   uint64_t seed;
   dtype real;
-  bool bf16; /* contractions of reals in bf16 */
+  product_precision products; /* of contractions of reals */
   int64_t memory; /* bytes that tensors may take, or 0 */
   bool checked;
   hardware *hardware; /* that it runs on */
@@ -91,6 +91,8 @@ sslc_status session_check(sslc_program *p);
 sslc_status session_lose(sslc_program *p, const instance *i);
 
 /* A program's file, or one that it uses; NULL leaves the reason in errno. (compile.c) */
+/* What a run asked for, else what the program says; NULL: no program. */
+product_precision products_of(sslc_type asked, const experiment *x);
 const char *session_read_text(void *context, const char *path, size_t *length, arena *a);
 
 /* $XDG_CACHE_HOME/sslc or ~/.cache/sslc; NULL when neither is set. (compile.c) */

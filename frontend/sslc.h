@@ -48,7 +48,7 @@ SSLC_API const char *sslc_version(void);
 
 /* -- compiling --------------------------------------------------------------------------------------------- */
 
-typedef enum { SSLC_BOOL, SSLC_U8, SSLC_I32, SSLC_U32, SSLC_I64, SSLC_BF16, SSLC_F32, SSLC_F64 } sslc_type;
+typedef enum { SSLC_BOOL, SSLC_U8, SSLC_I32, SSLC_U32, SSLC_I64, SSLC_BF16, SSLC_F32, SSLC_F64, SSLC_TF32 /* in sslc_options alone */ } sslc_type;
 
 /* A value for an `option` of the program, as text: {"batch", "64"}. */
 typedef struct {
@@ -77,7 +77,8 @@ typedef struct {
   const uint64_t *seed;  /* NULL: 0 */
   unsigned threads;      /* 0: as many as the machine has; results are the same bits for any number */
   sslc_type real;        /* SSLC_F32 or SSLC_F64: what reals are; SSLC_BF16: they are f32, and contractions with what goes between
-                          * them are in bf16; 0: f32, or bf16 where the program asks for it */
+                          * them are in bf16; SSLC_TF32: they are f32, and operands of contractions are rounded to 11 significant
+                          * bits, as a GPU's matrix unit takes them; 0: f32, or what the program asks for */
   const char *cache;     /* directory of compiled kernels; NULL: $XDG_CACHE_HOME/sslc or ~/.cache/sslc; "": none */
   const char *schedules; /* a checkpoint: kernels get the tuned schedules that its run had, which keeps its bits. NULL: those that
                           * `sslc tune` left in the cache directory */

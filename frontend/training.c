@@ -119,15 +119,16 @@ static object read_clip(elaborator *e, const ast_declaration *train) {
 }
 
 /* precision: "bf16". */
-static bool read_precision(elaborator *e, const ast_declaration *train) {
+static product_precision read_precision(elaborator *e, const ast_declaration *train) {
   const ast_statement *x = find_setting(train, "precision");
-  if (!x) return false;
+  static const char *const names[] = {[PRODUCTS_EXACT] = "f32", [PRODUCTS_BF16] = "bf16", [PRODUCTS_TF32] = "tf32"};
+  if (!x) return PRODUCTS_EXACT;
   object o = evaluate(e, e->program, x->value);
-  if (is_poison(&o)) return false;
-  bool is_text = o.kind == OBJECT_STRING, narrow = is_text && !strcmp(o.text, "bf16");
-  if (!narrow && !(is_text && !strcmp(o.text, "f32")))
-    complain(e, DIAG_BAD_SETTING, x->value->where, "precision is \"f32\" or \"bf16\", got %s", object_text(&o, e->arena));
-  return narrow;
+  if (is_poison(&o)) return PRODUCTS_EXACT;
+  for (int i = 0; o.kind == OBJECT_STRING && i < (int)(sizeof names / sizeof *names); i++)
+    if (!strcmp(o.text, names[i])) return (product_precision)i;
+  complain(e, DIAG_BAD_SETTING, x->value->where, "precision is \"f32\", \"bf16\" or \"tf32\", got %s", object_text(&o, e->arena));
+  return PRODUCTS_EXACT;
 }
 
 /* Whether this step ends with an update: every step, or each n-th with accumulate: n. */
@@ -343,7 +344,7 @@ void lower_training(elaborator *e, const ast_declaration *train, const ast_decla
   read_length(e, train);
   set_clock(e);
   x->pretext = pretext->name;
-  x->bf16 = read_precision(e, train);
+  x->products = read_precision(e, train);
   x->batch = feed.batch;
   int64_t accumulate = count_setting(e, train, "accumulate");
   struct {

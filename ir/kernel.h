@@ -88,7 +88,7 @@ typedef enum { LOOP_SERIAL, LOOP_UNROLL, LOOP_VECTOR, LOOP_PAIR, LOOP_TILE, LOOP
 
 /* Walks what the enclosing loop over the same axis left (its step; the extent for the outermost) in
  * steps of `step`. The innermost loop of an axis has step 1; a vector loop's lanes are the step of the
- * loop around it. A pair loop takes two neighbours of a sum of products of bf16 at once, where they lie side by side. Behind a tile loop, over rows, a pair
+ * loop around it, divided by its own, which is how many neighbours each lane takes, one by one in an unrolled loop inside. A pair loop takes two neighbours of a sum of products of bf16 at once, where they lie side by side. Behind a tile loop, over rows, a pair
  * loop and a vector loop are a tile of a matrix unit; the pair loop may be longer then. A remainder is a second, smaller body, never a test in the loop. */
 typedef struct {
   uint32_t axis;
@@ -97,10 +97,18 @@ typedef struct {
   bool peel; /* first and last iterations have bodies of their own, where conditions on edges are decided */
 } schedule_loop;
 
+/* A contraction by a team of warps that share memory on the chip. The axes of each operand alone are walked as one, the last
+ * fastest, and so are those of the sum; a team makes `rows` by `lanes` results, each warp of it `warp_rows` by `warp_lanes`,
+ * and takes in `sums` products at a time, of which `stages` are on their way. Takes the place of loops. */
+typedef struct {
+  int64_t rows, lanes, sums, warp_rows, warp_lanes, stages; /* rows == 0: no team */
+} team_tile;
+
 typedef struct {
   schedule_loop *loops; /* outermost first; parallel ones lead */
   uint32_t n;
   int64_t chunks; /* in how many pieces the parallel loops' iterations are handed out; 0: one each */
+  team_tile team;
 } schedule;
 
 typedef struct kernel {
@@ -115,7 +123,7 @@ typedef struct kernel {
   uint32_t n_buffers, buffers_capacity;
   stage *stages;
   uint32_t n_stages, stages_capacity;
-  schedule schedule; /* n == 0: none yet */
+  schedule schedule;
   span where;
   struct expr_table *exprs; /* interned: equal expressions are one pointer */
 } kernel;
@@ -173,6 +181,8 @@ bool kernel_updates_in_place(const kernel *k, uint32_t read, uint32_t written, a
  * read only earlier ones at axes they have; types of ops; every axis of every stage scheduled down to
  * step 1, exactly; vector loops innermost. NULL when sound, else what is wrong. */
 const char *kernel_verify(const kernel *k, arena *scratch);
+
+bool kernel_is_scheduled(const kernel *k);
 
 /* Text form: prints and parses back to the same bytes. The canonical form names axes, buffers and
  * stages by position and leaves the name and spans out: equal kernels have equal canonical texts. */

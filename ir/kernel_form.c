@@ -68,3 +68,5 @@ bool kernel_updates_in_place(const kernel *k, uint32_t read, uint32_t written, a
   }
   return true;
 }
+
+bool kernel_is_scheduled(const kernel *k) { return k->schedule.n || k->schedule.team.rows; }

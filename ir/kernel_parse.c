@@ -350,10 +350,18 @@ static bool parse_loop(parser *p, schedule_loop *l) {
   return true;
 }
 
+static bool parse_team(parser *p, team_tile *t) {
+  bool good = scan_integer(p->s, &t->rows) && scan_integer(p->s, &t->lanes) && scan_integer(p->s, &t->sums) && scan_expect_word(p->s, "of");
+  good = good && scan_integer(p->s, &t->warp_rows) && scan_integer(p->s, &t->warp_lanes) && scan_expect(p->s, ",") && scan_expect_word(p->s, "stages");
+  return good && scan_integer(p->s, &t->stages) && scan_expect(p->s, "}");
+}
+
 static bool parse_schedule(parser *p) {
   schedule *s = &p->k->schedule;
   uint32_t capacity = 0;
-  if (!scan_expect(p->s, "{") || !scan_expect_word(p->s, "for")) return false;
+  if (!scan_expect(p->s, "{")) return false;
+  if (scan_accept_word(p->s, "team")) return parse_team(p, &s->team);
+  if (!scan_expect_word(p->s, "for")) return false;
   do {
     schedule_loop l;
     if (!parse_loop(p, &l)) return false;

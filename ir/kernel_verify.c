@@ -123,6 +123,14 @@ static const char *check_stage(checker *c, uint32_t number) {
 
 /* -- schedules ------------------------------------------------------------------------------------------------- */
 
+/* Inside of vector loops stand others, and the neighbours that each lane takes. */
+static bool stands_in_vector(const schedule *s, uint32_t i) {
+  bool inside = false, of_lane = false;
+  for (uint32_t k = 0; k < i; k++)
+    if (s->loops[k].kind == LOOP_VECTOR) inside = true, of_lane |= s->loops[k].axis == s->loops[i].axis;
+  return !inside || s->loops[i].kind == LOOP_VECTOR || (s->loops[i].kind == LOOP_UNROLL && of_lane);
+}
+
 static const char *check_loop(checker *c, const schedule *s, uint32_t i, const int64_t *left) {
   const schedule_loop *l = &s->loops[i];
   if (l->axis >= c->k->n_axes) WRONG("loop %u is over an axis that does not exist", i);
@@ -132,11 +140,11 @@ static const char *check_loop(checker *c, const schedule *s, uint32_t i, const i
     WRONG("steps of loops over %s do not decrease to 1", name);
   loop_kind before = i ? s->loops[i - 1].kind : LOOP_PARALLEL;
   if (l->kind == LOOP_PARALLEL && before != LOOP_PARALLEL) WRONG("the parallel loop over %s does not lead", name);
-  if (i && before == LOOP_VECTOR && l->kind != LOOP_VECTOR) WRONG("the loop over %s is inside a vector loop", name);
+  if (!stands_in_vector(s, i)) WRONG("the loop over %s is inside a vector loop", name);
   int64_t walked = outermost ? c->k->axes[l->axis].extent : left[l->axis];
   if (l->kind == LOOP_PAIR && (l->step != 1 || walked % 2)) WRONG("the pair loop over %s does not walk pairs", name);
   if (l->kind == LOOP_TILE && l->step != 1) WRONG("the tile loop over %s has a step", name);
-  if (l->kind == LOOP_VECTOR && l->step != 1) WRONG("the vector loop over %s has a step", name);
+  if (l->kind == LOOP_VECTOR && walked % l->step) WRONG("the vector loop over %s leaves a rest", name);
   return NULL;
 }
 
@@ -151,8 +159,19 @@ static const char *check_parallel(checker *c, uint32_t axis) {
   return NULL;
 }
 
+static const char *check_team(checker *c, const team_tile *t) {
+  enum { TILE = 16, VECTOR = 32, MOST_WARPS = 32, MOST = 1024 };
+  const int64_t sizes[] = {t->rows, t->lanes, t->sums, t->warp_rows, t->warp_lanes, t->stages};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    if (sizes[i] < 1 || sizes[i] > MOST) WRONG("a team of a size that there is none of");
+  if (t->rows % t->warp_rows || t->lanes % t->warp_lanes || t->warp_rows % TILE || t->warp_lanes % VECTOR || t->sums % (TILE / 2)) WRONG("the blocks of a team's warps are not made of tiles");
+  if (t->rows / t->warp_rows * (t->lanes / t->warp_lanes) > MOST_WARPS || t->stages < 2) WRONG("a team of too many warps, or too few stages");
+  return NULL;
+}
+
 static const char *check_schedule(checker *c) {
   const schedule *s = &c->k->schedule;
+  if (s->team.rows) return s->n || s->chunks ? arena_string(c->scratch, "a team beside loops") : check_team(c, &s->team);
   int64_t left[MAX_AXES] = {0}; /* step of the innermost loop so far; 0: none yet */
   axis_set used = 0;
   const char *wrong;

@@ -5,6 +5,10 @@ loops *loops_new(arena *a, const char *name) {
   l->arena = a;
   l->name = arena_string(a, name);
   l->iterations = 1;
+  l->tile_type = DTYPE_BF16;
+  l->sum_tiles = FIRST_ROW_TILE;
+  l->row_tiles = FIRST_LANE_TILE - FIRST_ROW_TILE;
+  l->lane_tiles = N_TILES - FIRST_LANE_TILE;
   loops_add_register(l, DTYPE_I64, 1); /* register 0: the number of the parallel iteration */
   return l;
 }
@@ -74,6 +78,32 @@ statement *loops_append(loops *l, block *to, statement s) {
 }
 
 void loops_tile_shape(const loops *l, uint32_t tile, uint32_t *rows, uint32_t *columns) {
-  *rows = tile < FIRST_LANE_TILE ? l->tile_rows : l->tile_pairs;
-  *columns = tile < FIRST_ROW_TILE || tile >= FIRST_LANE_TILE ? TILE_LANES : l->tile_pairs;
+  const bool of_lanes = tile >= l->sum_tiles + l->row_tiles;
+  *rows = of_lanes ? l->tile_pairs : l->tile_rows;
+  *columns = of_lanes || tile < l->sum_tiles ? TILE_LANES : l->tile_pairs;
+}
+
+/* -- remainders ------------------------------------------------------------------------------------------ */
+
+static const loops_expr *look_up(const loops_expr *e, loops_definition *of, const void *context) {
+  for (const loops_expr *known; e->kind == LOOPS_VARIABLE && (known = of(context, e->number));) e = known;
+  return e;
+}
+
+static bool is_same(const loops_expr *x, const loops_expr *y) {
+  return x == y || (x->kind == LOOPS_VARIABLE && y->kind == LOOPS_VARIABLE && x->number == y->number);
+}
+
+bool loops_is_remainder(const loops_expr *e, loops_definition *of, const void *context, int64_t *by) {
+  if (e->kind != LOOPS_APPLY || e->op != OP_SUB) return false;
+  const loops_expr *product = look_up(e->args[1], of, context), *whole = look_up(e->args[0], of, context);
+  if (product->kind != LOOPS_APPLY || product->op != OP_MUL) return false;
+  for (int i = 0; i < 2; i++) {
+    const loops_expr *quotient = look_up(product->args[i], of, context), *factor = product->args[1 - i];
+    if (quotient->kind != LOOPS_APPLY || quotient->op != OP_FLOOR_DIV || factor->kind != LOOPS_CONSTANT) continue;
+    const loops_expr *divisor = quotient->args[1];
+    *by = factor->constant.integer;
+    if (*by > 0 && divisor->kind == LOOPS_CONSTANT && divisor->constant.integer == *by && is_same(look_up(quotient->args[0], of, context), whole)) return true;
+  }
+  return false;
 }

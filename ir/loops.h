@@ -42,14 +42,25 @@ struct loops_expr {
   scalar constant;
 };
 
-typedef enum { STATEMENT_FOR, STATEMENT_IF, STATEMENT_SET, STATEMENT_STORE, STATEMENT_TILE } statement_kind;
+/* COPY, COMMIT, WAIT and BARRIER are for teams: warps that carry out one iteration together, each in its own registers and
+ * tiles, and share local buffers. What one of them writes there the others see behind a barrier. Copies are asynchronous: what
+ * they wrote is there behind a WAIT that their COMMIT is old enough for, for the warp that made them. */
+typedef enum {
+  STATEMENT_FOR, STATEMENT_IF, STATEMENT_SET, STATEMENT_STORE, STATEMENT_TILE,
+  STATEMENT_COPY,   /* in each lane, `active` neighbours from offset `source` of buffer `from` to `offset` of local `number`; zeros where `value` is false */
+  STATEMENT_COMMIT, /* ends a group of copies */
+  STATEMENT_WAIT,   /* until at most the `number` latest groups are under way */
+  STATEMENT_BARRIER
+} statement_kind;
 
-/* Tiles of a matrix unit. All of one kind have one shape: 0 to 3 hold `tile_rows` rows of TILE_LANES sums in f32; 4 and 5 as many rows of
- * `tile_pairs` pairs of bf16; 6 and 7 `tile_pairs` rows of TILE_LANES pairs. */
+/* Tiles of a matrix unit. All of one kind have one shape: the first `sum_tiles` hold `tile_rows` rows of TILE_LANES sums in f32; then
+ * `row_tiles` with as many rows of `tile_pairs` pairs of bf16; then `lane_tiles` with `tile_pairs` rows of TILE_LANES pairs.
+ * AMX has 4, 2 and 2. */
 enum { TILE_LANES = 16, FIRST_ROW_TILE = 4, FIRST_LANE_TILE = 6, N_TILES = 8 };
 typedef enum {
   TILE_ZERO,
-  TILE_LOAD,  /* from a buffer: its first row at element `offset`, the others `stride` elements apart */
+  TILE_LOAD,  /* from a buffer: its first row at element `offset`, the others `stride` elements apart. In a team, rows in memory are
+                 the tile's rows or lanes, or, `across`, neighbours of the sum */
   TILE_STORE, /* to one */
   TILE_DOT    /* tile[0] of sums takes in the products of tile[1], rows, and tile[2], lanes, as LOOPS_DOT does */
 } tile_action;
@@ -62,15 +73,18 @@ typedef struct {
 
 struct statement {
   statement_kind kind;
-  uint32_t number;                /* FOR: index register; SET: register; STORE, TILE: buffer */
+  uint32_t number;                /* FOR: index register; SET: register; STORE, TILE, COPY: buffer; WAIT */
   const loops_expr *begin, *end;  /* FOR: scalar i64, counts up by `step` while below end */
   int64_t step;
-  const loops_expr *value;        /* IF: scalar bool; SET; STORE */
-  const loops_expr *offset;       /* STORE, TILE: scalar i64 element offset */
+  const loops_expr *value;        /* IF: scalar bool; SET; STORE; COPY: bool of the lanes of `offset`, or NULL: everywhere */
+  const loops_expr *offset;       /* STORE, TILE: scalar i64 element offset; COPY: a vector of them */
   uint32_t active;                /* STORE: how many lanes, from lane 0, contiguous unless stride != 1 */
   int64_t stride;                 /* STORE: elements between lanes; TILE: between rows */
   tile_action action;             /* TILE */
   uint32_t tile[3];               /* TILE */
+  bool across;                    /* TILE */
+  uint32_t from;                  /* COPY: buffer */
+  const loops_expr *source;       /* COPY: i64, of the lanes of `offset` */
   bool streams;                   /* STORE: of a whole aligned vector that nobody reads soon, past the caches */
   block body;                     /* FOR, IF */
 };
@@ -98,6 +112,9 @@ typedef struct loops {
   int64_t iterations; /* of the parallel loops together; register 0 is the number of the iteration */
   block body;         /* for one iteration */
   uint32_t tile_rows, tile_pairs; /* 0: no tiles */
+  dtype tile_type; /* bf16; in teams also f32, of which a word takes the place of a pair, rounded to tf32 as it is loaded */
+  uint32_t sum_tiles, row_tiles, lane_tiles;
+  uint32_t team, team_register; /* warps of a team, and the register that holds the number of one; 0: each iteration by itself */
   span where;
 } loops;
 
@@ -113,6 +130,10 @@ const loops_expr *loops_variable(loops *l, uint32_t number);
 const loops_expr *loops_apply(loops *l, op_id op, dtype result, const loops_expr *const *args, uint32_t n);
 const loops_expr *loops_splat(loops *l, const loops_expr *e, uint32_t lanes); /* `e` if it has them already */
 statement *loops_append(loops *l, block *to, statement s);
+/* x - by * floor_div(x, by), which arithmetic on ranges alone would not see to be in [0, by). `of` gives what a register stands
+ * for, NULL where that is not one value. */
+typedef const loops_expr *loops_definition(const void *context, uint32_t number);
+bool loops_is_remainder(const loops_expr *e, loops_definition *of, const void *context, int64_t *by);
 /* Rows of a tile, and columns of four bytes each. */
 void loops_tile_shape(const loops *l, uint32_t tile, uint32_t *rows, uint32_t *columns);
 char *loops_print(const loops *l, arena *into);

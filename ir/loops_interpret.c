@@ -10,11 +10,21 @@ typedef struct {
   scalar lane[MOST_LANES];
 } vector;
 
+typedef uint32_t held_tile[TILE_LANES][TILE_LANES];
+
+/* Registers and tiles of one warp. */
+typedef struct {
+  vector *registers;
+  held_tile *tiles;
+} bank;
+
+/* Warps of a team go through every statement one after the other. */
 typedef struct {
   const loops *loops;
   void **buffers;
   vector *registers;
-  uint32_t (*tiles)[TILE_LANES][TILE_LANES];
+  held_tile *tiles;
+  bank *warps;
 } machine;
 
 static void evaluate(const machine *m, const loops_expr *e, vector *out);
@@ -108,8 +118,31 @@ static void add_products(const machine *m, const uint32_t tile[3]) {
     for (uint32_t j = 0; j < TILE_LANES; j++) {
       scalar sum = element_load(DTYPE_F32, &m->tiles[tile[0]][i][j], 0);
       for (uint32_t k = 0; k < m->loops->tile_pairs; k++)
-        sum = dot((scalar){.integer = m->tiles[tile[1]][i][k]}, (scalar){.integer = m->tiles[tile[2]][k][j]}, sum);
+        sum = m->loops->tile_type == DTYPE_BF16 ? dot((scalar){.integer = m->tiles[tile[1]][i][k]}, (scalar){.integer = m->tiles[tile[2]][k][j]}, sum)
+                                                : fused(DTYPE_F32, element_load(DTYPE_F32, &m->tiles[tile[1]][i][k], 0), element_load(DTYPE_F32, &m->tiles[tile[2]][k][j], 0), sum);
       element_store(DTYPE_F32, &m->tiles[tile[0]][i][j], 0, sum);
+    }
+}
+
+/* Of a team: single bf16 lie in rows, and are put together in pairs; f32 are rounded. */
+static uint32_t team_word(const machine *m, const statement *s, uint32_t i, uint32_t k) {
+  const int64_t along = s->across ? s->stride : 1, offset = evaluate_index(m, s->offset) + (s->across ? i : i * s->stride);
+  if (m->loops->tile_type == DTYPE_BF16) {
+    const uint16_t *at = (const uint16_t *)m->buffers[s->number] + offset + 2 * k * along;
+    return (uint32_t)at[0] | (uint32_t)at[along] << 16;
+  }
+  uint32_t bits;
+  const scalar x = element_load(DTYPE_F32, m->buffers[s->number], offset + k * along);
+  element_store(DTYPE_F32, &bits, 0, op_evaluate(OP_TF32, DTYPE_F32, DTYPE_F32, &x));
+  return bits;
+}
+
+static void load_team_tile(const machine *m, const statement *s) {
+  const bool of_lanes = s->tile[0] >= m->loops->sum_tiles + m->loops->row_tiles;
+  for (uint32_t i = 0; i < TILE_LANES; i++)
+    for (uint32_t k = 0; k < m->loops->tile_pairs; k++) {
+      uint32_t *word = of_lanes ? &m->tiles[s->tile[0]][k][i] : &m->tiles[s->tile[0]][i][k];
+      *word = team_word(m, s, i, k);
     }
 }
 
@@ -119,6 +152,10 @@ static void run_tile(const machine *m, const statement *s) {
   if (s->action == TILE_ZERO) memset(m->tiles[tile], 0, sizeof m->tiles[tile]);
   if (s->action == TILE_DOT) add_products(m, s->tile);
   if (s->action != TILE_LOAD && s->action != TILE_STORE) return;
+  if (m->loops->team && s->action == TILE_LOAD) {
+    load_team_tile(m, s);
+    return;
+  }
   size_t size = dtype_bytes(m->loops->buffers[s->number].type);
   char *at = (char *)m->buffers[s->number] + evaluate_index(m, s->offset) * (int64_t)size;
   for (uint32_t i = 0; i < rows; i++, at += s->stride * (int64_t)size) {
@@ -127,45 +164,94 @@ static void run_tile(const machine *m, const statement *s) {
   }
 }
 
-static void run(const machine *m, const block *b) {
+static void run_copy(const machine *m, const statement *s) {
+  vector to, from, inside;
+  const size_t size = dtype_bytes(m->loops->buffers[s->number].type);
+  evaluate(m, s->offset, &to);
+  evaluate(m, s->source, &from);
+  if (s->value) evaluate(m, s->value, &inside);
+  for (uint32_t i = 0; i < s->offset->lanes; i++) {
+    char *at = (char *)m->buffers[s->number] + to.lane[i].integer * (int64_t)size;
+    if (s->value && !inside.lane[i].integer) memset(at, 0, s->active * size);
+    else memcpy(at, (const char *)m->buffers[s->from] + from.lane[i].integer * (int64_t)size, s->active * size);
+  }
+}
+
+static void run_store(const machine *m, const statement *s) {
+  vector v;
+  const int64_t at = evaluate_index(m, s->offset);
+  evaluate(m, s->value, &v);
+  for (uint32_t k = 0; k < s->active; k++)
+    element_store(m->loops->buffers[s->number].type, m->buffers[s->number], at + (int64_t)k * s->stride, v.lane[k]);
+}
+
+static void run_set(const machine *m, const statement *s) {
+  vector v;
+  evaluate(m, s->value, &v);
+  m->registers[s->number] = v;
+}
+
+static bool holds(const machine *m, const loops_expr *test) {
+  vector v;
+  evaluate(m, test, &v);
+  return v.lane[0].integer;
+}
+
+static void choose_warp(machine *m, uint32_t warp) {
+  m->registers = m->warps[warp].registers;
+  m->tiles = m->warps[warp].tiles;
+}
+
+/* The rounds of a loop are the same for all warps. */
+static void run(machine *m, const block *b, uint32_t warps);
+
+static void run_for(machine *m, const statement *s, uint32_t warps) {
+  choose_warp(m, (uint32_t)__builtin_ctz(warps));
+  const int64_t begin = evaluate_index(m, s->begin), end = evaluate_index(m, s->end);
+  for (int64_t at = begin; at < end; at += s->step) {
+    for (uint32_t rest = warps; rest; rest &= rest - 1) m->warps[__builtin_ctz(rest)].registers[s->number].lane[0].integer = at;
+    run(m, &s->body, warps);
+  }
+}
+
+static void run_by_one(const machine *m, const statement *s) {
+  switch (s->kind) {
+    case STATEMENT_SET: run_set(m, s); break;
+    case STATEMENT_TILE: run_tile(m, s); break;
+    case STATEMENT_STORE: run_store(m, s); break;
+    case STATEMENT_COPY: run_copy(m, s); break;
+    default: break; /* copies are complete at once, and warps keep step */
+  }
+}
+
+static void run(machine *m, const block *b, uint32_t warps) {
   for (uint32_t i = 0; i < b->n; i++) {
     const statement *s = b->items[i];
-    vector v;
-    switch (s->kind) {
-      case STATEMENT_FOR: {
-        int64_t end = evaluate_index(m, s->end);
-        for (int64_t at = evaluate_index(m, s->begin); at < end; at += s->step) {
-          m->registers[s->number].lane[0].integer = at;
-          run(m, &s->body);
-        }
-        break;
-      }
-      case STATEMENT_IF:
-        evaluate(m, s->value, &v);
-        if (v.lane[0].integer) run(m, &s->body);
-        break;
-      case STATEMENT_SET:
-        evaluate(m, s->value, &v);
-        m->registers[s->number] = v;
-        break;
-      case STATEMENT_TILE: run_tile(m, s); break;
-      case STATEMENT_STORE: {
-        int64_t at = evaluate_index(m, s->offset);
-        evaluate(m, s->value, &v);
-        for (uint32_t k = 0; k < s->active; k++)
-          element_store(m->loops->buffers[s->number].type, m->buffers[s->number], at + (int64_t)k * s->stride, v.lane[k]);
-        break;
-      }
+    uint32_t taken = 0;
+    if (s->kind == STATEMENT_FOR) {
+      run_for(m, s, warps);
+      continue;
     }
+    for (uint32_t rest = warps; rest; rest &= rest - 1) {
+      choose_warp(m, (uint32_t)__builtin_ctz(rest));
+      if (s->kind != STATEMENT_IF) run_by_one(m, s);
+      else if (holds(m, s->value)) taken |= rest & -rest;
+    }
+    if (taken) run(m, &s->body, taken);
   }
 }
 
 void loops_interpret(const loops *l, void *const *buffers, arena *scratch) {
-  machine m = {l, ARENA_ARRAY(scratch, void *, l->n_buffers + 1), ARENA_ARRAY(scratch, vector, l->n_registers), arena_alloc(scratch, N_TILES * sizeof *m.tiles)};
+  const uint32_t warps = l->team ? l->team : 1, tiles = l->sum_tiles + l->row_tiles + l->lane_tiles;
+  machine m = {.loops = l, .buffers = ARENA_ARRAY(scratch, void *, l->n_buffers + 1), .warps = ARENA_ARRAY(scratch, bank, warps)};
+  for (uint32_t w = 0; w < warps; w++) m.warps[w] = (bank){ARENA_ARRAY(scratch, vector, l->n_registers), arena_alloc(scratch, tiles * sizeof(held_tile))};
   for (uint32_t i = 0; i < l->n_buffers; i++)
     m.buffers[i] = i < l->n_arguments ? buffers[i] : arena_alloc(scratch, (size_t)l->buffers[i].elements * dtype_bytes(l->buffers[i].type));
   for (int64_t i = 0; i < l->iterations; i++) {
-    m.registers[0].lane[0].integer = i;
-    run(&m, &l->body);
+    for (uint32_t w = 0; w < warps; w++) {
+      m.warps[w].registers[0].lane[0].integer = i;
+      if (l->team) m.warps[w].registers[l->team_register].lane[0].integer = w;
+    }
+    run(&m, &l->body, warps == 32 ? UINT32_MAX : (1u << warps) - 1);
   }
 }

@@ -66,8 +66,21 @@ static void print_tile(printer *p, const statement *s) {
   if (s->action == TILE_LOAD) text_add(&p->out, "t%u = ", s->tile[0]);
   text_add(&p->out, "%s[", p->loops->buffers[s->number].name);
   print_expr(p, s->offset);
-  text_add(&p->out, "] rows by %lld", (long long)s->stride);
+  text_add(&p->out, "] rows by %lld%s", (long long)s->stride, s->across ? " across" : "");
   text_add(&p->out, s->action == TILE_STORE ? " = t%u\n" : "\n", s->tile[0]);
+}
+
+static void print_copy(printer *p, const statement *s) {
+  text_add(&p->out, "copy %u to %s[", s->active, p->loops->buffers[s->number].name);
+  print_expr(p, s->offset);
+  text_add(&p->out, "] from %s[", p->loops->buffers[s->from].name);
+  print_expr(p, s->source);
+  text_add(&p->out, "]");
+  if (s->value) {
+    text_add(&p->out, " where ");
+    print_expr(p, s->value);
+  }
+  text_add(&p->out, "\n");
 }
 
 static void print_block(printer *p, const block *b, int depth) {
@@ -93,6 +106,10 @@ static void print_block(printer *p, const block *b, int depth) {
         text_add(&p->out, "\n");
         break;
       case STATEMENT_TILE: print_tile(p, s); break;
+      case STATEMENT_COPY: print_copy(p, s); break;
+      case STATEMENT_COMMIT: text_add(&p->out, "commit\n"); break;
+      case STATEMENT_WAIT: text_add(&p->out, "wait %u\n", s->number); break;
+      case STATEMENT_BARRIER: text_add(&p->out, "barrier\n"); break;
       case STATEMENT_STORE:
         text_add(&p->out, "%s[", p->loops->buffers[s->number].name);
         print_expr(p, s->offset);
@@ -123,6 +140,7 @@ char *loops_print(const loops *l, arena *into) {
   }
   text_add(&p.out, "\n");
   if (l->tile_rows) text_add(&p.out, "  tiles of %u rows, %u pairs\n", l->tile_rows, l->tile_pairs);
+  if (l->team) text_add(&p.out, "  team of %u in r%u with %u, %u, %u tiles of %s\n", l->team, l->team_register, l->sum_tiles, l->row_tiles, l->lane_tiles, dtype_name(l->tile_type));
   print_block(&p, &l->body, 1);
   text_add(&p.out, "}\n");
   return text_done(&p.out);

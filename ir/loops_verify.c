@@ -46,33 +46,9 @@ static void go_back(checker *c, uint32_t to) {
 
 /* -- ranges ----------------------------------------------------------------------------------------------- */
 
-static const loops_expr *definition(const checker *c, const loops_expr *e) {
-  while (e->kind == LOOPS_VARIABLE && e->number < c->loops->n_registers && c->registers[e->number].value)
-    e = c->registers[e->number].value;
-  return e;
-}
-
-static bool is_same(const checker *c, const loops_expr *x, const loops_expr *y) {
-  x = definition(c, x);
-  y = definition(c, y);
-  return x == y || (x->kind == LOOPS_VARIABLE && y->kind == LOOPS_VARIABLE && x->number == y->number);
-}
-
-static bool is_constant(const loops_expr *e, int64_t v) {
-  return e->kind == LOOPS_CONSTANT && e->constant.integer == v;
-}
-
-/* x - by * floor_div(x, by), which arithmetic on ranges alone would not see to be in [0, by). */
-static bool is_remainder(const checker *c, const loops_expr *e, int64_t *by) {
-  const loops_expr *product = definition(c, e->args[1]);
-  if (e->op != OP_SUB || product->kind != LOOPS_APPLY || product->op != OP_MUL) return false;
-  for (int i = 0; i < 2; i++) {
-    const loops_expr *quotient = definition(c, product->args[i]), *factor = product->args[1 - i];
-    if (quotient->kind != LOOPS_APPLY || quotient->op != OP_FLOOR_DIV || factor->kind != LOOPS_CONSTANT) continue;
-    *by = factor->constant.integer;
-    if (*by > 0 && is_constant(quotient->args[1], *by) && is_same(c, quotient->args[0], e->args[0])) return true;
-  }
-  return false;
+static const loops_expr *definition_of(const void *context, uint32_t number) {
+  const checker *c = context;
+  return number < c->loops->n_registers ? c->registers[number].value : NULL;
 }
 
 static interval range(checker *c, const loops_expr *e, uint32_t active);
@@ -86,7 +62,7 @@ static interval apply_range(checker *c, const loops_expr *e, uint32_t active) {
     ranges[i] = range(c, e->args[i], active);
   }
   interval all = op_range(e->op, e->type, types, ranges, e->n_args);
-  if (e->n_args != 2 || !is_remainder(c, e, &by)) return all;
+  if (e->n_args != 2 || !loops_is_remainder(e, definition_of, c, &by)) return all;
   return (interval){all.low > 0 ? all.low : 0, all.high < by - 1 ? all.high : by - 1};
 }
 
@@ -221,6 +197,7 @@ static void narrow(checker *c, const loops_expr *variable, int64_t low, int64_t 
 
 /* Inside an IF, its comparisons of registers with constants hold. */
 static void assume(checker *c, const loops_expr *test) {
+  if (test->kind == LOOPS_SPLAT) test = test->args[0];
   if (test->kind != LOOPS_APPLY || test->n_args != 2) return;
   const loops_expr *x = test->args[0], *y = test->args[1];
   int64_t strict = test->op == OP_LT;
@@ -292,20 +269,47 @@ static void check_store(checker *c, const statement *s) {
 }
 
 static void check_tile(checker *c, const statement *s) {
+  const loops *l = c->loops;
+  const uint32_t first_row = l->sum_tiles, first_lane = first_row + l->row_tiles;
   uint32_t rows, columns;
   for (int i = 0; i < (s->action == TILE_DOT ? 3 : 1); i++)
-    if (s->tile[i] >= N_TILES) fail(c, "a tile that does not exist");
-  if (!c->loops->tile_rows || c->loops->tile_rows > TILE_LANES || !c->loops->tile_pairs || c->loops->tile_pairs > TILE_LANES) fail(c, "tiles of no possible shape");
-  if (s->action == TILE_DOT && (s->tile[0] >= FIRST_ROW_TILE || s->tile[1] / 2 != FIRST_ROW_TILE / 2 || s->tile[2] < FIRST_LANE_TILE)) fail(c, "a product of other tiles");
+    if (s->tile[i] >= first_lane + l->lane_tiles) fail(c, "a tile that does not exist");
+  if (!l->tile_rows || l->tile_rows > TILE_LANES || !l->tile_pairs || l->tile_pairs > TILE_LANES) fail(c, "tiles of no possible shape");
+  if (s->action == TILE_DOT && (s->tile[0] >= first_row || s->tile[1] < first_row || s->tile[1] >= first_lane || s->tile[2] < first_lane)) fail(c, "a product of other tiles");
   if (c->error || (s->action != TILE_LOAD && s->action != TILE_STORE)) return;
   check(c, s->offset);
   loops_tile_shape(c->loops, s->tile[0], &rows, &columns);
   if (s->number >= c->loops->n_buffers || s->stride < 0) fail(c, "a tile of no buffer");
   if (c->error) return;
   const loops_buffer *b = &c->loops->buffers[s->number];
+  if (l->team && s->action == TILE_LOAD) {
+    const uint32_t along = l->tile_pairs * (l->tile_type == DTYPE_BF16 ? 2 : 1);
+    rows = s->across ? along : TILE_LANES;
+    columns = (s->across ? TILE_LANES : along) * (uint32_t)dtype_bytes(b->type) / 4;
+  }
   const int64_t wide = columns * 4 / (int64_t)dtype_bytes(b->type), last = (rows - 1) * s->stride;
+  if (l->team && b->type != (s->action == TILE_STORE ? DTYPE_F32 : l->tile_type)) fail(c, "a tile of another type");
   check_access(c, "tile", s->number, s->offset, 1, (uint32_t)(last + wide), 1);
   if (!c->error && s->action == TILE_STORE && !b->written) fail(c, "a store to what is only read");
+}
+
+static void check_copy(checker *c, const statement *s) {
+  const loops *l = c->loops;
+  check(c, s->offset);
+  check(c, s->source);
+  if (s->value) check(c, s->value);
+  if (c->error) return;
+  const uint32_t lanes = s->offset->lanes;
+  if (!l->team || s->number >= l->n_buffers || s->from >= l->n_buffers || s->source->lanes != lanes || (s->value && (s->value->lanes != lanes || s->value->type != DTYPE_BOOL))) {
+    fail(c, "a copy of unequal lanes, of no buffer, or not by a team");
+    return;
+  }
+  if (l->buffers[s->number].place != PLACE_LOCAL || l->buffers[s->number].type != l->buffers[s->from].type) fail(c, "a copy that does not go to a local buffer of its type");
+  check_access(c, "copy", s->number, s->offset, lanes, s->active, 1);
+  const uint32_t before = c->n_changes;
+  if (s->value) assume(c, s->value);
+  check_access(c, "copy", s->from, s->source, lanes, s->active, 1);
+  go_back(c, before);
 }
 
 static void check_block(checker *c, const block *b) {
@@ -317,6 +321,12 @@ static void check_block(checker *c, const block *b) {
     case STATEMENT_SET: check_set(c, s); break;
     case STATEMENT_STORE: check_store(c, s); break;
     case STATEMENT_TILE: check_tile(c, s); break;
+    case STATEMENT_COPY: check_copy(c, s); break;
+    case STATEMENT_COMMIT:
+    case STATEMENT_WAIT:
+    case STATEMENT_BARRIER:
+      if (!c->loops->team) fail(c, "a barrier without a team");
+      break;
     }
   }
 }
@@ -335,6 +345,10 @@ const char *loops_verify(const loops *l, arena *scratch) {
   count_settings(&c, &l->body);
   c.registers[0].set = true;
   c.registers[0].range = (interval){0, l->iterations - 1};
+  if (l->team) {
+    c.registers[l->team_register].set = true;
+    c.registers[l->team_register].range = (interval){0, l->team - 1};
+  }
   check_block(&c, &l->body);
   return c.error;
 }

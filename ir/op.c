@@ -33,6 +33,15 @@ op_id op_from_name(const char *name, size_t length) {
 
 static double scalar_max(double x, double y) { return isnan(x) || isnan(y) ? NAN : x < y ? y : x; }
 static double scalar_min(double x, double y) { return isnan(x) || isnan(y) ? NAN : y < x ? y : x; }
+static double scalar_tf32(double x) {
+  float narrow = (float)x;
+  uint32_t bits;
+  memcpy(&bits, &narrow, sizeof bits);
+  bits = isnan(x) ? bits : (bits + 0x1000u) & 0xffffe000u;
+  memcpy(&narrow, &bits, sizeof bits);
+  return narrow;
+}
+
 static double scalar_mod(double x, double y) { return x - y * floor(x / y); }
 
 static int64_t integer_floor_div(int64_t x, int64_t y) {

@@ -27,6 +27,9 @@ typedef enum {
 const char *dtype_name(dtype t);
 /* False when no element type has that name. */
 bool dtype_from_name(const char *name, size_t length, dtype *out);
+/* What a run rounds the operands of its products to, which add up in f32. */
+typedef enum { PRODUCTS_EXACT, PRODUCTS_BF16, PRODUCTS_TF32 } product_precision;
+
 size_t dtype_bytes(dtype t);
 bool dtype_is_real(dtype t);    /* bf16, f32, f64 */
 bool dtype_is_integer(dtype t); /* u8, i32, u32, i64; not bool */

@@ -77,9 +77,10 @@ static bool is_number(const graph *g, value v) {
   return graph_splat_value(g, v, &ignored);
 }
 
-/* A wider cast of a real: as good as what it is made from, which takes fewer bytes. */
+/* A wider cast of a real: as good as what it is made from, which takes fewer bytes. And what a matrix unit does itself. */
 static bool widens(const graph *g, value v) {
   const node *n = graph_node(g, v);
+  if (n->op == OP_TF32) return true;
   if (n->op != OP_CAST) return false;
   dtype from = graph_type(g, n->operands[0])->dtype, to = graph_type(g, v)->dtype;
   return dtype_is_real(from) && dtype_is_real(to) && dtype_bytes(from) < dtype_bytes(to);

@@ -264,7 +264,7 @@ static void collect_votes(layouts *l) {
     const plan_launch *launch = &l->plan->launches[i];
     const kernel *k = launch->kernel;
     squares_form form;
-    if (kernel_squares(k, &form)) {
+    if (kernel_squares(k, l->target, &form)) {
       vote_beside_squares(l, launch, &form);
       continue;
     }
@@ -423,6 +423,12 @@ static const expr *narrow_read(const expr *e) {
   return widens && e->args[0]->kind == EXPR_READ && e->args[0]->type == DTYPE_BF16 ? e->args[0] : NULL;
 }
 
+/* A product of bf16, whose operands a matrix unit of warps takes as they lie. */
+static bool narrow_factors(const kernel *k, uint32_t number) {
+  contraction_form c;
+  return stage_contraction(k, number, &c) && narrow_read(c.left) && narrow_read(c.right);
+}
+
 /* Whether a read walks an axis by one dimension of its own, without edges. */
 static bool walks_plainly(const kernel *k, const expr *read, uint32_t axis) {
   uint32_t dims = 0;
@@ -516,7 +522,7 @@ static int32_t axis_of_output(const layouts *l, const kernel *k, uint32_t number
 static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint32_t *buffers) {
   wish w;
   squares_form form;
-  const bool beside_squares = kernel_squares(k, &form);
+  const bool beside_squares = kernel_squares(k, l->target, &form);
   if (beside_squares && !(form.stages >> number & 1)) return;
   if (!find_wish(k, number, beside_squares ? (int32_t)form.column : axis_of_output(l, k, number, buffers), &w)) return;
   const tensor_type *vector = &l->plan->buffers[buffers[w.vector->number]].type, *other = &l->plan->buffers[buffers[w.other->number]].type;
@@ -526,7 +532,7 @@ static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint3
   const bool vector_pays = w.points >= WORTH_A_COPY * (double)type_elements(vector), other_pays = w.points >= WORTH_PACKED_ROWS * (double)type_elements(other);
   const int32_t inner = pair >= 0 ? pair : w.inner, along = inner < 0 ? -1 : plain_dimension(k, w.vector->args, w.vector->n_args, (uint32_t)inner);
   const int64_t rows = !rows_inside ? 0 : l->target->warps ? INT64_MAX : tile_rows(l->target, k->axes[w.inner].extent);
-  if (!vector_pays) return;
+  if (!vector_pays || (l->target->warps && l->target->tiles && narrow_factors(k, number))) return;
   convert_operand(l, k, w.vector, w.axis, panel_width(l, vector), along, pair, buffers);
   if (suits_tiles(l, k, &w, pair)) {
     const layout rows_along = behind_others(&l->plan->buffers[buffers[w.other->number]].layout, other, (uint32_t)plain_dimension(k, w.other->args, w.other->n_args, (uint32_t)pair));

@@ -24,8 +24,8 @@ enum { MAX_LANES = 64 };
 /* A vector loop runs in lanes when every store along it keeps one distance between neighbours. */
 static bool lanes_can_store(lowering *l, uint32_t loop) {
   uint32_t axis = l->schedule[loop].axis;
-  int64_t lanes = reach_of_loop(l, loop);
-  bool can = lanes > 1 && lanes <= MAX_LANES && l->schedule[loop].step == 1;
+  int64_t lanes = lanes_of_loop(l, loop);
+  bool can = lanes > 1 && lanes <= MAX_LANES;
   coordinate saved = l->axis[axis];
   l->axis[axis].at = affine_constant(0);
   for (uint32_t i = 0; i < loop; i++) { /* wherever the loops around it may stand */
@@ -34,8 +34,8 @@ static bool lanes_can_store(lowering *l, uint32_t loop) {
     affine tile = affine_register(new_register(l, DTYPE_I64, 1, trips, 0), l->schedule[i].step);
     affine_add(&l->axis[axis].at, &tile, 1);
   }
-  l->axis[axis].at.lane = 1;
-  l->axis[axis].left = 1;
+  l->axis[axis].at.lane = l->schedule[loop].step;
+  l->axis[axis].left = l->schedule[loop].step;
   l->vector_axis = (int32_t)axis;
   l->lanes = l->active = (uint32_t)lanes;
   for (uint32_t i = 0; i < l->kernel->n_stages && can; i++) {
@@ -148,9 +148,11 @@ loops *lower_kernel(const kernel *k, arena *a, const char **error) {
                 .lanes = 1,
                 .active = 1};
   l.loops->where = k->where;
-  if (!l.n_loops) schedule_serial(&l);
+  const bool by_team = k->schedule.team.rows;
+  if (!l.n_loops && !by_team) schedule_serial(&l);
   prepare(&l);
-  lower_all(&l);
+  if (by_team) lower_team(&l);
+  else lower_all(&l);
   *error = l.error;
   return l.error ? NULL : l.loops;
 }

@@ -11,7 +11,8 @@
  *   lower_value.c     expressions of a kernel at the current coordinates
  *   lower_access.c    reads and writes: offsets, layouts, masks
  *   lower_reduce.c    accumulators, in registers and in memory
- *   lower_tile.c      accumulators in a matrix unit */
+ *   lower_tile.c      accumulators in a matrix unit
+ *   lower_team.c      a product of matrices by warps that share memory on the chip */
 #ifndef SSLC_PASSES_LOWER_H
 #define SSLC_PASSES_LOWER_H
 
@@ -191,6 +192,8 @@ const expr *look_through(const lowering *l, const expr *e);
 operand read_buffer(lowering *l, const expr *read);
 /* Two neighbours along an axis that is still to be bound, as pairs; false when they do not lie side by side. */
 bool read_pairs(lowering *l, const expr *read, uint32_t axis, operand *out);
+/* Where a read lies, in each of the lanes, as if it were inside its buffer, and the test that says so (an expr of NULL: always). */
+operand copy_place(lowering *l, const expr *read, operand *test);
 /* The offset of a read as a form; false when it is none. */
 bool read_place(lowering *l, const expr *read, affine *out);
 /* The test of an undecided condition on the value of its subject. */
@@ -256,6 +259,8 @@ bool reduces(const stage *s);
 const bool *reads_of(lowering *l, uint32_t number);
 /* How far a loop walks at most: the step of the loop around it over the same axis, or the extent. */
 int64_t reach_of_loop(const lowering *l, uint32_t loop);
+/* Of a vector loop. */
+int64_t lanes_of_loop(const lowering *l, uint32_t loop);
 /* Tasks in the schedule's loops from number `at` on. */
 void lower_tasks(lowering *l, task_list tasks, uint32_t at);
 
@@ -265,6 +270,11 @@ void lower_tasks(lowering *l, task_list tasks, uint32_t at);
 int32_t find_tile_loop(const lowering *l, uint32_t stage, uint32_t at);
 /* Carries a task out at its tile loop; false when that is a loop like others to it. */
 bool lower_tile(lowering *l, const task *t, uint32_t at);
+
+/* -- lower_team.c ----------------------------------------------------------------------------------------- */
+
+/* Everything, as schedule.team says. */
+void lower_team(lowering *l);
 
 /* -- lower_parallel.c ------------------------------------------------------------------------------------- */
 

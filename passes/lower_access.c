@@ -103,7 +103,8 @@ static operand load(lowering *l, uint32_t buffer, const location *at, uint32_t l
     base.lane = 0;
     v = emit_affine(l, &base);
   }
-  if (at->has_lanes || at->form.lane) {
+  if (v.expr->lanes > 1) e.kind = LOOPS_GATHER;
+  if (e.kind == LOOPS_GATHER || at->form.lane) {
     e.lanes = l->lanes;
     e.active = l->active;
   }
@@ -142,6 +143,29 @@ operand read_buffer(lowering *l, const expr *read) {
   location at = buffer_offset(l, read->number, read->args);
   operand v = load(l, read->number, &at, l->frames[l->depth - 1].guarded);
   return has_test ? apply_op(l, OP_SELECT, read->type, (operand[]){test, v, otherwise}, 3) : v;
+}
+
+operand copy_place(lowering *l, const expr *read, operand *test) {
+  const uint32_t n_facts = l->n_facts;
+  test->expr = NULL;
+  for (uint32_t i = 0; i < read->n_conditions; i++) {
+    const condition *c = &read->conditions[i];
+    const decision holds = decide_condition(l, c);
+    if (holds == ALWAYS) continue;
+    if (l->n_facts == MAX_FACTS) fail_lowering(l, "a read under too many conditions");
+    const operand subject = cast_value(l, lower_expr(l, c->subject), DTYPE_I64);
+    const interval r = range_of(l, c->subject);
+    const uint32_t pinned = new_register(l, DTYPE_I64, subject.expr->lanes, r, l->depth - 1);
+    emit(l, (statement){.kind = STATEMENT_SET, .number = pinned, .value = subject.expr});
+    operand one = condition_value(l, c, variable_value(l, pinned));
+    *test = test->expr ? apply_two(l, OP_AND, DTYPE_BOOL, *test, one) : one;
+    if (l->error || holds == NEVER) continue;
+    l->registers[pinned].range = (interval){c->low > r.low ? c->low : r.low, c->high - 1 < r.high ? c->high - 1 : r.high};
+    l->facts[l->n_facts++] = (fact){c, pinned};
+  }
+  location at = buffer_offset(l, read->number, read->args);
+  l->n_facts = n_facts;
+  return location_value(l, &at);
 }
 
 bool read_place(lowering *l, const expr *read, affine *out) {

@@ -153,6 +153,20 @@ static bool divide_beside_lanes(lowering *l, const affine *a, int64_t by, affine
   return affine_divide(l, &steps, by / step, mode, quotient, &left) && affine_add(rest, &left, step);
 }
 
+/* What all terms and the divisor have in common. */
+static int64_t common_factor(const affine *a, int64_t by) {
+  int64_t common = greatest_common_divisor(by, a->constant);
+  for (uint32_t i = 0; i < a->n; i++) common = greatest_common_divisor(common, a->term[i].coefficient);
+  return common;
+}
+
+static affine over(const affine *a, int64_t factor) {
+  affine out = *a;
+  out.constant /= factor;
+  for (uint32_t i = 0; i < out.n; i++) out.term[i].coefficient /= factor;
+  return out;
+}
+
 /* Terms that `by` divides leave the division; when the others together stay between two multiples of
  * `by`, their part of the quotient is a constant. */
 bool affine_divide(lowering *l, const affine *a, int64_t by, affine_mode mode, affine *quotient, affine *rest) {
@@ -184,7 +198,13 @@ bool affine_divide(lowering *l, const affine *a, int64_t by, affine_mode mode, a
   } else if (mode == AFFINE_PROBE) {
     q = remainder = affine_constant(0);
   } else {
-    divide_into_registers(l, &others, by, &q, &remainder);
+    /* What all terms and `by` have in common is known of the rest. */
+    const int64_t common = common_factor(&others, by);
+    const affine smaller = over(&others, common);
+    affine part;
+    divide_into_registers(l, &smaller, by / common, &q, &part);
+    remainder = affine_constant(0);
+    affine_add(&remainder, &part, common);
   }
   *quotient = divided;
   *rest = remainder;

@@ -177,6 +177,8 @@ int64_t reach_of_loop(const lowering *l, uint32_t loop) {
   return l->kernel->axes[l->schedule[loop].axis].extent;
 }
 
+int64_t lanes_of_loop(const lowering *l, uint32_t loop) { return reach_of_loop(l, loop) / l->schedule[loop].step; }
+
 /* A chain of dependent additions waits for each; with few elements, several accumulators take turns
  * over an unrolled loop of the reduced axis that runs in lanes. */
 static void choose_slots(lowering *l, uint32_t number, uint32_t at, int64_t points) {
@@ -202,7 +204,7 @@ static void open_registers(lowering *l, uint32_t number, uint32_t at, int64_t po
   state->n_tiles = 0;
   state->needs_home |= state->in_tiles && state->uses;
   if (state->vector_loop >= 0 && (s->reduced >> l->schedule[state->vector_loop].axis & 1))
-    state->lanes = (uint32_t)reach_of_loop(l, (uint32_t)state->vector_loop);
+    state->lanes = (uint32_t)lanes_of_loop(l, (uint32_t)state->vector_loop);
   if (state->needs_home && !state->is_kept && !state->in_memory)
     make_home(l, number, 0, accumulator_type(l->kernel, s, 0));
   state->in_registers = true;
@@ -316,13 +318,18 @@ static void lower_unrolled(lowering *l, task_list tasks, uint32_t at) {
   l->unrolled = saved;
 }
 
+/* Each lane has as many neighbours as the loop has a step; of a rest, which is no multiple of it, one lane has all. */
 static void lower_lanes(lowering *l, task_list tasks, uint32_t at) {
   const schedule_loop *loop = &l->schedule[at];
-  affine lane = {.lane = 1};
+  const int64_t left = l->axis[loop->axis].left, whole = left / loop->step, rest = left % loop->step;
+  affine lane = {.lane = loop->step};
   l->vector_axis = (int32_t)loop->axis;
-  l->lanes = (uint32_t)reach_of_loop(l, at);
-  l->active = (uint32_t)l->axis[loop->axis].left;
-  bind_and_lower(l, tasks, at, &lane, 1);
+  l->lanes = (uint32_t)lanes_of_loop(l, at);
+  l->active = (uint32_t)whole;
+  if (whole) bind_and_lower(l, tasks, at, &lane, loop->step);
+  l->active = 1;
+  lane.constant = whole * loop->step;
+  if (rest) bind_and_lower(l, tasks, at, &lane, rest);
   l->vector_axis = -1;
   l->lanes = l->active = 1;
 }

@@ -175,7 +175,7 @@ static fragment *copied(merging *m, const fragment *from, const squares *s) {
 static fragment *finish(grouping *x, const fragment *group, uint64_t again) {
   const fragment *from = copied(x->m, group, x->s);
   finishing f = {.from = from->kernel};
-  if (!kernel_squares(from->kernel, &f.form)) return NULL;
+  if (!kernel_squares(from->kernel, x->s->target, &f.form)) return NULL;
   fragment *out = new_fragment(x->m, from);
   f.into = out->kernel;
   f.t = transfer_begin(from->kernel, out->kernel);

@@ -14,7 +14,7 @@ typedef struct {
   const schedule_records *records; /* that take the place of default schedules, or NULL */
   int64_t most_start_bytes; /* of carries that the derivative of one loop keeps, before it is cut in chunks; 0: as autodiff_repeat.c has it */
   int64_t most_live_bytes;  /* of temporaries at once, above which values are made again; 0: no limit; see rematerialise.c */
-  bool bf16; /* contractions of bf16, with what goes between them; see precision.c */
+  product_precision products; /* of contractions; see precision.c */
 } pass_context;
 
 /* Graph to graph. NULL after reporting an error. */

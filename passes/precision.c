@@ -1,4 +1,6 @@
-/* bf16 where it saves time and loses little: a value is rounded by a cast to bf16 and back, so that it stands in
+/* Products of narrower operands, where a run asks for that. tf32 rounds what they see, and nothing else.
+ *
+ * bf16 where it saves time and loses little: a value is rounded by a cast to bf16 and back, so that it stands in
  * memory in two bytes an element and products of two such values are exact in f32, in which they add up.
  *
  *   operands   of matrix products and convolutions between what is learned and data: always
@@ -16,6 +18,7 @@ typedef struct {
   rebuild rebuild;
   const graph *graph;
   arena *arena;
+  bool only_operands; /* to tf32, which nothing is stored in */
   uint8_t *from;  /* per value: what it depends on */
   bool *kept;     /* a state, or a map of one element by element: its last bits count */
   bool *exact;    /* made into the exponent of a softmax */
@@ -135,12 +138,12 @@ static bool has_pairs(const graph *g, const node *x) {
 
 static bool is_narrow(const narrowing *n, const node *x) {
   return x->op == OP_CONTRACT && is_f32(n->graph, x->first_result) && (n->from[x->operands[0]] | n->from[x->operands[1]]) == (OF_STATE | OF_DATA) &&
-         has_rows_and_columns(x->contraction) && has_pairs(n->graph, x);
+         has_rows_and_columns(x->contraction) && (n->only_operands || has_pairs(n->graph, x));
 }
 
 /* May everybody see the rounded value? */
 static bool may_be_stored(const narrowing *n, value v) {
-  return is_f32(n->graph, v) && !is_leaf(n->graph, v) && graph_node(n->graph, v)->op != OP_REPEAT && !n->kept[v] && !n->exact[v] && !n->is_result[v];
+  return !n->only_operands && is_f32(n->graph, v) && !is_leaf(n->graph, v) && graph_node(n->graph, v)->op != OP_REPEAT && !n->kept[v] && !n->exact[v] && !n->is_result[v];
 }
 
 static void store_operand(narrowing *n, value v) {
@@ -176,7 +179,11 @@ static void find_stored(narrowing *n) {
 
 /* -- the new graph -------------------------------------------------------------------------------------------------- */
 
-static value rounded(graph *g, value v, span where) { return graph_cast(g, graph_cast(g, v, DTYPE_BF16, where), DTYPE_F32, where); }
+static value rounded(const narrowing *n, value v, span where) {
+  graph *into = n->rebuild.into;
+  if (n->only_operands) return graph_unary(into, OP_TF32, v, where);
+  return graph_cast(into, graph_cast(into, v, DTYPE_BF16, where), DTYPE_F32, where);
+}
 
 /* What a contraction sees of a value: rounded below views, so that all views of a value are of the same bytes. */
 static value operand_of(narrowing *n, value v) {
@@ -184,7 +191,7 @@ static value operand_of(narrowing *n, value v) {
   const node *x = graph_node(n->graph, v);
   if (!is_f32(n->graph, v) || n->stored[v]) return n->rebuild.map[v];
   if (n->operand[v]) return n->operand[v];
-  if (!is_view(n->graph, v)) return n->operand[v] = rounded(into, n->rebuild.map[v], x->where);
+  if (!is_view(n->graph, v)) return n->operand[v] = rounded(n, n->rebuild.map[v], x->where);
   value *operands = ARENA_ARRAY(n->arena, value, x->n_operands);
   for (uint32_t i = 0; i < x->n_operands; i++) operands[i] = operand_of(n, x->operands[i]);
   const char *error;
@@ -205,7 +212,7 @@ static void copy_node(narrowing *n, uint32_t number) {
     return;
   }
   for (uint32_t i = 0; i < x->n_results; i++)
-    if (n->stored[x->first_result + i]) r->map[x->first_result + i] = rounded(r->into, r->map[x->first_result + i], x->where);
+    if (n->stored[x->first_result + i]) r->map[x->first_result + i] = rounded(n, r->map[x->first_result + i], x->where);
 }
 
 /* A loop, with the region in its place: what its parameters stand for may depend on anything that goes in. */
@@ -227,7 +234,7 @@ static void copy_loop(narrowing *n, uint32_t number) {
 
 static graph *narrowed(const graph *g, pass_context *c, uint8_t around) {
   arena *a = c->arena;
-  narrowing n = {.rebuild = rebuild_begin(g, c, "precision", NULL), .graph = g, .arena = a};
+  narrowing n = {.rebuild = rebuild_begin(g, c, "precision", NULL), .graph = g, .arena = a, .only_operands = c->products == PRODUCTS_TF32};
   n.from = ARENA_ARRAY(a, uint8_t, g->n_values);
   n.uses = ARENA_ARRAY(a, uint32_t, g->n_values);
   n.operand = ARENA_ARRAY(a, value, g->n_values);
@@ -242,4 +249,4 @@ static graph *narrowed(const graph *g, pass_context *c, uint8_t around) {
   return rebuild_end(&n.rebuild);
 }
 
-graph *pass_precision(const graph *g, pass_context *c) { return c->bf16 ? narrowed(g, c, 0) : arena_copy(c->arena, g, sizeof *g); }
+graph *pass_precision(const graph *g, pass_context *c) { return c->products == PRODUCTS_EXACT ? arena_copy(c->arena, g, sizeof *g) : narrowed(g, c, 0); }

@@ -26,7 +26,7 @@ schedule_records *schedule_records_parse(uint32_t file, diagnostics *d, arena *a
     diagnostics *wrong = diagnostics_new(a, d->sources);
     uint32_t offset = at;
     kernel *k = kernel_parse(a, file, &offset, wrong);
-    if (k && k->schedule.n) schedule_records_put(r, k);
+    if (k && kernel_is_scheduled(k)) schedule_records_put(r, k);
     else
       diagnostic_set_help(d, diagnose_warning(d, DIAG_SCHEDULE_RECORD, k ? (span){file, at, at + 6} : wrong->items[0]->where, "this record of a schedule is left out: %s", k ? "it has none" : wrong->items[0]->message),
                           "sslc tune measures again; without a record the kernel has its default schedule");
@@ -69,7 +69,7 @@ bool schedule_is_recorded(const kernel *k, const schedule_records *r, arena *scr
 void schedule_records_put(schedule_records *r, const kernel *k) {
   const char *definition = definition_of(k, r->arena);
   schedule_record *at = find(r, definition);
-  if (!at && !k->schedule.n) return;
+  if (!at && !kernel_is_scheduled(k)) return;
   if (!at) at = ARENA_PUSH(r->arena, r->items, r->n, r->capacity);
-  *at = k->schedule.n ? (schedule_record){definition, k} : r->items[--r->n];
+  *at = kernel_is_scheduled(k) ? (schedule_record){definition, k} : r->items[--r->n];
 }

@@ -16,6 +16,15 @@ void add_loop(scheduler *s, uint32_t axis, int64_t step, loop_kind kind) {
   *ARENA_PUSH(s->kernel->arena, s->loops, s->n, s->capacity) = (schedule_loop){.axis = axis, .step = step, .kind = kind};
 }
 
+void add_vectors(scheduler *s, uint32_t axis, int64_t left, loop_kind several) {
+  enum { MOST_NEIGHBOURS = 4 };
+  const int64_t vectors = (left + s->lanes - 1) / s->lanes, depth = vectors < MOST_NEIGHBOURS ? vectors : MOST_NEIGHBOURS;
+  const bool deep = s->target->warps && left % s->lanes == 0 && several == LOOP_UNROLL && takes_neighbours(s, axis, depth);
+  if (vectors > (deep ? depth : 1)) add_loop(s, axis, deep ? depth * s->lanes : s->lanes, several);
+  add_loop(s, axis, deep ? depth : 1, LOOP_VECTOR);
+  if (deep) add_loop(s, axis, 1, LOOP_UNROLL);
+}
+
 /* -- what the accesses say --------------------------------------------------------------------------------- */
 
 enum { STRANGE = INT32_MAX };
@@ -199,18 +208,20 @@ static void schedule_for(kernel *k, const target *t) {
   visit_all_reads(k, note_edges, &s);
   s.tested = tested_axes(k);
   k->schedule = (schedule){0};
-  if (!schedule_copy(&s) && !schedule_squares(&s) && (contraction_stage < 0 || !schedule_contraction(&s, &form))) schedule_rows(&s);
+  if (!schedule_copy(&s) && !schedule_squares(&s) && !schedule_team(&s) && (contraction_stage < 0 || !schedule_contraction(&s, &form))) schedule_rows(&s);
   k->schedule.loops = s.loops;
   k->schedule.n = s.n;
 }
 
 static bool has_tiles(const kernel *k) {
+  if (k->schedule.team.rows) return true;
   for (uint32_t i = 0; i < k->schedule.n; i++)
     if (k->schedule.loops[i].kind == LOOP_TILE) return true;
   return false;
 }
 
-/* Whether rows of a tile end where its loops can tell is seen best by carrying the schedule out. */
+/* Whether rows of a tile end where its loops can tell, and lanes of a team are stored side by side, is seen best by carrying the
+ * schedule out. */
 void schedule_kernel(kernel *k, const target *t) {
   const char *error;
   schedule_for(k, t);
@@ -223,7 +234,7 @@ void schedule_kernel(kernel *k, const target *t) {
 bool pass_schedule(plan *p, pass_context *c) {
   if (!for_each_region(p, c, pass_schedule)) return false;
   for (uint32_t i = 0; i < p->n_launches; i++)
-    if (!p->launches[i].repeat && p->launches[i].kernel->schedule.n == 0 && !schedule_from_records(p->launches[i].kernel, c->records, c->arena))
+    if (!p->launches[i].repeat && !kernel_is_scheduled(p->launches[i].kernel) && !schedule_from_records(p->launches[i].kernel, c->records, c->arena))
       schedule_kernel(p->launches[i].kernel, c->target);
   return true;
 }

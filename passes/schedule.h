@@ -3,6 +3,7 @@
  *   schedule.c              the choice, and what both forms need
  *   schedule_contraction.c  a register tile of vectors by broadcasts
  *   schedule_squares.c      products whose results are reduced and multiplied again, on chip
+ *   schedule_team.c         a product of matrices by a team of warps
  *   schedule_rows.c         everything else: rows with one vector axis, and copies
  *   schedule_warps.c        what is different for a GPU */
 #ifndef SSLC_PASSES_SCHEDULE_H
@@ -32,6 +33,9 @@ typedef struct {
 
 int64_t extent(const scheduler *s, uint32_t axis);
 void add_loop(scheduler *s, uint32_t axis, int64_t step, loop_kind kind);
+/* The last loops over an axis that runs in lanes, of which so many points are left: vectors one beside the other, spelled out; on a GPU
+ * each lane with neighbours of its own where that makes one access of several. */
+void add_vectors(scheduler *s, uint32_t axis, int64_t left, loop_kind several);
 /* Outer loops over the axes of `order`, each with its step; as many of the leading ones run in parallel as there is use for. */
 void add_outer_loops(scheduler *s, const schedule_loop *order, uint32_t n, bool large);
 int64_t points(const scheduler *s);
@@ -61,6 +65,8 @@ warp_tile tile_for_warps(const tile_question *q);
 int64_t sums_spelled_for_warps(int64_t extent, int64_t sums_of_a_tile);
 /* The axis that runs in lanes, where that of best contiguity would leave a GPU waiting. */
 int32_t lanes_for_warps(const scheduler *s, int32_t usual);
+/* Whether lanes may take several neighbours each: all that depends on the axis has them together, so that they are one access. */
+bool takes_neighbours(const scheduler *s, uint32_t axis, int64_t depth);
 /* How many vectors a warp may have, so that there are enough of both. */
 int64_t unroll_for_warps(const scheduler *s, uint32_t axis, int64_t most);
 
@@ -69,6 +75,8 @@ void schedule_rows(scheduler *s);
 bool schedule_copy(scheduler *s);
 /* False when it has none. */
 bool schedule_squares(scheduler *s);
+/* False when it is none for a matrix unit that warps have. */
+bool schedule_team(scheduler *s);
 /* False when no axis fills vectors. */
 bool schedule_contraction(scheduler *s, const contraction_form *c);
 

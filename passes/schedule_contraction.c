@@ -408,6 +408,7 @@ bool schedule_contraction(scheduler *s, const contraction_form *c) {
   add_reductions(s, &t, t.inner & ~(stream.step > smallest ? stream.axes & ~AXIS(stream.last) : stream.axes), stream.axes, edges);
   if (t.group >= 0) add_loop(s, (uint32_t)t.group, 1, LOOP_UNROLL);
   if (t.row >= 0 && t.unit < t.rows && (t.rows > 1 || extent(s, (uint32_t)t.row) == 1)) add_loop(s, (uint32_t)t.row, t.unit ? t.unit : 1, LOOP_UNROLL);
+  if (s->target->warps && s->pair < 0) return add_vectors(s, t.vector, t.panel < extent(s, t.vector) ? t.panel : extent(s, t.vector), LOOP_UNROLL), true;
   if (t.vectors > 1) add_loop(s, t.vector, s->lanes, LOOP_UNROLL);
   if (t.unit) add_loop(s, (uint32_t)t.row, 1, LOOP_TILE);
   if (s->pair >= 0) add_loop(s, (uint32_t)s->pair, 1, LOOP_PAIR);

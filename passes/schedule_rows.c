@@ -56,7 +56,7 @@ static bool lies_otherwise(const scheduler *s) {
 
 void schedule_rows(scheduler *s) {
   const kernel *k = s->kernel;
-  int32_t vector = has_argmax(k) ? -1 : best_axis(s, s->used, vector_score);
+  int32_t vector = has_argmax(k) && !s->target->warps ? -1 : best_axis(s, s->used, vector_score);
   if (s->target->warps) vector = lanes_for_warps(s, vector);
   axis_set along = vector < 0 ? 0 : AXIS(vector);
   bool reduces_along = (s->reduced & along) != 0;
@@ -93,10 +93,9 @@ void schedule_rows(scheduler *s) {
       add_loop(s, (uint32_t)vector, s->lanes * ROW_UNROLL, LOOP_SERIAL);
       left = s->lanes * ROW_UNROLL;
     }
-    /* Tiles in registers are spelled out; a long row that a map walks is a loop. */
-    add_loop(s, (uint32_t)vector, s->lanes, left <= s->lanes * ROW_UNROLL ? LOOP_UNROLL : LOOP_SERIAL);
   }
-  add_loop(s, (uint32_t)vector, 1, LOOP_VECTOR);
+  /* Tiles in registers are spelled out; a long row that a map walks is a loop. */
+  add_vectors(s, (uint32_t)vector, left, left <= s->lanes * ROW_UNROLL ? LOOP_UNROLL : LOOP_SERIAL);
 }
 
 /* -- copies ------------------------------------------------------------------------------------------------------ */

@@ -5,7 +5,7 @@
 #include "passes/schedule.h"
 #include "passes/squares.h"
 
-enum { LARGEST_PART = 2 }; /* of the second cache, for what is kept on chip for a block */
+enum { LARGEST_PART = 2, LARGEST_PART_OF_WARPS = 3 }; /* of the second cache, for what is kept on chip for a block */
 
 static int64_t column_bytes(const kernel *k, const squares_form *f) {
   int64_t bytes = 0;
@@ -17,10 +17,10 @@ static int64_t column_bytes(const kernel *k, const squares_form *f) {
 bool schedule_squares(scheduler *s) {
   const kernel *k = s->kernel;
   squares_form f;
-  if (!kernel_squares(k, &f) || has_argmax(k)) return false;
+  if (!kernel_squares(k, s->target, &f) || has_argmax(k)) return false;
   const int64_t vectors_wide = f.rows_in_parallel ? TILE_VECTORS : 1, width = vectors_wide * s->lanes;
   int64_t rows = s->target->vector_registers / 2 / vectors_wide; /* accumulators; the rest are operands */
-  while (rows > 4 && rows * column_bytes(k, &f) > s->target->l2_bytes / LARGEST_PART) rows /= 2;
+  while (rows > 4 && rows * column_bytes(k, &f) > s->target->l2_bytes / (s->target->warps ? LARGEST_PART_OF_WARPS : LARGEST_PART)) rows /= 2;
   schedule_loop outer[MAX_AXES];
   uint32_t n = 0;
   for (uint32_t a = 0; a < k->n_axes; a++)
@@ -35,11 +35,12 @@ bool schedule_squares(scheduler *s) {
     for (uint32_t a = 0; a < k->n_axes; a++) {
       if (!(s->used & AXIS(a)) || f.batch & AXIS(a) || a == f.row || (a == f.column) != (pass == 0)) continue;
       vectors |= AXIS(a);
-      if (extent(s, a) > width) add_loop(s, a, width, LOOP_SERIAL);
+      const int64_t step = s->target->warps && a != f.column ? s->lanes : width; /* a warp spells out what its lanes have in turn */
+      if (extent(s, a) > step) add_loop(s, a, step, LOOP_SERIAL);
     }
   add_loop(s, f.row, 1, LOOP_UNROLL);
   for (uint32_t a = 0; a < k->n_axes; a++)
-    if (vectors & AXIS(a) && vectors_wide > 1 && extent(s, a) > s->lanes) add_loop(s, a, s->lanes, LOOP_UNROLL);
+    if (vectors & AXIS(a) && vectors_wide > 1 && extent(s, a) > s->lanes && (a == f.column || !s->target->warps)) add_loop(s, a, s->lanes, LOOP_UNROLL);
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (vectors & AXIS(a) && a != f.column) add_loop(s, a, 1, LOOP_VECTOR);
   add_loop(s, f.column, 1, LOOP_VECTOR);

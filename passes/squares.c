@@ -100,7 +100,7 @@ static bool is_large_product(const search *s, const target *t, value v) {
   const tensor_type *type = graph_type(g, v);
   if (n->op != OP_CONTRACT || (type->dtype != DTYPE_F32 && type->dtype != DTYPE_F64)) return false;
   const tensor_type *left = graph_type(g, n->operands[0]), *right = graph_type(g, n->operands[1]);
-  if (left->dtype != type->dtype || type_bytes(type) <= t->l1_bytes) return false;
+  if (left->dtype != type->dtype || type_bytes(type) <= (t->warps ? t->large_bytes : t->l1_bytes)) return false;
   const int64_t size = type_elements(type), x = type_elements(left), y = type_elements(right);
   for (int which = 0; which < 2; which++)
     for (uint32_t d = 0; d < n->contraction->rank[which]; d++)
@@ -137,7 +137,7 @@ squares *find_squares(const graph *g, const target *t, bool *refused, arena *a) 
   *s = (search){.graph = g, .arena = a, .is_result = is_result};
   for (uint32_t i = 0; i < g->n_results; i++) is_result[g->results[i].value] = true;
   for (value v = 1; v < g->n_values; v++) {
-    if (!t || t->warps || out->refused[v] || !is_large_product(s, t, v)) continue; /* warps want another schedule than the one there is */
+    if (!t || out->refused[v] || !is_large_product(s, t, v)) continue;
     if (!s->stamp) {
       s->stamp = ARENA_ARRAY(a, uint32_t, g->n_values);
       find_consumers(s);
@@ -171,7 +171,7 @@ static bool is_product(const kernel *k, uint32_t number) {
   return stage_contraction(k, number, &c) && c.left_only && c.right_only;
 }
 
-bool kernel_squares(const kernel *k, squares_form *out) {
+bool kernel_squares(const kernel *k, const target *t, squares_form *out) {
   axis_set shared = ~(axis_set)0, square = 0, reduced = 0;
   uint64_t stages = 0;
   for (uint32_t i = 0; i < k->n_stages && k->n_stages <= 64; i++) {
@@ -200,6 +200,7 @@ bool kernel_squares(const kernel *k, squares_form *out) {
   int64_t tasks = 1;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (out->batch >> a & 1 && tasks < ENOUGH_TASKS) tasks *= k->axes[a].extent;
-  out->rows_in_parallel = tasks < ENOUGH_TASKS && shared & row;
-  return tasks >= ENOUGH_TASKS || out->rows_in_parallel;
+  const bool enough = tasks >= ENOUGH_TASKS && !t->warps;
+  out->rows_in_parallel = !enough && shared & row;
+  return enough || out->rows_in_parallel;
 }

@@ -22,7 +22,7 @@ typedef struct {
 squares *find_squares(const graph *g, const target *t, bool *refused, arena *a);
 
 /* A kernel with squares, by form: they have the axes `batch`, `row` and `column`. Blocks of rows run one after the other, or in
- * parallel where all stages keep them and the batch is small. */
+ * parallel where all stages keep them and the batch is small; on GPUs always in parallel. */
 typedef struct {
   axis_set batch;
   uint32_t row, column;
@@ -31,6 +31,6 @@ typedef struct {
 } squares_form;
 
 /* False when it is none. */
-bool kernel_squares(const kernel *k, squares_form *out);
+bool kernel_squares(const kernel *k, const target *t, squares_form *out);
 
 #endif

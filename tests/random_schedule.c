@@ -9,7 +9,7 @@ typedef struct {
   axis_set used, may_be_parallel;
   int64_t unrolled; /* points of all unrolled loops so far */
   bool has_vector;
-  schedule_loop vector;
+  schedule_loop vector[2]; /* and what each lane takes, if it takes several */
 } chooser;
 
 static bool one_in(chooser *c, uint32_t n) { return random_below(c->random, n) == 0; }
@@ -45,7 +45,9 @@ static uint32_t cut(chooser *c, uint32_t axis, schedule_loop *out) {
   }
   if (!c->has_vector && n && one_in(c, 2)) {
     c->has_vector = true;
-    c->vector = (schedule_loop){axis, 1, LOOP_VECTOR, false};
+    const int64_t several = step % 4 == 0 && step > 4 && one_in(c, 2) ? 4 : step % 2 == 0 && step > 2 && one_in(c, 2) ? 2 : 1;
+    c->vector[0] = (schedule_loop){axis, several, LOOP_VECTOR, false};
+    c->vector[1] = (schedule_loop){axis, 1, LOOP_UNROLL, false};
   } else {
     out[n++] = (schedule_loop){axis, 1, step == 2 && one_in(c, 2) ? LOOP_PAIR : serial_or_unrolled(c, step, 2), false};
   }
@@ -55,7 +57,7 @@ static uint32_t cut(chooser *c, uint32_t axis, schedule_loop *out) {
 
 void schedule_at_random(kernel *k, random_source *r, arena *a) {
   chooser c = {.random = r, .kernel = k, .unrolled = 1};
-  schedule_loop *chosen = ARENA_ARRAY(a, schedule_loop, (MOST_CUTS + 2) * k->n_axes + 1), *queue[MAX_AXES];
+  schedule_loop *chosen = ARENA_ARRAY(a, schedule_loop, (MOST_CUTS + 2) * k->n_axes + 2), *queue[MAX_AXES];
   uint32_t left[MAX_AXES] = {0}, n = 0, waiting = 0;
   look_at_stages(&c);
   for (uint32_t axis = 0; axis < k->n_axes; axis++) {
@@ -77,6 +79,7 @@ void schedule_at_random(kernel *k, random_source *r, arena *a) {
     left[axis]--;
     waiting--;
   }
-  if (c.has_vector) chosen[n++] = c.vector;
+  if (c.has_vector) chosen[n++] = c.vector[0];
+  if (c.has_vector && c.vector[0].step > 1) chosen[n++] = c.vector[1];
   k->schedule = (schedule){chosen, n, is_parallel && one_in(&c, 3) ? 1 + random_below(r, 5) : 0};
 }

@@ -215,6 +215,15 @@ NATIVE(native_bitcast) {
   return LLVMBuildBitCast(b->builder, args[0], value_register_type(b, a->result, a->lanes), "");
 }
 
+NATIVE(native_tf32) {
+  LLVMTypeRef integers = value_register_type(b, DTYPE_U32, a->lanes), floats = value_register_type(b, DTYPE_F32, a->lanes);
+  LLVMValueRef x = value_cast(b, a->operand, DTYPE_F32, a->lanes, args[0]), bits = LLVMBuildBitCast(b->builder, x, integers, "");
+  bits = LLVMBuildAdd(b->builder, bits, value_constant(b, DTYPE_U32, a->lanes, (scalar){.integer = 0x1000}), "");
+  bits = LLVMBuildAnd(b->builder, bits, value_constant(b, DTYPE_U32, a->lanes, (scalar){.integer = 0xffffe000}), "");
+  x = LLVMBuildSelect(b->builder, LLVMBuildFCmp(b->builder, LLVMRealUNO, x, x, ""), x, LLVMBuildBitCast(b->builder, bits, floats, ""), "");
+  return value_cast(b, DTYPE_F32, a->result, a->lanes, x);
+}
+
 NATIVE(native_same) {
   (void)b, (void)a;
   return args[0];
@@ -229,6 +238,7 @@ static native_rule *const natives[OP_COUNT] = {
     [OP_AND] = native_and,   [OP_OR] = native_or,           [OP_XOR] = native_xor,
     [OP_SHL] = native_shl,   [OP_SHR] = native_shr,         [OP_SELECT] = native_select,
     [OP_CAST] = native_cast, [OP_BITCAST] = native_bitcast, [OP_STOP_GRAD] = native_same,
+    [OP_TF32] = native_tf32,
 };
 
 /* Ops whose results are bf16 values again without rounding: they only choose or convert. */

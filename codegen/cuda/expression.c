@@ -159,7 +159,8 @@ static const char *operation_text(writer *w, const operation *o) {
     case OP_MAX:
     case OP_MIN:
     case OP_SHL:
-    case OP_SHR: return call(w, o);
+    case OP_SHR:
+    case OP_TF32: return call(w, o);
     case OP_SELECT: return arena_printf(w->arena, "(%s ? %s : %s)", o->args[0], o->args[1], o->args[2]);
     case OP_CAST: return cast_text(w, o);
     case OP_BITCAST: return bitcast_text(w, o);

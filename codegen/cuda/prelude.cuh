@@ -42,6 +42,15 @@ typedef uint4 words_4;
     const words_##n zero = {__VA_ARGS__};                                                  \
     return zero;                                                                           \
   }
+FUNCTION void store_1(void *at, u32 x) { *(u32 *)ALIGNED(at, u32) = x; }
+FUNCTION void store_2(void *at, u32 x, u32 y) {
+  const words_2 v = {x, y};
+  *(words_2 *)ALIGNED(at, uint2) = v;
+}
+FUNCTION void store_4(void *at, u32 x, u32 y, u32 z, u32 w) {
+  const words_4 v = {x, y, z, w};
+  *(words_4 *)ALIGNED(at, uint4) = v;
+}
 WIDE(1, u32, 0)
 WIDE(2, uint2, 0, 0)
 WIDE(4, uint4, 0, 0, 0, 0)
@@ -79,6 +88,10 @@ FUNCTION f32 bf16_dot(u32 x, u32 y, f32 z) {
   FUNCTION T mod_##T(T x, T y) { return (T)((f64)x - (f64)y * floor((f64)x / (f64)y)); }
 REAL(f32)
 REAL(f64)
+
+/* 11 significant bits, ties away from 0. */
+FUNCTION f32 tf32_f32(f32 x) { return x != x ? x : f32_bits_u32((u32_bits_f32(x) + 0x1000u) & 0xffffe000u); }
+FUNCTION f64 tf32_f64(f64 x) { return (f64)tf32_f32((f32)x); }
 
 /* -- integers: they wrap, and what division and shifts leave open is defined ----------------------------------- */
 
@@ -136,3 +149,110 @@ SHUFFLE(f32)
 SHUFFLE(f64)
 FUNCTION u8 shuffle_u8(u8 x, i32 from) { return (u8)shuffle_u32(x, from); }
 FUNCTION bool shuffle_bool(bool x, i32 from) { return shuffle_u32(x, from) != 0; }
+
+/* -- teams: copies in the background, and the matrix unit, from sm_80 on ------------------------------------------- */
+
+#ifndef EMULATED
+#if __CUDA_ARCH__ >= 800
+/* Where memory on the chip lies for the instructions below. */
+FUNCTION u32 on_chip(const void *at) {
+  u32 address;
+  asm("{ .reg .u64 a; cvta.to.shared.u64 a, %1; cvt.u32.u64 %0, a; }" : "=r"(address) : "l"(at));
+  return address;
+}
+FUNCTION void copy_16(u32 to, const void *from, bool inside) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" :: "r"(to), "l"(from), "r"(inside ? 16 : 0) : "memory");
+}
+#define COPIES_COMMIT() asm volatile("cp.async.commit_group;" ::: "memory")
+#define COPIES_WAIT(n) asm volatile("cp.async.wait_group %0;" :: "n"(n) : "memory")
+/* Four squares of 8 by 8: lane 8 i + r gives the place of row r of square i; each lane gets neighbours of its row, or column. */
+FUNCTION void load_squares(u32 *r, u32 at) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
+}
+FUNCTION void load_squares_across(u32 *r, u32 at) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
+}
+/* 16 by 8 sums of 16 products. */
+FUNCTION void multiply_squares(f32 *c, const u32 *a, u32 b0, u32 b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+/* 16 by 8 sums of 8 products of tf32. */
+FUNCTION void multiply_squares_f32(f32 *c, const u32 *a, u32 b0, u32 b1) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+FUNCTION u32 load_word(u32 at) {
+  u32 word;
+  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(word) : "r"(at) : "memory");
+  return word;
+}
+FUNCTION u32 tf32_word(u32 x) {
+  u32 rounded;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(__uint_as_float(x)));
+  return rounded;
+}
+#endif
+#endif
+
+typedef struct {
+  f32 x, y;
+} __attribute__((aligned(8))) two_f32;
+FUNCTION void two_store(f32 *at, f32 x, f32 y) {
+  const two_f32 two = {x, y};
+  *(two_f32 *)at = two;
+}
+#if defined(EMULATED) || __CUDA_ARCH__ >= 800
+FUNCTION void tile_zero(f32 *t) {
+  t[0] = t[1] = t[2] = t[3] = t[4] = t[5] = t[6] = t[7] = 0.0f;
+}
+FUNCTION void tile_rows(u32 *t, u32 at, i32 stride, i32 lane) {
+  load_squares(t, at + 2 * (lane % 16 * stride + lane / 16 * 8));
+}
+FUNCTION void tile_rows_across(u32 *t, u32 at, i32 stride, i32 lane) {
+  load_squares_across(t, at + 2 * ((lane % 8 + lane / 16 * 8) * stride + lane / 8 % 2 * 8));
+}
+FUNCTION void tile_lanes(u32 *t, u32 at, i32 stride, i32 lane) {
+  load_squares(t, at + 2 * ((lane % 8 + lane / 16 * 8) * stride + lane / 8 % 2 * 8));
+}
+FUNCTION void tile_lanes_across(u32 *t, u32 at, i32 stride, i32 lane) {
+  load_squares_across(t, at + 2 * (lane % 16 * stride + lane / 16 * 8));
+}
+FUNCTION void tile_dot(f32 *c, const u32 *a, const u32 *b) {
+  multiply_squares(c, a, b[0], b[1]);
+  multiply_squares(c + 4, a, b[2], b[3]);
+}
+/* Of f32, 8 neighbours of the sum: squares are 8 by 4. */
+FUNCTION void tile_round(u32 *t) {
+  t[0] = tf32_word(t[0]), t[1] = tf32_word(t[1]), t[2] = tf32_word(t[2]), t[3] = tf32_word(t[3]);
+}
+FUNCTION void tile_rows_f32(u32 *t, u32 at, i32 stride, i32 lane) {
+  load_squares(t, at + 4 * (lane % 16 * stride + lane / 16 * 4));
+  tile_round(t);
+}
+FUNCTION void tile_lanes_f32(u32 *t, u32 at, i32 stride, i32 lane) {
+  load_squares(t, at + 4 * ((lane % 8 + lane / 16 * 8) * stride + lane / 8 % 2 * 4));
+  tile_round(t);
+}
+FUNCTION void tile_rows_across_f32(u32 *t, u32 at, i32 stride, i32 lane) {
+  const u32 first = at + 4 * (lane % 4 * stride + lane / 4);
+  t[0] = load_word(first), t[1] = load_word(first + 32), t[2] = load_word(first + 16 * stride), t[3] = load_word(first + 16 * stride + 32);
+  tile_round(t);
+}
+FUNCTION void tile_lanes_across_f32(u32 *t, u32 at, i32 stride, i32 lane) {
+  const u32 first = at + 4 * (lane % 4 * stride + lane / 4);
+  t[0] = load_word(first), t[1] = load_word(first + 16 * stride), t[2] = load_word(first + 32), t[3] = load_word(first + 16 * stride + 32);
+  tile_round(t);
+}
+FUNCTION void tile_dot_f32(f32 *c, const u32 *a, const u32 *b) {
+  multiply_squares_f32(c, a, b[0], b[1]);
+  multiply_squares_f32(c + 4, a, b[2], b[3]);
+}
+FUNCTION void tile_store(f32 *at, i32 stride, const f32 *t, i32 lane) {
+  f32 *const upper = at + lane / 4 * stride + lane % 4 * 2, *const lower = upper + 8 * stride;
+  two_store(upper, t[0], t[1]), two_store(lower, t[2], t[3]);
+  two_store(upper + 8, t[4], t[5]), two_store(lower + 8, t[6], t[7]);
+}
+#endif

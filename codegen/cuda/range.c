@@ -10,6 +10,15 @@ static interval moved(interval r, int64_t reach) {
   return out;
 }
 
+static const loops_expr *definition_of(const void *context, uint32_t number) { return ((const writer *)context)->definitions[number]; }
+
+static interval apply_range(const writer *w, const loops_expr *e, const dtype *types, const interval *ranges) {
+  int64_t by;
+  interval r = op_range(e->op, e->type, types, ranges, e->n_args);
+  if (!loops_is_remainder(e, definition_of, w, &by)) return r;
+  return (interval){r.low > 0 ? r.low : 0, r.high < by - 1 ? r.high : by - 1};
+}
+
 interval range_of_value(const writer *w, const loops_expr *e) {
   enum { MOST_ARGS = 6 };
   interval ranges[MOST_ARGS];
@@ -25,7 +34,7 @@ interval range_of_value(const writer *w, const loops_expr *e) {
         types[i] = e->args[i]->type;
         ranges[i] = range_of_value(w, e->args[i]);
       }
-      return op_range(e->op, e->type, types, ranges, e->n_args);
+      return apply_range(w, e, types, ranges);
     case LOOPS_REDUCE: return e->op == OP_ADD ? dtype_range(e->type) : range_of_value(w, e->args[0]);
     default: return dtype_range(e->type);
   }
@@ -66,8 +75,11 @@ static uint32_t zeros_of(const writer *w, const loops_expr *e) {
 static void range_block(writer *w, const block *b, const uint32_t *settings) {
   for (uint32_t i = 0; i < b->n; i++) {
     const statement *s = b->items[i];
-    if (s->kind == STATEMENT_SET && settings[s->number] == 1) w->ranges[s->number] = range_of_value(w, s->value);
-    if (s->kind == STATEMENT_SET && settings[s->number] == 1 && s->value->type == DTYPE_I64) w->zeros[s->number] = zeros_of(w, s->value);
+    if (s->kind == STATEMENT_SET && settings[s->number] == 1) {
+      w->definitions[s->number] = s->value;
+      w->ranges[s->number] = range_of_value(w, s->value);
+      if (s->value->type == DTYPE_I64) w->zeros[s->number] = zeros_of(w, s->value);
+    }
     if (s->kind == STATEMENT_FOR && settings[s->number] == 1) {
       const interval begin = range_of_value(w, s->begin), end = range_of_value(w, s->end);
       /* The step behind the last round must not leave the type either. */
@@ -82,8 +94,10 @@ void find_ranges(writer *w) {
   w->settings = ARENA_ARRAY(w->arena, uint32_t, l->n_registers + 1);
   w->zeros = ARENA_ARRAY(w->arena, uint32_t, l->n_registers + 1);
   w->ranges = ARENA_ARRAY(w->arena, interval, l->n_registers + 1);
+  w->definitions = ARENA_ARRAY(w->arena, const loops_expr *, l->n_registers + 1);
   for (uint32_t i = 0; i < l->n_registers; i++) w->ranges[i] = dtype_is_real(l->registers[i].type) ? whole : dtype_range(l->registers[i].type);
   w->ranges[0] = (interval){0, l->iterations + MOST_TOGETHER};
+  if (l->team) w->ranges[l->team_register] = (interval){0, l->team - 1};
   count_settings(&l->body, w->settings);
   range_block(w, &l->body, w->settings);
 }

@@ -104,23 +104,69 @@ static void write_store(writer *w, const statement *s) {
   const dtype t = w->loops->buffers[s->number].type;
   begin_statement(w, values, 2);
   const char *value = value_text(w, s->value), *offset = lane_offset(w, value_text(w, s->offset), s->value->lanes, s->stride);
-  before_writing(w, s->number);
-  const char *active = active_text(w, s->active);
   if (t == DTYPE_BF16) value = arena_printf(w->arena, "bf16_store(%s)", value);
-  write_line(w, "%s%s%s%s = %s;", active ? "if (" : "", active ? active : "", active ? ") " : "", element_text(w, s->number, offset), value);
+  const char *stored = wide_store_text(w, s, value), *active = active_text(w, s->active);
+  if (stored && !*stored) return;
+  before_writing(w, s->number);
+  if (!stored) stored = arena_printf(w->arena, "%s = %s", element_text(w, s->number, offset), value);
+  write_line(w, "%s%s%s%s;", active ? "if (" : "", active ? active : "", active ? ") " : "", stored);
 }
 
+/* -- teams ------------------------------------------------------------------------------------------------------ */
+
+/* The address of an element of a local buffer, for instructions that want no pointer. */
+static const char *chip_text(writer *w, uint32_t buffer, const loops_expr *offset) {
+  const char *text = value_text(w, offset);
+  if (w->options->checked) text = arena_printf(w->arena, "INSIDE(%s, %lld)", text, (long long)w->loops->buffers[buffer].elements);
+  return arena_printf(w->arena, "a%u + %zuu * (u32)%s", buffer, dtype_bytes(w->loops->buffers[buffer].type), text);
+}
+
+static const char *tile_suffix(const loops *l) { return l->tile_type == DTYPE_BF16 ? "" : "_f32"; }
+
 static void write_tile(writer *w, const statement *s) {
+  const loops *l = w->loops;
+  if (!l->team) write_error(w, "tiles of a matrix unit that is not a team's");
+  if (s->action == TILE_ZERO) write_line(w, "tile_zero(t%u);", s->tile[0]);
+  if (s->action == TILE_DOT) write_line(w, "tile_dot%s(t%u, t%u, t%u);", tile_suffix(l), s->tile[0], s->tile[1], s->tile[2]);
+  if (s->action != TILE_LOAD && s->action != TILE_STORE) return;
+  begin_statement(w, &s->offset, 1);
+  const char *at = s->action == TILE_STORE ? arena_printf(w->arena, "&%s", element_text(w, s->number, value_text(w, s->offset))) : chip_text(w, s->number, s->offset);
+  if (s->action == TILE_STORE) before_writing(w, s->number);
+  else if (w->exchanged[s->number] && w->written) synchronise(w);
+  if (s->action == TILE_STORE) write_line(w, "tile_store(%s, %lld, t%u, lane);", at, (long long)s->stride, s->tile[0]);
+  else
+    write_line(w, "tile_%s%s%s(t%u, %s, %lld, lane);", s->tile[0] < l->sum_tiles + l->row_tiles ? "rows" : "lanes", s->across ? "_across" : "", tile_suffix(l), s->tile[0], at, (long long)s->stride);
+  w->read |= s->action == TILE_LOAD;
+}
+
+/* A lane that has nothing to read is given the beginning of the buffer. */
+static void write_copy(writer *w, const statement *s) {
+  const loops_expr *values[] = {s->offset, s->source, s->value};
+  enum { BYTES = 16 };
+  if (s->active * dtype_bytes(w->loops->buffers[s->from].type) != BYTES) write_error(w, "copies of other than 16 bytes");
+  begin_values(w, values, 3);
+  const char *to = chip_text(w, s->number, s->offset), *from = element_text(w, s->from, value_text(w, s->source));
+  const char *inside = s->value ? value_text(w, s->value) : "true";
+  if (s->value) write_line(w, "copy_16(%s, %s ? &%s : b%u, %s);", to, inside, from, s->from, inside);
+  else write_line(w, "copy_16(%s, &%s, true);", to, from);
+}
+
+static void write_commit(writer *w, const statement *s) { (void)s, write_line(w, "COPIES_COMMIT();"); }
+static void write_wait(writer *w, const statement *s) { write_line(w, "COPIES_WAIT(%u);", s->number); }
+
+static void write_barrier(writer *w, const statement *s) {
   (void)s;
-  write_error(w, "tiles of a matrix unit have no text yet");
+  write_line(w, "__syncthreads();");
+  w->read = w->written = false;
 }
 
 static void write_block(writer *w, const block *b) {
   static void (*const rules[])(writer *w, const statement *s) = {
-      [STATEMENT_FOR] = write_for, [STATEMENT_IF] = write_if, [STATEMENT_SET] = write_set, [STATEMENT_STORE] = write_store, [STATEMENT_TILE] = write_tile};
-  begin_wide_loads(w, b);
+      [STATEMENT_FOR] = write_for, [STATEMENT_IF] = write_if, [STATEMENT_SET] = write_set, [STATEMENT_STORE] = write_store, [STATEMENT_TILE] = write_tile,
+      [STATEMENT_COPY] = write_copy, [STATEMENT_COMMIT] = write_commit, [STATEMENT_WAIT] = write_wait, [STATEMENT_BARRIER] = write_barrier};
+  begin_wide_accesses(w, b);
   for (uint32_t i = 0; i < b->n && !w->error; i++) rules[b->items[i]->kind](w, b->items[i]);
-  end_wide_loads(w);
+  end_wide_accesses(w);
 }
 
 /* -- what the loops use ------------------------------------------------------------------------------------------ */
@@ -142,7 +188,10 @@ static void note_block(usage *u, const block *b) {
     if (s->kind == STATEMENT_FOR) note_expr(u, s->begin), note_expr(u, s->end);
     if (s->value) note_expr(u, s->value);
     if (s->offset) note_expr(u, s->offset);
-    if (s->kind == STATEMENT_STORE) u->written[s->number] = true;
+    if (s->source) note_expr(u, s->source);
+    if (s->kind == STATEMENT_STORE || (s->kind == STATEMENT_TILE && s->action == TILE_STORE)) u->written[s->number] = true;
+    if (s->kind == STATEMENT_TILE && s->action == TILE_LOAD) u->read[s->number] = true;
+    if (s->kind == STATEMENT_COPY) u->written[s->number] = u->read[s->from] = true;
     if (s->kind == STATEMENT_FOR || s->kind == STATEMENT_IF) note_block(u, &s->body);
   }
 }
@@ -184,29 +233,54 @@ static uint32_t local_bytes(const loops *l) {
   return bytes > INT32_MAX ? INT32_MAX : (uint32_t)bytes;
 }
 
-/* Local buffers of a warp lie in memory that its lanes share; those of a thread alone are arrays. */
+/* Local buffers of a warp, or of a team, lie in memory that its lanes share; those of a thread alone are arrays. */
 static void write_locals(writer *w, uint32_t bytes) {
   const loops *l = w->loops;
   uint32_t at = 0;
   if (bytes && w->lanes > 1) {
     write_line(w, "extern __shared__ u8 shared[];");
-    write_line(w, "u8 *const local = shared + threadIdx.x / %d * %u;", WARP, bytes);
+    if (l->team) write_line(w, "u8 *const local = shared;");
+    else write_line(w, "u8 *const local = shared + threadIdx.x / %d * %u;", WARP, bytes);
   }
   for (uint32_t i = l->n_arguments; i < l->n_buffers; i++) {
     const char *type = memory_type(l->buffers[i].type);
     if (w->lanes == 1) write_line(w, "%s b%u[%lld];", type, i, (long long)l->buffers[i].elements);
     else write_line(w, "%s *const b%u = (%s *)(local + %u);", type, i, type, at);
+    if (l->team) write_line(w, "const u32 a%u = on_chip(b%u);", i, i);
     at += (uint32_t)(l->buffers[i].elements * (int64_t)dtype_bytes(l->buffers[i].type) + LOCAL_ALIGNMENT - 1) / LOCAL_ALIGNMENT * LOCAL_ALIGNMENT;
   }
 }
+
+static void write_tiles(writer *w) {
+  const loops *l = w->loops;
+  for (uint32_t i = 0; l->team && i < l->sum_tiles + l->row_tiles + l->lane_tiles; i++) write_line(w, i < l->sum_tiles ? "f32 t%u[8];" : "u32 t%u[4];", i);
+}
+
+/* Which warps carry out what: each an iteration, some of them in a block, or all of a block one together. */
+static void write_numbers(writer *w, uint32_t together) {
+  const loops *l = w->loops;
+  const char *index = is_narrow_register(w, 0) ? "i32" : "i64";
+  if (w->lanes > 1) write_line(w, "const i32 lane = (i32)(threadIdx.x %% %d);", WARP);
+  if (l->team) {
+    write_line(w, "const i32 r%u = (i32)(threadIdx.x / %d);", l->team_register, WARP);
+    write_line(w, "const %s r0 = (%s)blockIdx.x;", index, index);
+    return;
+  }
+  write_line(w, "const %s r0 = (%s)blockIdx.x * %u + (%s)%s;", index, index, together, index, w->lanes > 1 ? "(threadIdx.x / 32)" : "threadIdx.x");
+  write_line(w, "if (r0 >= %lld) return;", (long long)l->iterations);
+}
+
+static bool is_declared_above(const loops *l, uint32_t number) { return number == 0 || (l->team && number == l->team_register); }
 
 /* Neighbours of one type on a line. */
 static void write_registers(writer *w) {
   enum { A_LINE = 16 };
   const loops *l = w->loops;
   for (uint32_t i = 1, next; i < l->n_registers; i = next) {
+    next = i + 1;
+    if (is_declared_above(l, i)) continue;
     const char *type = register_type(l->registers[i].type, is_narrow_register(w, i)), *names = arena_printf(w->arena, "r%u", i);
-    for (next = i + 1; next < l->n_registers && next < i + A_LINE && !strcmp(type, register_type(l->registers[next].type, is_narrow_register(w, next))); next++)
+    for (; next < l->n_registers && next < i + A_LINE && !is_declared_above(l, next) && !strcmp(type, register_type(l->registers[next].type, is_narrow_register(w, next))); next++)
       names = arena_printf(w->arena, "%s, r%u", names, next);
     write_line(w, "%s %s;", type, names);
   }
@@ -220,23 +294,21 @@ bool cuda_source_of(const loops *l, const source_options *o, arena *into, cuda_s
   find_ranges(&w);
   find_exchanged(&w, &u);
   const uint32_t bytes = local_bytes(l);
-  uint32_t together = w.lanes > 1 ? WARPS : WARP * WARPS; /* iterations of a block */
+  uint32_t together = l->team ? 1 : w.lanes > 1 ? WARPS : WARP * WARPS; /* iterations of a block */
   while (w.lanes > 1 && together > 1 && together * bytes > MOST_SHARED) together /= 2;
   if (w.lanes > WARP) write_error(&w, arena_printf(into, "vectors of %u lanes", w.lanes));
   if (bytes > (w.lanes > 1 ? MOST_SHARED : MOST_OWN)) write_error(&w, arena_printf(into, "local buffers of %u bytes do not fit on the chip", bytes));
-  *out = (cuda_source){.blocks = (l->iterations + together - 1) / together, .threads = w.lanes > 1 ? together * WARP : together, .shared_bytes = w.lanes > 1 ? together * bytes : 0};
+  *out = (cuda_source){.blocks = (l->iterations + together - 1) / together, .threads = l->team ? l->team * WARP : w.lanes > 1 ? together * WARP : together, .shared_bytes = w.lanes > 1 ? together * bytes : 0};
   write_head(&w, out->threads);
   w.depth = 1;
-  const char *index = is_narrow_register(&w, 0) ? "i32" : "i64";
-  if (w.lanes > 1) write_line(&w, "const i32 lane = (i32)(threadIdx.x %% %d);", WARP);
-  write_line(&w, "const %s r0 = (%s)blockIdx.x * %u + (%s)%s;", index, index, together, index, w.lanes > 1 ? "(threadIdx.x / 32)" : "threadIdx.x");
-  write_line(&w, "if (r0 >= %lld) return;", (long long)l->iterations);
+  write_numbers(&w, together);
   write_locals(&w, bytes);
+  write_tiles(&w);
   write_registers(&w);
   write_block(&w, &l->body);
   text_add(&w.out, "}\n");
   out->text = text_done(&w.out);
-  out->synchronises = w.synchronises;
+  out->synchronises = w.synchronises || l->team;
   if (w.error) *error = w.error;
   return !w.error;
 }

@@ -1,34 +1,39 @@
-/* Loads of neighbours, by one lane or each lane its own, as one access of up to 16 bytes. Lowered loops read element by element; in
- * straight-line code those whose places differ by a constant are found here, and the first of them reads for all. */
+/* Neighbours read or written together, by one lane or each lane its own, in one access of up to 16 bytes. Lowered loops go element by
+ * element; in straight-line code those whose places differ by a constant are found here. The first of several loads reads for all, the
+ * last of several stores writes for all. */
 #include <stdlib.h>
 
 #include "codegen/cuda/writer.h"
 
-enum { WIDEST = 16 /* bytes */, LEAST_CAPACITY = 64 };
+enum { WIDEST = 16 /* bytes */ };
 
-/* A load of the block at hand: element `constant` behind `base`, a register that keeps its value (0: none), and lane * stride. */
+/* A load or store of the block at hand: element `constant` behind `base`, a register that keeps its value (0: none), and lane * stride. */
 typedef struct {
-  const loops_expr *expr;
-  uint32_t buffer, base, lanes, active, version;
+  const void *what; /* the load's expression, the store's statement */
+  uint32_t buffer, base, lanes, active;
   int64_t stride, constant;
-  uint32_t group; /* its number + 1; 0: alone */
-} placed_load;
+  bool is_store, is_placed; /* not placed: anywhere in the buffer */
+  uint32_t at, version;     /* its turn; of a load: that of the last store, + 1, which may have changed what it reads; 0: none */
+  uint32_t group;           /* its number + 1; 0: alone */
+  const char *value;        /* of a store that waits for others of its group */
+} wide_access;
 
 typedef struct {
   uint32_t first, width; /* in the order of places; elements */
-  const char *name;      /* once it is read */
-} load_group;
+  const char *name;      /* of loads, once they are read */
+  uint32_t last;         /* of stores: the turn of the last one */
+} wide_group;
 
-struct wide_loads {
-  wide_loads *outer; /* of the block around */
-  placed_load *loads, *by_expr;
-  uint32_t n_loads, capacity;
-  load_group *groups;
+struct wide_accesses {
+  wide_accesses *outer; /* of the block around */
+  wide_access *items;   /* in turn, then by place */
+  uint32_t n, capacity;
+  wide_access **of_what; /* ordered by `what` */
+  wide_group *groups;
   uint32_t n_groups, groups_capacity;
-  uint32_t *version; /* by buffer: how often what it stands for was written so far in the block */
 };
 
-/* -- what a block loads --------------------------------------------------------------------------------------- */
+/* -- what a block reads and writes ------------------------------------------------------------------------------ */
 
 static bool place_of(const writer *w, const loops_expr *offset, uint32_t *base, int64_t *constant) {
   const loops_expr *e = offset;
@@ -43,29 +48,43 @@ static bool place_of(const writer *w, const loops_expr *offset, uint32_t *base, 
   return *base && w->settings[*base] == 1;
 }
 
-static void collect_loads(writer *w, wide_loads *x, const loops_expr *e) {
-  for (uint32_t i = 0; i < e->n_args; i++) collect_loads(w, x, e->args[i]);
-  placed_load load = {.expr = e, .buffer = e->number, .lanes = e->lanes, .active = e->active, .stride = e->lanes > 1 ? e->stride : 0};
-  if (e->kind != LOOPS_LOAD || dtype_bytes(w->loops->buffers[e->number].type) > sizeof(uint32_t) || !place_of(w, e->args[0], &load.base, &load.constant)) return;
-  load.version = x->version[e->number];
-  *ARENA_PUSH(w->arena, x->loads, x->n_loads, x->capacity) = load;
+/* Whether no lane of one touches what a lane of the other does. */
+static bool are_apart(const wide_access *a, const wide_access *b) {
+  if (!a->is_placed || !b->is_placed || a->base != b->base || a->lanes != b->lanes || a->stride != b->stride) return false;
+  const int64_t distance = a->constant < b->constant ? b->constant - a->constant : a->constant - b->constant, stride = a->stride < 0 ? -a->stride : a->stride;
+  return distance && (a->lanes == 1 || distance < stride);
 }
 
-static void note_writes(const writer *w, wide_loads *x, const block *b) {
-  for (uint32_t i = 0; i < b->n; i++) {
-    const statement *s = b->items[i];
-    if (s->kind == STATEMENT_FOR || s->kind == STATEMENT_IF) note_writes(w, x, &s->body);
-    for (uint32_t k = 0; s->kind == STATEMENT_STORE && k < w->loops->n_buffers; k++) x->version[k] += memory_of(w, k) == memory_of(w, s->number);
-  }
+static void add_access(writer *w, wide_accesses *x, wide_access a, const loops_expr *offset) {
+  a.is_placed = offset && place_of(w, offset, &a.base, &a.constant);
+  a.at = x->n;
+  for (uint32_t i = x->n; !a.is_store && !a.version && i-- > 0;)
+    if (x->items[i].is_store && memory_of(w, x->items[i].buffer) == memory_of(w, a.buffer) && !are_apart(&a, &x->items[i])) a.version = i + 1;
+  *ARENA_PUSH(w->arena, x->items, x->n, x->capacity) = a;
 }
 
-static void collect_block(writer *w, wide_loads *x, const block *b) {
+static bool is_narrow_element(const writer *w, uint32_t buffer) { return dtype_bytes(w->loops->buffers[buffer].type) <= sizeof(uint32_t); }
+
+/* `inner`: of a block inside, at any time of it. */
+static void collect_loads(writer *w, wide_accesses *x, const loops_expr *e, bool inner) {
+  for (uint32_t i = 0; i < e->n_args; i++) collect_loads(w, x, e->args[i], inner);
+  if (e->kind != LOOPS_LOAD && e->kind != LOOPS_GATHER && e->kind != LOOPS_PAIRS) return;
+  const bool is_plain = !inner && e->kind == LOOPS_LOAD && is_narrow_element(w, e->number);
+  if (!is_plain && !w->loops->buffers[e->number].written) return;
+  const wide_access a = {.what = e, .buffer = e->number, .lanes = e->lanes, .active = e->active ? e->active : e->lanes, .stride = e->lanes > 1 ? e->stride : 0};
+  add_access(w, x, a, is_plain ? e->args[0] : NULL);
+}
+
+static void collect_block(writer *w, wide_accesses *x, const block *b, bool inner) {
   for (uint32_t i = 0; i < b->n; i++) {
     const statement *s = b->items[i];
     const loops_expr *const values[] = {s->begin, s->end, s->value, s->offset};
     for (int k = 0; k < 4; k++)
-      if (values[k]) collect_loads(w, x, values[k]);
-    note_writes(w, x, &(block){b->items + i, 1, 1});
+      if (values[k]) collect_loads(w, x, values[k], inner);
+    if (s->kind == STATEMENT_FOR || s->kind == STATEMENT_IF) collect_block(w, x, &s->body, true);
+    if (s->kind != STATEMENT_STORE) continue;
+    const wide_access a = {.what = s, .buffer = s->number, .lanes = s->value->lanes, .active = s->active, .stride = s->value->lanes > 1 ? s->stride : 0, .is_store = true};
+    add_access(w, x, a, !inner && is_narrow_element(w, s->number) ? s->offset : NULL);
   }
 }
 
@@ -73,8 +92,10 @@ static void collect_block(writer *w, wide_loads *x, const block *b) {
 
 static int compare(int64_t a, int64_t b) { return a < b ? -1 : a > b; }
 
-static int compare_runs(const placed_load *a, const placed_load *b) {
-  int order = compare(a->buffer, b->buffer);
+static int compare_runs(const wide_access *a, const wide_access *b) {
+  int order = compare(a->is_placed, b->is_placed);
+  if (!order) order = compare(a->is_store, b->is_store);
+  if (!order) order = compare(a->buffer, b->buffer);
   if (!order) order = compare(a->base, b->base);
   if (!order) order = compare(a->version, b->version);
   if (!order) order = compare(a->lanes, b->lanes);
@@ -83,84 +104,139 @@ static int compare_runs(const placed_load *a, const placed_load *b) {
 }
 
 static int compare_places(const void *x, const void *y) {
-  const int order = compare_runs(x, y);
-  return order ? order : compare(((const placed_load *)x)->constant, ((const placed_load *)y)->constant);
+  const wide_access *a = x, *b = y;
+  int order = compare_runs(a, b);
+  if (!order) order = compare(a->constant, b->constant);
+  return order ? order : compare(a->at, b->at);
 }
 
-static int compare_exprs(const void *x, const void *y) {
-  return compare((int64_t)(uintptr_t)((const placed_load *)x)->expr, (int64_t)(uintptr_t)((const placed_load *)y)->expr);
-}
-
-/* Whether the elements from a load's on, so many, are all read and lie at a multiple of their size together. */
-static bool is_group(const writer *w, const wide_loads *x, uint32_t first, uint32_t width) {
-  const placed_load *a = &x->loads[first];
-  const uint32_t base_zeros = a->base ? w->zeros[a->base] : 63, least = (uint32_t)__builtin_ctz(width);
-  if (base_zeros < least || a->constant % width || a->stride % width) return false;
+/* Whether the elements from an access's on, so many, are all there and lie at a multiple of their size together. */
+static bool is_run(const writer *w, const wide_accesses *x, uint32_t first, uint32_t width) {
+  const wide_access *a = &x->items[first];
+  if (!a->is_placed || a->constant % width || a->stride % width || (a->base && w->zeros[a->base] < (uint32_t)__builtin_ctz(width))) return false;
   int64_t found = 1;
-  for (uint32_t i = first + 1; i < x->n_loads && found < width && !compare_runs(a, &x->loads[i]); i++)
-    if (x->loads[i].constant == a->constant + found) found++;
-    else if (x->loads[i].constant != a->constant + found - 1) break;
+  for (uint32_t i = first + 1; i < x->n && found < width && !compare_runs(a, &x->items[i]); i++) {
+    const int64_t next = x->items[i].constant - a->constant;
+    if (next > found || (a->is_store && next < found)) return false;
+    found += next == found;
+  }
   return found == width;
 }
 
-static void find_groups(writer *w, wide_loads *x) {
-  qsort(x->loads, x->n_loads, sizeof *x->loads, compare_places);
-  for (uint32_t i = 0, next; i < x->n_loads; i = next) {
-    uint32_t width = (uint32_t)(WIDEST / dtype_bytes(w->loops->buffers[x->loads[i].buffer].type));
-    while (width > 1 && !is_group(w, x, i, width)) width /= 2;
-    next = i + 1;
-    if (width == 1 || width * dtype_bytes(w->loops->buffers[x->loads[i].buffer].type) < sizeof(uint32_t)) continue;
-    *ARENA_PUSH(w->arena, x->groups, x->n_groups, x->groups_capacity) = (load_group){.first = i, .width = width};
-    for (next = i; next < x->n_loads && !compare_runs(&x->loads[i], &x->loads[next]) && x->loads[next].constant < x->loads[i].constant + width; next++) x->loads[next].group = x->n_groups;
+/* Whether stores may wait for the last of them: what is done meanwhile in their memory is done elsewhere. */
+static bool may_wait(const writer *w, const wide_accesses *x, const wide_access *in_turn, uint32_t first, uint32_t width) {
+  uint32_t from = UINT32_MAX, to = 0;
+  for (uint32_t i = first; i < first + width; i++) {
+    if (x->items[i].at < from) from = x->items[i].at;
+    if (x->items[i].at > to) to = x->items[i].at;
   }
-  x->by_expr = arena_copy(w->arena, x->loads, x->n_loads * sizeof *x->loads);
-  qsort(x->by_expr, x->n_loads, sizeof *x->by_expr, compare_exprs);
+  for (uint32_t t = from; t <= to; t++) {
+    if (memory_of(w, in_turn[t].buffer) != memory_of(w, x->items[first].buffer)) continue;
+    for (uint32_t i = first; i < first + width; i++)
+      if (x->items[i].at < t && !are_apart(&x->items[i], &in_turn[t])) return false;
+  }
+  return true;
 }
 
-void begin_wide_loads(writer *w, const block *b) {
-  wide_loads *x = ARENA_NEW(w->arena, wide_loads);
-  *x = (wide_loads){.outer = w->wide, .version = ARENA_ARRAY(w->arena, uint32_t, w->loops->n_buffers + 1)};
+static void find_groups(writer *w, wide_accesses *x) {
+  const wide_access *in_turn = arena_copy(w->arena, x->items, x->n * sizeof *x->items);
+  qsort(x->items, x->n, sizeof *x->items, compare_places);
+  for (uint32_t i = 0, next; i < x->n; i = next) {
+    const wide_access *a = &x->items[i];
+    const size_t bytes = dtype_bytes(w->loops->buffers[a->buffer].type);
+    uint32_t width = (uint32_t)(WIDEST / bytes);
+    while (width > 1 && !(is_run(w, x, i, width) && (!a->is_store || may_wait(w, x, in_turn, i, width)))) width /= 2;
+    next = i + 1;
+    if (width <= 1 || width * bytes < sizeof(uint32_t)) continue;
+    wide_group *g = ARENA_PUSH(w->arena, x->groups, x->n_groups, x->groups_capacity);
+    *g = (wide_group){.first = i, .width = width};
+    for (next = i; next < x->n && !compare_runs(a, &x->items[next]) && x->items[next].constant < a->constant + width; next++) {
+      x->items[next].group = x->n_groups;
+      if (x->items[next].at > g->last) g->last = x->items[next].at;
+    }
+  }
+}
+
+static int compare_what(const void *x, const void *y) {
+  const wide_access *a = *(wide_access *const *)x, *b = *(wide_access *const *)y;
+  return compare((int64_t)(uintptr_t)a->what, (int64_t)(uintptr_t)b->what);
+}
+
+void begin_wide_accesses(writer *w, const block *b) {
+  wide_accesses *x = ARENA_NEW(w->arena, wide_accesses);
+  *x = (wide_accesses){.outer = w->wide};
   w->wide = x;
-  collect_block(w, x, b);
-  if (x->n_loads) find_groups(w, x);
+  collect_block(w, x, b, false);
+  if (!x->n) return;
+  find_groups(w, x);
+  x->of_what = ARENA_ARRAY(w->arena, wide_access *, x->n);
+  for (uint32_t i = 0; i < x->n; i++) x->of_what[i] = &x->items[i];
+  qsort(x->of_what, x->n, sizeof *x->of_what, compare_what);
 }
 
-void end_wide_loads(writer *w) { w->wide = w->wide->outer; }
+void end_wide_accesses(writer *w) { w->wide = w->wide->outer; }
+
+/* NULL where it is alone, or what is read at one time and another. */
+static wide_access *find_access(const wide_accesses *x, const void *what) {
+  const wide_access key = {.what = what}, *k = &key;
+  wide_access **found = x->n ? bsearch(&k, x->of_what, x->n, sizeof k, compare_what) : NULL;
+  if (!found || !(*found)->group) return NULL;
+  for (int step = -1; step <= 1; step += 2)
+    for (wide_access **same = found + step; same >= x->of_what && same < x->of_what + x->n && (*same)->what == what; same += step)
+      if ((*same)->group != (*found)->group) return NULL;
+  return *found;
+}
 
 /* -- text ----------------------------------------------------------------------------------------------------- */
 
-static const placed_load *find_load(const wide_loads *x, const loops_expr *e) {
-  const placed_load key = {.expr = e};
-  const placed_load *found = x->n_loads ? bsearch(&key, x->by_expr, x->n_loads, sizeof key, compare_exprs) : NULL;
-  if (!found) return NULL;
-  for (const placed_load *same = found + 1; same < x->by_expr + x->n_loads && same->expr == e; same++) /* read again behind a store */
-    if (same->version != found->version) return NULL;
-  for (const placed_load *same = found; same > x->by_expr && (--same)->expr == e;)
-    if (same->version != found->version) return NULL;
-  return found;
+static const char *place_text(writer *w, const wide_group *g) {
+  const wide_access *first = &w->wide->items[g->first];
+  const char *offset = first->base ? arena_printf(w->arena, "r%u + %lld", first->base, (long long)first->constant) : arena_printf(w->arena, "%lld", (long long)first->constant);
+  return wide_element_text(w, first->buffer, lane_offset(w, offset, first->lanes, first->stride), g->width);
 }
 
-static const char *read_group(writer *w, const placed_load *l, load_group *g, size_t bytes) {
-  const uint32_t words = (uint32_t)(g->width * bytes / sizeof(uint32_t));
-  const placed_load *first = &w->wide->loads[g->first];
-  const char *offset = first->base ? arena_printf(w->arena, "r%u + %lld", first->base, (long long)first->constant) : arena_printf(w->arena, "%lld", (long long)first->constant);
-  const char *active = l->lanes == 1 ? NULL : active_text(w, l->active ? l->active : l->lanes);
-  const char *place = wide_element_text(w, l->buffer, lane_offset(w, offset, l->lanes, l->stride), g->width);
+static uint32_t words_of(const writer *w, const wide_group *g) { return (uint32_t)(g->width * dtype_bytes(w->loops->buffers[w->wide->items[g->first].buffer].type) / sizeof(uint32_t)); }
+
+static const char *read_group(writer *w, const wide_access *a, wide_group *g) {
+  const uint32_t words = words_of(w, g);
+  const char *active = a->lanes == 1 ? NULL : active_text(w, a->active), *place = place_text(w, g);
   g->name = arena_printf(w->arena, "w%u", w->n_values++);
-  write_line(w, "const words_%u %s = %s%sload_%u(&%s)%s;", words, g->name, active ? active : "", active ? " ? " : "", words, place, active ? arena_printf(w->arena, " : zero_%u()", words) : "");
+  if (active) write_line(w, "const words_%u %s = %s ? load_%u(&%s) : zero_%u();", words, g->name, active, words, place, words);
+  else write_line(w, "const words_%u %s = load_%u(&%s);", words, g->name, words, place);
   return g->name;
 }
 
 const char *wide_load_text(writer *w, const loops_expr *e) {
   static const char *const parts[] = {"x", "y", "z", "w"};
-  const placed_load *l = w->wide ? find_load(w->wide, e) : NULL;
-  if (!l || !l->group) return NULL;
-  load_group *g = &w->wide->groups[l->group - 1];
-  const dtype t = w->loops->buffers[l->buffer].type;
-  const size_t bytes = dtype_bytes(t), at = (size_t)(l->constant - w->wide->loads[g->first].constant) * bytes;
-  const char *name = g->name ? g->name : read_group(w, l, g, bytes);
+  const wide_access *a = w->wide ? find_access(w->wide, e) : NULL;
+  if (!a) return NULL;
+  wide_group *g = &w->wide->groups[a->group - 1];
+  const dtype t = w->loops->buffers[a->buffer].type;
+  const size_t at = (size_t)(a->constant - w->wide->items[g->first].constant) * dtype_bytes(t);
+  const char *name = g->name ? g->name : read_group(w, a, g);
   const char *word = arena_printf(w->arena, "%s.%s", name, parts[at / sizeof(uint32_t)]);
   const unsigned shift = 8 * (unsigned)(at % sizeof(uint32_t));
   if (t == DTYPE_F32) return arena_printf(w->arena, "f32_bits_u32(%s)", word);
   return arena_printf(w->arena, shift ? "(%s)(%s >> %u)" : "(%s)%s", memory_type(t), word, shift);
+}
+
+static const char *word_text(writer *w, const wide_access *first, dtype t) {
+  if (t == DTYPE_F32) return arena_printf(w->arena, "u32_bits_f32(%s)", first->value);
+  const char *text = arena_printf(w->arena, "(u32)%s", first->value);
+  for (unsigned i = 1; i < sizeof(uint32_t) / dtype_bytes(t); i++) text = arena_printf(w->arena, "%s | (u32)%s << %u", text, first[i].value, i * 8 * (unsigned)dtype_bytes(t));
+  return text;
+}
+
+const char *wide_store_text(writer *w, const statement *s, const char *value) {
+  wide_access *a = find_access(w->wide, s);
+  if (!a) return NULL;
+  const dtype t = w->loops->buffers[s->number].type;
+  const wide_group *g = &w->wide->groups[a->group - 1];
+  a->value = arena_printf(w->arena, "w%u", w->n_values++);
+  write_line(w, "const %s %s = %s;", memory_type(t), a->value, value);
+  if (a->at != g->last) return "";
+  const uint32_t words = words_of(w, g);
+  const char *text = place_text(w, g);
+  for (uint32_t i = 0; i < words; i++) text = arena_printf(w->arena, "%s, %s", text, word_text(w, &w->wide->items[g->first + i * (g->width / words)], t));
+  return arena_printf(w->arena, "store_%u(&%s)", words, text);
 }

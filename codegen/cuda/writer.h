@@ -2,7 +2,7 @@
  *
  *   source.c      the function: storage, statements, barriers
  *   expression.c  values
- *   wide.c        loads of neighbours, together
+ *   wide.c        neighbours that are read or written together
  *   range.c       which integers fit 32 bits: 64-bit arithmetic on indices takes a GPU several instructions */
 #ifndef SSLC_CODEGEN_CUDA_WRITER_H
 #define SSLC_CODEGEN_CUDA_WRITER_H
@@ -14,7 +14,7 @@
 enum { WARP = 32, MOST_TOGETHER = 128 /* iterations of a block */ };
 
 typedef struct expr_uses expr_uses;
-typedef struct wide_loads wide_loads;
+typedef struct wide_accesses wide_accesses;
 
 typedef struct {
   const loops *loops;
@@ -25,9 +25,10 @@ typedef struct {
   int depth;
   uint32_t lanes;       /* the widest vector; 1: threads work alone */
   interval *ranges;     /* by register: of integers, wherever it is read */
+  const loops_expr **definitions; /* by register that one statement sets */
   uint32_t *settings;   /* by register: how many statements set it */
   uint32_t *zeros;      /* by register: lowest bits that are 0 in all its values */
-  wide_loads *wide;     /* of the block at hand */
+  wide_accesses *wide;     /* of the block at hand */
   expr_uses *uses;      /* of the statement at hand */
   uint32_t n_values;    /* names given to what is used twice */
   bool synchronises;
@@ -50,11 +51,13 @@ bool is_narrow_register(const writer *w, uint32_t number);
 uint32_t memory_of(const writer *w, uint32_t buffer);
 
 /* -- wide.c */
-/* Around the statements of a block, whose own loads then may be read together. */
-void begin_wide_loads(writer *w, const block *b);
-void end_wide_loads(writer *w);
+/* Around the statements of a block, whose own accesses then may be made together. */
+void begin_wide_accesses(writer *w, const block *b);
+void end_wide_accesses(writer *w);
 /* A load as a part of what one access has read; NULL where it stands alone. */
 const char *wide_load_text(writer *w, const loops_expr *e);
+/* A store that is made together with others: empty until the last of them, then what stores all. NULL where it stands alone. */
+const char *wide_store_text(writer *w, const statement *s, const char *value);
 
 /* -- expression.c */
 const char *register_type(dtype t, bool narrow);

@@ -11,7 +11,7 @@ import time
 
 from protocol import serve, time_each, watch_memory
 
-REALS = {"f32": 6, "bf16": 5}  # of sslc_type
+REALS = {"f32": 6, "bf16": 5, "tf32": 8}  # of sslc_type
 SIZES = [1, 1, 4, 4, 8, 2, 4, 8]  # of sslc_type: bool u8 i32 u32 i64 bf16 f32 f64
 U8, I32, F32 = 1, 2, 6
 INPUT, STATE = 0, 1  # sslc_kind
@@ -49,7 +49,7 @@ def picture(generator, channels, height, width):
 class Program:
     """A compiled program."""
 
-    def __init__(self, library, path, threads, cache, settings=None, arrays=(), precision="f32", device="auto", data_root=None):
+    def __init__(self, library, path, threads, cache, settings=None, arrays=(), device="auto", precision="f32", data_root=None):
         self.sslc = ctypes.CDLL(library)
         self.sslc.sslc_message.restype = text
         self.sslc.sslc_metric.restype = real
@@ -57,8 +57,8 @@ class Program:
         settings = settings or {}
         overrides = (Override * len(settings))(*[Override(k.encode(), str(v).encode()) for k, v in settings.items()])
         self.arrays = (Array * len(arrays))(*arrays)
-        options = Options(overrides=overrides, n_overrides=len(settings), arrays=self.arrays, n_arrays=len(arrays), threads=threads, cache=cache.encode(), real=REALS[precision],
-                          device=device.encode(), data_root=data_root.encode() if data_root else None)
+        options = Options(overrides=overrides, n_overrides=len(settings), arrays=self.arrays, n_arrays=len(arrays), threads=threads, cache=cache.encode(),
+                          device=device.encode(), real=REALS[precision], data_root=data_root.encode() if data_root else None)
         start = time.perf_counter()
         self.call("compile_file", str(path).encode(), ctypes.byref(options), ctypes.byref(self.handle), bare=True)
         self.seconds = time.perf_counter() - start

@@ -25,7 +25,7 @@ static const budget contractions = {"contraction", 255, 96 << 10, 0, 0}, others 
 
 typedef struct {
   unsigned capability;
-  bool bf16;
+  product_precision products;
   const nvrtc *nvrtc;
   const char *cache;
   FILE *table;
@@ -85,7 +85,7 @@ static bool inspect_graph(example *e, const graph *g, const char *which, diagnos
   const char *error = NULL;
   compile_report report;
   cuda_target(of->capability, &gpu);
-  pass_context c = {.arena = a, .diagnostics = d, .target = &gpu, .bf16 = of->bf16};
+  pass_context c = {.arena = a, .diagnostics = d, .target = &gpu, .products = of->products};
   const plan *p = run_passes(g, &c, NULL, NULL);
   if (!p) return fprintf(stderr, "%s, %s: %s\n", e->name, which, diagnostics_render(d, a, false)), false;
   const compile_options options = {.cache_directory = of->cache, .threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN)};
@@ -133,7 +133,7 @@ int main(int argc, char **argv) {
   arena *a = arena_new();
   const char *error = NULL;
   nvrtc *n = nvrtc_open(a, &error);
-  inspection all = {.capability = (unsigned)atoi(argv[1]), .bf16 = !strcmp(argv[2], "bf16"), .nvrtc = n, .cache = argv[4], .table = n ? fopen(argv[3], "w") : NULL};
+  inspection all = {.capability = (unsigned)atoi(argv[1]), .products = !strcmp(argv[2], "bf16") ? PRODUCTS_BF16 : !strcmp(argv[2], "tf32") ? PRODUCTS_TF32 : PRODUCTS_EXACT, .nvrtc = n, .cache = argv[4], .table = n ? fopen(argv[3], "w") : NULL};
   bool good = all.table;
   if (!good) fprintf(stderr, "%s\n", n ? argv[3] : error);
   if (good) {

@@ -46,7 +46,7 @@ complains "on processors only"
 status 1 tune --device cuda "$program"
 complains "schedules of GPUs"
 status 0 emit --device cuda --stage cuda "$program"
-says "__launch_bounds__"
+says "KERNEL void"
 status 2 emit --device cuda --arch sm_90 --stage cuda "$program"
 complains "leave --arch or --device out"
 

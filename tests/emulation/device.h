@@ -1,7 +1,9 @@
 /* The CUDA execution model on a processor, as far as kernels of sslc use it: put in front of the text of kernels, which a C
  * compiler then takes. Threads of a block are run one after another; where they wait for each other or exchange values each is a
- * fibre, and goes on when all lanes of its warp have come there. Lanes take turns in an order that differs from block to block:
- * what one reads before it is written, or writes before it is read, shows. Memory on the chip begins with a pattern, not with 0. */
+ * fibre, and goes on when all lanes of its warp, or all threads of its block, have come there. A warp runs as far as it may before
+ * another one gets its turn, and warps and lanes take turns in an order that differs from block to block: what one reads before
+ * it is written, or writes before it is read, shows. Memory on the chip begins with a pattern, not with 0; copies in the
+ * background land when they are waited for, and not at all when they are not. */
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,6 +12,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#define EMULATED
 #define __device__
 #define __shared__
 #define __forceinline__ inline
@@ -69,89 +72,234 @@ typedef struct {
 typedef struct {
   unsigned x, y, z, w;
 } uint4;
-static inline const void *emulated_aligned(const void *at, unsigned long long bytes) {
+static inline void *emulated_aligned(const void *at, unsigned long long bytes) {
   emulated_violations += (unsigned long long)at % bytes != 0;
-  return at;
+  return (void *)(unsigned long long)at;
 }
 #define ALIGNED(pointer, T) emulated_aligned(pointer, sizeof(T))
 
 /* -- warps -------------------------------------------------------------------------------------------------- */
 
 typedef void emulated_call(void **arguments);
+typedef enum { FIBRE_RUNS, FIBRE_AT_WARP, FIBRE_AT_BLOCK, FIBRE_DONE } fibre_state;
+
+enum { EMULATED_COPIES = 256 };
+
+typedef struct {
+  void *to;
+  const void *from; /* NULL: zeros */
+  unsigned group;
+} emulated_copy;
+
+typedef struct {
+  ucontext_t context;
+  fibre_state state;
+  unsigned char exchanged[64];
+  emulated_copy copies[EMULATED_COPIES]; /* that have not landed */
+  unsigned n_copies, group;
+} emulated_fibre;
 
 static struct {
-  ucontext_t scheduler, lane[EMULATED_WARP];
-  bool done[EMULATED_WARP];
-  unsigned at; /* the lane that runs */
-  unsigned char exchanged[EMULATED_WARP][8];
+  ucontext_t scheduler;
+  emulated_fibre fibre[EMULATED_THREADS];
+  unsigned at; /* the thread that runs */
   emulated_call *kernel;
   void **arguments;
-  bool fibres; /* lanes can wait for each other */
-} warp;
-static char emulated_stacks[EMULATED_WARP][EMULATED_STACK];
+  bool fibres; /* threads can wait for each other */
+} block;
+static char emulated_stacks[EMULATED_THREADS][EMULATED_STACK];
 
-static void run_lane(void) {
-  warp.kernel(warp.arguments);
-  warp.done[warp.at] = true;
-  swapcontext(&warp.lane[warp.at], &warp.scheduler);
+static void run_fibre(void) {
+  block.kernel(block.arguments);
+  block.fibre[block.at].state = FIBRE_DONE;
+  swapcontext(&block.fibre[block.at].context, &block.scheduler);
 }
 
-static void emulated_wait(void) {
+static void emulated_wait(fibre_state for_what) {
   const emulated_index thread = threadIdx;
-  if (!warp.fibres) fputs("a kernel exchanges values that was not made to\n", stderr), abort();
-  swapcontext(&warp.lane[warp.at], &warp.scheduler);
+  if (!block.fibres) fputs("a kernel exchanges values that was not made to\n", stderr), abort();
+  block.fibre[block.at].state = for_what;
+  swapcontext(&block.fibre[block.at].context, &block.scheduler);
   threadIdx = thread;
 }
 
-#define __syncwarp() emulated_wait()
+#define __syncwarp() emulated_wait(FIBRE_AT_WARP)
+#define __syncthreads() emulated_wait(FIBRE_AT_BLOCK)
+
+/* What the lane has put down; between two waits everyone may look. */
+static inline unsigned char *emulated_of_lane(unsigned lane) { return block.fibre[threadIdx.x / EMULATED_WARP * EMULATED_WARP + lane % EMULATED_WARP].exchanged; }
+
 #define __shfl_sync(mask, value, from)                                             \
   ({                                                                               \
     __typeof__(value) shuffled_ = (value);                                         \
-    memcpy(warp.exchanged[threadIdx.x % EMULATED_WARP], &shuffled_, sizeof shuffled_); \
-    emulated_wait();                                                               \
-    memcpy(&shuffled_, warp.exchanged[(unsigned)(from) % EMULATED_WARP], sizeof shuffled_); \
-    emulated_wait();                                                               \
+    memcpy(emulated_of_lane(threadIdx.x), &shuffled_, sizeof shuffled_);           \
+    __syncwarp();                                                                  \
+    memcpy(&shuffled_, emulated_of_lane((unsigned)(from)), sizeof shuffled_);      \
+    __syncwarp();                                                                  \
     shuffled_;                                                                     \
   })
 
-/* Lanes go on in turn until all are done; all of them come to the same barriers. */
-static void run_warp(unsigned first_thread) {
-  const unsigned turn = blockIdx.x + first_thread / EMULATED_WARP;
-  for (unsigned i = 0; i < EMULATED_WARP; i++) {
-    getcontext(&warp.lane[i]);
-    warp.lane[i].uc_stack.ss_sp = emulated_stacks[i];
-    warp.lane[i].uc_stack.ss_size = EMULATED_STACK;
-    warp.lane[i].uc_link = NULL;
-    warp.done[i] = false;
-    makecontext(&warp.lane[i], run_lane, 0);
+/* -- copies in the background --------------------------------------------------------------------------------- */
+
+static inline unsigned on_chip(const void *at) { return (unsigned)((const unsigned char *)at - shared); }
+
+static inline void copy_16(unsigned address, const void *from, bool inside) {
+  emulated_fibre *f = &block.fibre[threadIdx.x];
+  void *to = shared + address;
+  if ((uintptr_t)to % 16 || (inside && (uintptr_t)from % 16) || f->n_copies == EMULATED_COPIES) emulated_violations++;
+  else f->copies[f->n_copies++] = (emulated_copy){to, inside ? from : NULL, f->group};
+}
+
+/* Groups but the latest `open`. */
+static inline void emulated_land(unsigned open) {
+  emulated_fibre *f = &block.fibre[threadIdx.x];
+  unsigned kept = 0;
+  for (unsigned i = 0; i < f->n_copies; i++) {
+    const emulated_copy *c = &f->copies[i];
+    if (c->group + open >= f->group) f->copies[kept++] = *c;
+    else if (c->from) memcpy(c->to, c->from, 16);
+    else memset(c->to, 0, 16);
   }
-  for (unsigned done = 0; done < EMULATED_WARP;) {
-    done = 0;
-    for (unsigned i = 0; i < EMULATED_WARP; i++) {
-      warp.at = turn % 2 ? EMULATED_WARP - 1 - i : (i + turn) % EMULATED_WARP;
-      if (!warp.done[warp.at]) {
-        threadIdx.x = first_thread + warp.at;
-        swapcontext(&warp.scheduler, &warp.lane[warp.at]);
-      }
-      done += warp.done[warp.at];
+  f->n_copies = kept;
+}
+
+#define COPIES_COMMIT() block.fibre[threadIdx.x].group++
+#define COPIES_WAIT(n) emulated_land(n)
+
+/* -- the matrix unit, by its definition: PTX ISA, ldmatrix and mma.m16n8k16 ------------------------------------- */
+
+static inline void emulated_squares(unsigned *r, unsigned address, bool across) {
+  const unsigned lane = threadIdx.x % EMULATED_WARP;
+  const uint16_t *at = (const uint16_t *)(shared + address);
+  memcpy(emulated_of_lane(lane), &at, sizeof at);
+  __syncwarp();
+  for (unsigned square = 0; square < 4; square++) {
+    unsigned half[2];
+    for (unsigned k = 0; k < 2; k++) {
+      const unsigned row = across ? lane % 4 * 2 + k : lane / 4, column = across ? lane / 4 : lane % 4 * 2 + k;
+      const uint16_t *from;
+      memcpy(&from, emulated_of_lane(8 * square + row), sizeof from);
+      if ((uintptr_t)from % 16) emulated_violations++;
+      half[k] = from[column];
     }
+    r[square] = half[0] | half[1] << 16;
+  }
+  __syncwarp();
+}
+
+static inline void load_squares(unsigned *r, unsigned at) { emulated_squares(r, at, false); }
+static inline void load_squares_across(unsigned *r, unsigned at) { emulated_squares(r, at, true); }
+
+static inline float emulated_half(unsigned pair, unsigned k) { return __uint_as_float(k ? pair & 0xffff0000u : pair << 16); }
+
+/* Pairs in their order, the odd one of a pair first: ir/loops.h. The unit itself promises no order. */
+static inline void multiply_squares(float *c, const unsigned *a, unsigned b0, unsigned b1) {
+  const unsigned lane = threadIdx.x % EMULATED_WARP, own[6] = {a[0], a[1], a[2], a[3], b0, b1};
+  memcpy(emulated_of_lane(lane), own, sizeof own);
+  __syncwarp();
+  for (unsigned i = 0; i < 4; i++) {
+    const unsigned row = lane / 4, column = lane % 4 * 2 + i % 2;
+    for (unsigned pair = 0; pair < 8; pair++) {
+      unsigned left[6], right[6];
+      memcpy(left, emulated_of_lane(row * 4 + pair % 4), sizeof left);
+      memcpy(right, emulated_of_lane(column * 4 + pair % 4), sizeof right);
+      for (int k = 1; k >= 0; k--) c[i] = fmaf(emulated_half(left[pair / 4 * 2 + i / 2], k), emulated_half(right[4 + pair / 4], k), c[i]);
+    }
+  }
+  __syncwarp();
+}
+
+static inline unsigned load_word(unsigned address) {
+  unsigned word;
+  memcpy(&word, shared + address, sizeof word);
+  return word;
+}
+
+/* cvt.rna.tf32.f32 */
+static inline unsigned tf32_word(unsigned x) { return __uint_as_float(x) != __uint_as_float(x) ? x : (x + 0x1000u) & 0xffffe000u; }
+
+/* mma.m16n8k8 of tf32: an element in the place of a pair. */
+static inline void multiply_squares_f32(float *c, const unsigned *a, unsigned b0, unsigned b1) {
+  const unsigned lane = threadIdx.x % EMULATED_WARP, own[6] = {a[0], a[1], a[2], a[3], b0, b1};
+  memcpy(emulated_of_lane(lane), own, sizeof own);
+  __syncwarp();
+  for (unsigned i = 0; i < 4; i++) {
+    const unsigned row = lane / 4, column = lane % 4 * 2 + i % 2;
+    for (unsigned k = 0; k < 8; k++) {
+      unsigned left[6], right[6];
+      memcpy(left, emulated_of_lane(row * 4 + k % 4), sizeof left);
+      memcpy(right, emulated_of_lane(column * 4 + k % 4), sizeof right);
+      c[i] = fmaf(__uint_as_float(left[k / 4 * 2 + i / 2]), __uint_as_float(right[4 + k / 4]), c[i]);
+    }
+  }
+  __syncwarp();
+}
+
+/* -- blocks ------------------------------------------------------------------------------------------------------- */
+
+static void start_fibre(unsigned thread) {
+  emulated_fibre *f = &block.fibre[thread];
+  getcontext(&f->context);
+  f->context.uc_stack.ss_sp = emulated_stacks[thread];
+  f->context.uc_stack.ss_size = EMULATED_STACK;
+  f->context.uc_link = NULL;
+  f->state = FIBRE_RUNS;
+  f->n_copies = f->group = 0;
+  makecontext(&f->context, run_fibre, 0);
+}
+
+static bool all_are(unsigned first, unsigned n, fibre_state state) {
+  for (unsigned i = 0; i < n; i++)
+    if (block.fibre[first + i].state != state) return false;
+  return true;
+}
+
+static void release(unsigned first, unsigned n) {
+  for (unsigned i = 0; i < n; i++) block.fibre[first + i].state = FIBRE_RUNS;
+}
+
+/* Until all its lanes are done, or wait for other warps. */
+static void run_warp(unsigned first, unsigned turn) {
+  for (;;) {
+    bool went_on = false;
+    for (unsigned i = 0; i < EMULATED_WARP; i++) {
+      block.at = first + (turn % 2 ? EMULATED_WARP - 1 - i : (i + turn) % EMULATED_WARP);
+      if (block.fibre[block.at].state != FIBRE_RUNS) continue;
+      threadIdx.x = block.at;
+      swapcontext(&block.scheduler, &block.fibre[block.at].context);
+      went_on = true;
+    }
+    if (all_are(first, EMULATED_WARP, FIBRE_AT_WARP)) release(first, EMULATED_WARP);
+    else if (!went_on) return;
   }
 }
 
-/* Returns how many accesses lay outside. */
+/* False when threads wait for others that never come. */
+static bool run_block(unsigned threads) {
+  for (unsigned t = 0; t < threads; t++) start_fibre(t);
+  for (unsigned turn = blockIdx.x;; turn++) {
+    const unsigned warps = threads / EMULATED_WARP;
+    for (unsigned w = 0; w < warps; w++) run_warp((turn % 2 ? warps - 1 - w : (w + turn) % warps) * EMULATED_WARP, turn + w);
+    if (all_are(0, threads, FIBRE_DONE)) return true;
+    if (!all_are(0, threads, FIBRE_AT_BLOCK)) return false;
+    release(0, threads);
+  }
+}
+
+/* Returns how many accesses lay outside, and waits were in vain. */
 static long long emulate(emulated_call *k, void **arguments, long long blocks, unsigned threads, bool synchronises) {
   emulated_violations = 0;
-  warp.kernel = k;
-  warp.arguments = arguments;
-  warp.fibres = synchronises;
+  block.kernel = k;
+  block.arguments = arguments;
+  block.fibres = synchronises;
   for (long long b = 0; b < blocks; b++) {
     blockIdx.x = (unsigned)b;
     memset(shared, 0xA5, synchronises ? sizeof shared : 0);
-    for (unsigned t = 0; t < threads; t += synchronises ? EMULATED_WARP : 1) {
+    for (unsigned t = 0; t < threads && !synchronises; t++) {
       threadIdx.x = t;
-      if (synchronises) run_warp(t);
-      else k(arguments);
+      k(arguments);
     }
+    if (synchronises && !run_block(threads)) emulated_violations++;
   }
   return emulated_violations;
 }

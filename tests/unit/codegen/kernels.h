@@ -80,7 +80,26 @@ static void random_bits_and_gathers(void **state) {
              "  s0[a] : f32 = x[min(max(i64(n[a]), 0), 6), a % 8] -> y[a]\n}\n");
 }
 
+/* Lanes that take several neighbours each: full vectors, a last one of fewer lanes, and one lane with what is left; sums that keep them,
+ * and sums along them. */
+static void neighbours_in_lanes(void **state) {
+  static const char *const types[] = {"f32", "bf16", "u8", "f64"}, *const extents[] = {"128", "150", "131", "64"};
+  (void)state;
+  for (int i = 0; i < 4; i++)
+    for (int e = 0; e < 4; e++) {
+      char text[900];
+      const char *t = types[i], *n = extents[e];
+      snprintf(text, sizeof text,
+               "kernel near {\n  in x : %s[9,%s]\n  out y : %s[9,%s]\n  out r : f32[9]\n  out c : f32[%s]\n  axes i:9 j:%s\n"
+               "  row[i] : f32 = sum j of f32(x[i, j]) -> r[i]\n  column[j] : f32 = sum i of f32(x[i, j]) -> c[j]\n  same[i,j] : %s = x[i, j] -> y[i, j]\n}\n"
+               "schedule { for i, j/64, j/%d vector, j unroll }\n",
+               t, n, t, n, n, n, t, i % 2 ? 4 : 2);
+      check_text(text);
+    }
+}
+
 #define KERNEL_TESTS \
+  cmocka_unit_test(neighbours_in_lanes), \
   cmocka_unit_test(convolution_with_epilogue), \
   cmocka_unit_test(product_with_remainders), \
   cmocka_unit_test(product_with_an_axis_of_its_own), \

@@ -101,7 +101,21 @@ static void neighbours_are_read_together(void **state) {
               "load_4", 1);
 }
 
+#define DOUBLED(type, several) "kernel k {\n  in x : " type "[150]\n  out y : " type "[150]\n  axes i:150\n  s[i] : " type " = x[i] + x[i] -> y[i]\n}\nschedule { for i/128, i/" several " vector, i unroll }\n"
+
+/* What lanes take several of is written together as well: in the loop, in the vectors behind it, and by the lane that has the rest. */
+static void neighbours_are_written_together(void **state) {
+  (void)state;
+  check_loads(DOUBLED("f32", "4"), "store_4", 2); /* 128, then 20 */
+  check_loads(DOUBLED("f32", "4"), "store_2", 1); /* and 2 */
+  check_loads(DOUBLED("f32", "4"), "load_4", 2);
+  check_loads(DOUBLED("bf16", "8"), "store_4", 2);
+  check_loads(DOUBLED("bf16", "4"), "store_2", 2);
+  check_loads(DOUBLED("u8", "4"), "store_1", 2);
+  check_loads(DOUBLED("f64", "4"), "store_", 0);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {KERNEL_TESTS, cmocka_unit_test(blocks_of_columns_keep_their_lanes), cmocka_unit_test(neighbours_are_read_together)};
+  const struct CMUnitTest tests[] = {KERNEL_TESTS, cmocka_unit_test(blocks_of_columns_keep_their_lanes), cmocka_unit_test(neighbours_are_read_together), cmocka_unit_test(neighbours_are_written_together)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,7 +8,7 @@
 #include <elf.h>
 #include <stdlib.h>
 
-#include "codegen/cuda/nvrtc.h"
+#include "codegen/cuda/gather.h"
 #include "codegen/cuda/source.h"
 
 static const nvrtc_target hopper = {"sm_90a", NVRTC_CUBIN}, ampere = {"sm_80", NVRTC_CUBIN}, any = {"compute_80", NVRTC_PTX};
@@ -41,6 +41,23 @@ static void compiles_without_a_device(void **state) {
   if (!nvrtc_compile(n, text, "k", &any, a, &code, &error)) fail_msg("%s", error);
   assert_non_null(strstr(code.code, ".target sm_80"));
   free(code.code);
+  nvrtc_close(n);
+  arena_free(a);
+}
+
+/* What nobody would miss: without it batches come from the host. */
+static void the_kernel_that_gathers_compiles(void **state) {
+  static const unsigned capabilities[] = {75, 80, 90};
+  arena *a = arena_new();
+  const char *error = NULL;
+  nvrtc *n = opened(a);
+  (void)state;
+  for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++) {
+    const cuda_kernel *k = cuda_gather_kernel(n, capabilities[i], a, &error);
+    if (!k) fail_msg("sm_%u: %s", capabilities[i], error);
+    assert_memory_equal(k->image, ELFMAG, SELFMAG);
+    assert_int_equal(k->spilled_bytes, 0);
+  }
   nvrtc_close(n);
   arena_free(a);
 }
@@ -120,7 +137,7 @@ static void a_file_that_is_named_is_the_only_one(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(compiles_without_a_device), cmocka_unit_test(spills_are_counted), cmocka_unit_test(errors_name_the_kernel_and_its_line),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(compiles_without_a_device), cmocka_unit_test(the_kernel_that_gathers_compiles), cmocka_unit_test(spills_are_counted), cmocka_unit_test(errors_name_the_kernel_and_its_line),
                                      cmocka_unit_test(devices_get_code_that_they_can_run), cmocka_unit_test(a_file_that_is_named_is_the_only_one)};
   return cmocka_run_group_tests_name("codegen/nvrtc", tests, NULL, NULL);
 }

@@ -9,8 +9,8 @@ static const graph *parsed(bench *b, const char *text) {
   return g;
 }
 
-static void becomes(bench *b, bool bf16, const char *before, const char *expected) {
-  b->context.bf16 = bf16;
+static void becomes(bench *b, product_precision how, const char *before, const char *expected) {
+  b->context.products = how;
   const graph *g = pass_precision(parsed(b, before), &b->context);
   assert_non_null(g);
   assert_null(graph_verify(g, b->arena));
@@ -143,9 +143,9 @@ static const char regions_behind[] =
     "  result output \"y\" %3\n"
     "}\n";
 
-static void between_contractions_and_maps(void **state) { becomes(*state, true, between_contractions_and_maps_before, between_contractions_and_maps_behind); }
-static void softmax_and_vectors(void **state) { becomes(*state, true, softmax_and_vectors_before, softmax_and_vectors_behind); }
-static void regions(void **state) { becomes(*state, true, regions_before, regions_behind); }
+static void between_contractions_and_maps(void **state) { becomes(*state, PRODUCTS_BF16, between_contractions_and_maps_before, between_contractions_and_maps_behind); }
+static void softmax_and_vectors(void **state) { becomes(*state, PRODUCTS_BF16, softmax_and_vectors_before, softmax_and_vectors_behind); }
+static void regions(void **state) { becomes(*state, PRODUCTS_BF16, regions_before, regions_behind); }
 
 static const char odd_sum[] =
     "graph t {\n"
@@ -155,10 +155,10 @@ static const char odd_sum[] =
     "  result output \"y\" %3\n"
     "}\n";
 
-static void sums_over_an_odd_number_stay(void **state) { becomes(*state, true, odd_sum, odd_sum); }
+static void sums_over_an_odd_number_stay(void **state) { becomes(*state, PRODUCTS_BF16, odd_sum, odd_sum); }
 
 static void nothing_is_rounded_unless_asked_for(void **state) {
-  becomes(*state, false, between_contractions_and_maps_before, between_contractions_and_maps_before);
+  becomes(*state, PRODUCTS_EXACT, between_contractions_and_maps_before, between_contractions_and_maps_before);
 }
 
 /* Every second parameter becomes something that is learned. */
@@ -173,7 +173,7 @@ static graph *with_states(graph *g) {
 static void random_graphs_stay_sound(void **state) {
   bench *b = *state;
   uint32_t rounded = 0;
-  b->context.bf16 = true;
+  b->context.products = PRODUCTS_BF16;
   for (uint64_t seed = 1; seed <= 200; seed++) {
     random_source r = {seed};
     const graph *g = pass_autodiff(with_states(random_training_graph(&r, 20, DTYPE_F32, b->arena)), &b->context);

@@ -62,8 +62,8 @@ static const target gpu = {.name = "gpu", .warps = true, .vector_bytes = 128, .v
 /* Large tiles multiply more for each load; where there is little to do, small ones keep more warps busy. */
 static void tiles_leave_enough_warps(void **state) {
   (void)state;
-  assert_schedule_on(&gpu, GPU_PRODUCT("8192", "8192", "512"), "schedule { for j/128 parallel, i/16 parallel, r/4, r unroll, i unroll, j/32 unroll, j vector");
-  assert_schedule_on(&gpu, GPU_PRODUCT("512", "512", "128"), "schedule { for j/32 parallel, i/8 parallel, r/16, r unroll, i unroll, j vector");
+  assert_schedule_on(&gpu, GPU_PRODUCT("8192", "8192", "512"), "schedule { for j/256 parallel, i/8 parallel, r/4, r unroll, i unroll, j/128 unroll, j/4 vector, j unroll");
+  assert_schedule_on(&gpu, GPU_PRODUCT("512", "512", "128"), "schedule { for j/64 parallel, i/4 parallel, r/16, r unroll, i unroll, j/2 vector, j unroll");
   assert_schedule_on(&gpu, GPU_PRODUCT("64", "128", "32"), "schedule { for j/32 parallel, i parallel, r/16, r unroll, j vector");
 }
 
@@ -74,7 +74,7 @@ static void tiles_leave_enough_warps(void **state) {
 static void lanes_follow_long_sums_of_few_results(void **state) {
   (void)state;
   assert_schedule_on(&gpu, COLUMN_SUMS("256", "64"), "schedule { for j parallel, i/128, i/32 unroll, i vector");
-  assert_schedule_on(&gpu, COLUMN_SUMS("16", "65536"), "schedule { for j/64 parallel, i/4, i unroll, j/32 unroll, j vector");
+  assert_schedule_on(&gpu, COLUMN_SUMS("16", "65536"), "schedule { for j/64 parallel, i/4, i unroll, j/2 vector, j unroll");
 }
 
 int main(void) {

@@ -91,7 +91,7 @@ static void memory_limit_keeps_bits(void **state) {
 static const graph *rounded_graph(sslc_program *p) {
   target host;
   host_target(&host);
-  pass_context c = {.arena = p->arena, .diagnostics = p->diagnostics, .target = &host, .bf16 = true};
+  pass_context c = {.arena = p->arena, .diagnostics = p->diagnostics, .target = &host, .products = PRODUCTS_BF16};
   const graph *g = p->phases->graph;
   for (const pass_info *pass = pass_table; pass->graph; pass++) g = pass->graph(g, &c);
   return g;

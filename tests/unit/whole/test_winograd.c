@@ -101,7 +101,7 @@ static void work_is_that_of_the_convolution(void **state) {
 static int products_for(const target *t, bool bf16) {
   arena *a = arena_new();
   const convolution c = {DTYPE_F32, 4, 64, 64, 8, 8, 1, true, 0, 1e-5};
-  pass_context context = {.arena = a, .diagnostics = diagnostics_new(a, sources_new(a)), .target = t, .bf16 = bf16};
+  pass_context context = {.arena = a, .diagnostics = diagnostics_new(a, sources_new(a)), .target = t, .products = bf16 ? PRODUCTS_BF16 : PRODUCTS_EXACT};
   const plan *p = run_passes(step(&c, a), &context, NULL, NULL);
   assert_non_null(p);
   const int n = transformed_products(p);
