@@ -20,7 +20,7 @@ typedef struct {
 } budget;
 
 /* What a product keeps in registers it is made for: all that a thread can have, and nothing spilled. Other kernels wait for memory: with
- * 192 registers a multiprocessor still has two blocks of them. Threads that work alone keep an array of a crop's ten tries. */
+ * 192 registers a multiprocessor still has 320 threads of them. Threads that work alone keep an array of a crop's ten tries. */
 static const budget contractions = {"contraction", 255, 96 << 10, 0, 0}, others = {"other kernel", 192, 96 << 10, 0, 64};
 
 typedef struct {
