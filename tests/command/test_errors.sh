@@ -26,7 +26,7 @@ complains "--steps takes"
 status 2 run --seed 99999999999999999999 "$tiny"
 complains "--seed takes"
 status 2 run --precision f16 "$tiny"
-complains "--precision takes f32|bf16|f64, got f16"
+complains "--precision takes f32|bf16|tf32|f64, got f16"
 status 2 run --out
 complains "--out wants a value"
 status 2 run --resume "$tiny"
