@@ -101,7 +101,7 @@ static value in_domain(maker *m, value x, const char *domain) {
 /* Whether finite differences see what the rule says: rules with a case distinction have kinks. */
 static bool is_smooth(const op_info *info) {
   const char *rule = info->derivatives;
-  return rule[strspn(rule, "; ")] && !strchr(rule, '<') && !strstr(rule, "floor") && info->rule != RULE_CAST;
+  return rule[strspn(rule, "; ")] && !strchr(rule, '<') && !strstr(rule, "floor") && info->rule != RULE_CAST && info != &op_table[OP_TF32];
 }
 
 /* Shifts mean something only by fewer bits than the narrowest type has. */

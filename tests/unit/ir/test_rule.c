@@ -133,7 +133,7 @@ static void derivatives_are_those_of_finite_differences(void **state) {
   random_source r = {5};
   for (int op = 0; op < OP_COUNT; op++) {
     const op_info *info = &op_table[op];
-    if (!computes_on_reals(info) || op == OP_STOP_GRAD) continue;
+    if (!computes_on_reals(info) || op == OP_STOP_GRAD || op == OP_TF32) continue; /* by definition, as of what rounds in steps */
     for (int tries = 0; tries < 200; tries++) {
       double args[3] = {random_in(&r, info->domain), random_in(&r, info->domain), random_in(&r, info->domain)};
       if (info->rule == RULE_SELECT) args[0] = random_below(&r, 2);
