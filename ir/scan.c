@@ -198,7 +198,14 @@ void text_add_list(text_buffer *t, const char *format, va_list list) {
     vsnprintf(text, (size_t)n + 1, format, again);
   }
   va_end(again);
-  for (int i = 0; i < n; i++) *ARENA_PUSH(t->arena, t->bytes, t->n, t->capacity) = text[i];
+  if (n <= 0) return;
+  uint32_t last = t->n + (uint32_t)n - 1;
+  while (t->capacity <= last) { /* grows by doubling, with what is there */
+    const uint32_t full = t->capacity;
+    t->bytes = arena_grow(t->arena, t->bytes, full, &t->capacity, 1);
+  }
+  memcpy(t->bytes + t->n, text, (size_t)n);
+  t->n += (uint32_t)n;
 }
 
 void text_add(text_buffer *t, const char *format, ...) {

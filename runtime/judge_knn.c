@@ -9,8 +9,9 @@
 #include "runtime/judge_internal.h"
 #include "runtime/product.h"
 
-/* Rows that share a panel while it is in the second cache, as they are themselves. */
-enum { BLOCK_GROUPS = 32, BLOCK_ROWS = BLOCK_GROUPS * TILE_ROWS, LINE = 16 };
+/* Rows that share a panel while it is in the second cache, as they are themselves. Panels are made for all blocks of rows, so many that
+ * they stay in the last cache, and blocks so many that their neighbours take little. */
+enum { BLOCK_GROUPS = 32, BLOCK_ROWS = BLOCK_GROUPS * TILE_ROWS, LINE = 16, SPAN_BYTES = 12 << 20, HEAP_BYTES = 16 << 20 };
 
 typedef struct {
   float similarity;
@@ -20,8 +21,12 @@ typedef struct {
 typedef struct {
   const judge_task *task;
   int64_t k, panels; /* of train samples */
+  int64_t first, span; /* the panels at hand: from which on, how many */
+  int64_t first_row;   /* of the test samples at hand */
   double temperature;
-  float *train; /* normalised, [panels][dims][TILE_LANES] */
+  float *train; /* normalised, [span][dims][TILE_LANES] */
+  float *test;  /* those at hand: normalised, [groups][dims][TILE_ROWS] */
+  neighbour *heaps; /* k of each of them */
   judge_tally tally;
   atomic_bool short_of_memory;
 } knn_search;
@@ -45,7 +50,13 @@ static void pack(const feature_set *set, int64_t dims, int64_t first, int64_t la
 
 static void pack_train(void *context, int64_t begin, int64_t end) {
   knn_search *s = context;
-  for (int64_t p = begin; p < end; p++) pack(s->task->train, s->task->dims, p * TILE_LANES, TILE_LANES, s->train + p * s->task->dims * TILE_LANES);
+  for (int64_t p = begin; p < end; p++) pack(s->task->train, s->task->dims, (s->first + p) * TILE_LANES, TILE_LANES, s->train + p * s->task->dims * TILE_LANES);
+}
+
+static void begin_blocks(void *context, int64_t begin, int64_t end) {
+  knn_search *s = context;
+  for (int64_t i = begin * BLOCK_ROWS * s->k; i < end * BLOCK_ROWS * s->k; i++) s->heaps[i] = (neighbour){-INFINITY, INT64_MAX};
+  for (int64_t g = begin * BLOCK_GROUPS; g < end * BLOCK_GROUPS; g++) pack(s->task->test, s->task->dims, s->first_row + g * TILE_ROWS, TILE_ROWS, s->test + g * TILE_ROWS * s->task->dims);
 }
 
 /* Of equal neighbours the later one is worse. */
@@ -91,27 +102,25 @@ static void vote(const knn_search *s, neighbour *neighbours, double *votes) {
 
 static void search_blocks(void *context, int64_t begin, int64_t end) {
   knn_search *s = context;
-  const judge_task *t = s->task;
-  neighbour *heaps = malloc((size_t)(BLOCK_ROWS * s->k) * sizeof *heaps);
-  float *rows = product_memory(BLOCK_ROWS * t->dims); /* normalised, [BLOCK_GROUPS][dims][TILE_ROWS] */
-  double *votes = malloc((size_t)t->classes * sizeof *votes);
-  if (!heaps || !rows || !votes) atomic_store(&s->short_of_memory, true);
-  for (int64_t block = begin; heaps && rows && votes && block < end; block++) {
-    for (int64_t i = 0; i < BLOCK_ROWS * s->k; i++) heaps[i] = (neighbour){-INFINITY, INT64_MAX};
-    for (int64_t g = 0; g < BLOCK_GROUPS; g++) pack(t->test, t->dims, block * BLOCK_ROWS + g * TILE_ROWS, TILE_ROWS, rows + g * TILE_ROWS * t->dims);
-    for (int64_t panel = 0; panel < s->panels; panel++)
-      for (int64_t g = 0; g < BLOCK_GROUPS; g++) {
+  const int64_t dims = s->task->dims;
+  for (int64_t block = begin; block < end; block++)
+    for (int64_t panel = 0; panel < s->span; panel++)
+      for (int64_t g = block * BLOCK_GROUPS; g < (block + 1) * BLOCK_GROUPS; g++) {
         float tile[TILE_ROWS * TILE_LANES];
-        product_tile(rows + g * TILE_ROWS * t->dims, s->train + panel * t->dims * TILE_LANES, t->dims, tile, TILE_LANES);
-        offer_tile(s, heaps + g * TILE_ROWS * s->k, tile, panel * TILE_LANES);
+        product_tile(s->test + g * TILE_ROWS * dims, s->train + panel * dims * TILE_LANES, dims, tile, TILE_LANES);
+        offer_tile(s, s->heaps + g * TILE_ROWS * s->k, tile, (s->first + panel) * TILE_LANES);
       }
-    for (int64_t r = 0; r < BLOCK_ROWS && block * BLOCK_ROWS + r < t->test->n; r++) {
-      vote(s, heaps + r * s->k, votes);
-      judge_count(&s->tally, judge_rank(votes, t->classes, t->test->labels[block * BLOCK_ROWS + r]));
-    }
+}
+
+static void vote_blocks(void *context, int64_t begin, int64_t end) {
+  knn_search *s = context;
+  const judge_task *t = s->task;
+  double *votes = malloc((size_t)t->classes * sizeof *votes);
+  if (!votes) atomic_store(&s->short_of_memory, true);
+  for (int64_t r = begin * BLOCK_ROWS; votes && r < end * BLOCK_ROWS && s->first_row + r < t->test->n; r++) {
+    vote(s, s->heaps + r * s->k, votes);
+    judge_count(&s->tally, judge_rank(votes, t->classes, t->test->labels[s->first_row + r]));
   }
-  free(heaps);
-  free(rows);
   free(votes);
 }
 
@@ -123,16 +132,31 @@ bool judge_knn(thread_pool *pool, const judge_task *task, const knn_options *opt
   if (s.k < 1) return failure(error, "k is %lld; at least one neighbour must vote", (long long)s.k);
   if (!(s.temperature > 0)) return failure(error, "the temperature is %g; it must be above 0", s.temperature);
   if (s.k > task->train->n) s.k = task->train->n;
-  int64_t blocks = (task->test->n + BLOCK_ROWS - 1) / BLOCK_ROWS;
+  const int64_t all = (task->test->n + BLOCK_ROWS - 1) / BLOCK_ROWS, threads = thread_pool_threads(pool);
+  int64_t most = SPAN_BYTES / (TILE_LANES * task->dims * (int64_t)sizeof(float)) + 1, blocks = HEAP_BYTES / (BLOCK_ROWS * s.k * (int64_t)sizeof(neighbour));
+  if (blocks < threads) blocks = threads;
+  if (blocks > all) blocks = all;
   s.panels = (task->train->n + TILE_LANES - 1) / TILE_LANES;
-  s.train = product_memory(s.panels * TILE_LANES * task->dims);
-  if (s.train) {
-    thread_pool_run(pool, pack_train, &s, s.panels, 16);
-    thread_pool_run(pool, search_blocks, &s, blocks, blocks);
-    *out = judge_fractions(&s.tally, task->test->n);
+  if (most > s.panels) most = s.panels;
+  s.train = product_memory(most * TILE_LANES * task->dims);
+  s.test = product_memory(blocks * BLOCK_ROWS * task->dims);
+  s.heaps = malloc((size_t)(blocks * BLOCK_ROWS * s.k) * sizeof *s.heaps);
+  bool good = s.train && s.test && s.heaps;
+  for (; good && s.first_row < task->test->n; s.first_row += blocks * BLOCK_ROWS) {
+    const int64_t left = all - s.first_row / BLOCK_ROWS, n = left < blocks ? left : blocks;
+    thread_pool_run(pool, begin_blocks, &s, n, n);
+    for (s.first = 0; s.first < s.panels; s.first += most) {
+      s.span = s.panels - s.first < most ? s.panels - s.first : most;
+      thread_pool_run(pool, pack_train, &s, s.span, 16);
+      thread_pool_run(pool, search_blocks, &s, n, n);
+    }
+    thread_pool_run(pool, vote_blocks, &s, n, n);
   }
-  bool good = s.train && !s.short_of_memory;
+  if (good) *out = judge_fractions(&s.tally, task->test->n);
+  good = good && !s.short_of_memory;
   free(s.train);
+  free(s.test);
+  free(s.heaps);
   return good || failure(error, "no memory to compare %lld with %lld features; judge fewer samples", (long long)task->test->n,
                          (long long)task->train->n);
 }

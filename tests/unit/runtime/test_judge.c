@@ -116,7 +116,7 @@ static void neighbours_vote_as_defined(void **state) {
   (void)state;
   static const struct {
     int64_t train, test, dims, classes, k;
-  } sizes[] = {{1, 1, 1, 1, 1}, {7, 3, 2, 3, 20}, {70, 37, 13, 5, 7}, {129, 65, 16, 7, 1}, {200, 130, 9, 11, 64}, {331, 300, 37, 11, 20}};
+  } sizes[] = {{1, 1, 1, 1, 1}, {7, 3, 2, 3, 20}, {70, 37, 13, 5, 7}, {129, 65, 16, 7, 1}, {200, 130, 9, 11, 64}, {331, 300, 37, 11, 20}, {500, 5, 16384, 4, 3}}; /* the last: several spans of panels */
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     feature_set train = make_blobs(sizes[i].train, sizes[i].dims, sizes[i].classes, 0.5f),
                 test = make_blobs(sizes[i].test, sizes[i].dims, sizes[i].classes, 0.5f);
@@ -127,6 +127,23 @@ static void neighbours_vote_as_defined(void **state) {
     free_set(train);
     free_set(test);
   }
+}
+
+/* So many neighbours that not all test samples are at hand together: as if parts had been judged one by one. */
+static void rows_are_judged_in_any_company(void **state) {
+  (void)state;
+  enum { ROWS = 2000, PART = 250, K = 2100 };
+  feature_set train = make_blobs(K, 4, 5, 0.5f), test = make_blobs(ROWS, 4, 5, 0.5f);
+  judge_task t = {&train, &test, 4, 5};
+  const judgement whole = knn(&t, K, 0.1);
+  double right = 0;
+  for (int64_t first = 0; first < ROWS; first += PART) {
+    const feature_set part = {test.features + first * 4, test.labels + first, PART};
+    right += knn(&(judge_task){&train, &part, 4, 5}, K, 0.1).top1 * PART;
+  }
+  assert_true(fabs(whole.top1 * ROWS - right) < 1e-6);
+  free_set(train);
+  free_set(test);
 }
 
 static void random_features_give_chance(void **state) {
@@ -348,6 +365,7 @@ static void a_constant_feature_says_nothing(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(tiles_are_sums_in_order),       cmocka_unit_test(neighbours_vote_as_defined),
+      cmocka_unit_test(rows_are_judged_in_any_company),
       cmocka_unit_test(random_features_give_chance),   cmocka_unit_test(equal_features_are_decided_by_order),
       cmocka_unit_test(threads_change_no_bit),         cmocka_unit_test(what_makes_no_sense_is_refused),
       cmocka_unit_test(padding_does_not_vote),         cmocka_unit_test(a_constant_feature_says_nothing),
