@@ -23,7 +23,7 @@ static double now(void) { return read_clock(CLOCK_MONOTONIC); }
 static int measure(const workload *w, dtype operands, unsigned threads, double peak) {
   arena *a = arena_new();
   diagnostics *d = diagnostics_new(a, sources_new(a));
-  graph *g = workload_graph(w, operands, a);
+  graph *g = workload_graph(w, operands == DTYPE_BF16 ? PRODUCTS_BF16 : PRODUCTS_EXACT, a);
   target host;
   host_target(&host);
   pass_context c = {.arena = a, .diagnostics = d, .target = &host};

@@ -27,15 +27,16 @@ typedef struct {
 #define HALVED(batch, c, k, in, out) CONVOLUTION(batch, c, k, 3, in, out, "2*p+r-1,2*q+s-1", "(h-r+1)/2", "(w-s+1)/2")
 #define HALVED_BY_ONE(batch, c, k, in, out) CONVOLUTION(batch, c, k, 1, in, out, "2*p+r,2*q+s", "(h-r)/2", "(w-s)/2")
 
-/* Operands are states "x" and "y", which lie as the passes want them, of a type of their own. */
-static inline graph *workload_graph(const workload *w, dtype operands, arena *a) {
+/* Operands are states "x" and "y", which lie as the passes want them: in bf16, or in f32 that is rounded on the way or not. */
+static inline graph *workload_graph(const workload *w, product_precision operands, arena *a) {
   static const char *const names[] = {"x", "y"};
   graph *g = graph_new(a, "bench");
   value in[2];
   for (int k = 0; k < 2; k++) {
     tensor_type t = k ? w->y : w->x;
-    t.dtype = operands;
+    t.dtype = operands == PRODUCTS_BF16 ? DTYPE_BF16 : DTYPE_F32;
     in[k] = graph_cast(g, graph_parameter(g, "state", names[k], t, (span){0}), DTYPE_F32, (span){0});
+    if (operands == PRODUCTS_TF32) in[k] = graph_unary(g, OP_TF32, in[k], (span){0});
   }
   graph_add_result(g, "output", "out", graph_contract(g, in[0], in[1], w->spec, &w->out, (span){0}), (span){0});
   return g;

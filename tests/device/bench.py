@@ -60,14 +60,12 @@ def attempt(what, work):
 def shapes(rows):
     peer = peer_process()
     seconds, part = (0.01, ["product 64x64x64"]) if TINY else (0.1, [])
-    for precision in ("bf16", "f32"):
+    for precision in ("bf16", "tf32", "f32"):
         command = [PACK / "bin/tests", "shapes", "-", precision, str(seconds), *part]
         for line in subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.splitlines():
             row = json.loads(line)
-            peers = {}
-            for theirs in (("bf16",) if precision == "bf16" else ("f32", "tf32")) if peer else ():
-                peers[theirs] = attempt(row["name"], lambda: peer.ask("contraction", name=row["name"], precision=theirs, seconds=seconds))
-            rows.add(part="shapes", name=row["name"], precision=precision, sslc=row.get("seconds"), flops=row.get("flops"), eager=peers.get(precision), tf32=peers.get("tf32"))
+            theirs = attempt(row["name"], lambda: peer.ask("contraction", name=row["name"], precision=precision, seconds=seconds)) if peer else None
+            rows.add(part="shapes", name=row["name"], precision=precision, sslc=row.get("seconds"), flops=row.get("flops"), eager=theirs)
     if peer:
         peer.close()
 

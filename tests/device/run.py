@@ -92,7 +92,7 @@ def find_libraries():
 
 def parity(r):
     tests = PACK / "bin/tests"
-    r.together("ops", "bits of the interpreter", [(name, [tests, name, "-"]) for name in (["cuda"] if TINY else ["cuda", "backends"])], 120)
+    r.together("ops", "bits of the interpreter", [(name, [tests, name, "-"]) for name in (["cuda"] if TINY else ["teams", "cuda", "backends"])], 120)
     few = {"SSLC_RANDOM_GRAPHS": "1"} if TINY else {}
     graphs = [("graphs", [tests, "emulated", "random_graphs"], few), ("contractions", [tests, "emulated", "contractions"]), ("random ways", [tests, "metamorphic", "random_graphs*"])]
     r.together("graphs", "random graphs, contractions", graphs[:1] if TINY else graphs, 120)
@@ -120,11 +120,11 @@ def table(r):
         lines.append(f"{name:<12}{title:<34}{runs:>5}{took:7.0f}  {'green' if not wrong else 'RED: ' + ' '.join(wrong)}")
     shapes = [x for x in rows if x["part"] == "shapes"]
     if shapes:
-        lines.append(f"\n{'products, convolutions':<46}{'type':<5}{'sslc ms':>9}{'TFLOP/s':>9}{'cuDNN ms':>9}{'TF32 ms':>9}{'ratio':>7}")
+        lines.append(f"\n{'products, convolutions':<46}{'type':<5}{'sslc ms':>9}{'TFLOP/s':>9}{'cuDNN ms':>9}{'ratio':>7}")
     for x in shapes:
         ours, theirs = x.get("sslc"), x.get("eager")
         lines.append(f"{x['name']:<46}{x['precision']:<5}{number(ours, 1e3)}{number(x['flops'] / ours / 1e12 if ours and x.get('flops') else None, 1, '9.1f')}"
-                     f"{number(theirs, 1e3)}{number(x.get('tf32'), 1e3)}{number(theirs / ours if ours and theirs else None, 1, '7.2f')}")
+                     f"{number(theirs, 1e3)}{number(theirs / ours if ours and theirs else None, 1, '7.2f')}")
     steps = [x for x in rows if x["part"] in ("a", "resnet", "vit", "g")]
     titles = {"a": "seed SimCLR, batch 256", "resnet": "ResNet-18 SimCLR, batch 512", "vit": "ViT-S Barlow Twins, batch 256", "g": "512 views, 256 to 224 px"}
     if steps:

@@ -44,7 +44,8 @@ static double time_runs(instance *i, double seconds) {
   return took / runs;
 }
 
-static int measure(const workload *w, dtype operands, double seconds) {
+static int measure(const workload *w, product_precision operands, double seconds) {
+  static const char *const names[] = {[PRODUCTS_EXACT] = "f32", [PRODUCTS_BF16] = "bf16", [PRODUCTS_TF32] = "tf32"};
   arena *a = arena_new();
   diagnostics *d = diagnostics_new(a, sources_new(a));
   target gpu;
@@ -63,8 +64,8 @@ static int measure(const workload *w, dtype operands, double seconds) {
     error = instance_failure(i);
   }
   const bool good = i && !error;
-  if (good) printf("{\"name\": \"%s\", \"precision\": \"%s\", \"seconds\": %.9g, \"flops\": %.9g}\n", w->name, dtype_name(operands), took, live_flops(p));
-  else printf("{\"name\": \"%s\", \"precision\": \"%s\"}\n", w->name, dtype_name(operands));
+  if (good) printf("{\"name\": \"%s\", \"precision\": \"%s\", \"seconds\": %.9g, \"flops\": %.9g}\n", w->name, names[operands], took, live_flops(p));
+  else printf("{\"name\": \"%s\", \"precision\": \"%s\"}\n", w->name, names[operands]);
   if (!good) fprintf(stderr, "%s: %s\n", w->name, failed ? failed : error ? error : diagnostics_render(d, a, false));
   fflush(stdout);
   instance_free(i);
@@ -85,8 +86,8 @@ int main(int argc, char **argv) {
       HALVED(512, 256, 512, 8, 4), SAME(512, 512, 512, 4), HALVED_BY_ONE(512, 64, 128, 32, 16), HALVED_BY_ONE(512, 128, 256, 16, 8),
       HALVED_BY_ONE(512, 256, 512, 8, 4), {"product 64x64x64", "i,k; k,j -> i,j", T(64, 64), T(64, 64), T(64, 64)}, /* what a launch costs */
   };
-  if (argc < 3) return fprintf(stderr, "usage: shapes f32|bf16 SECONDS [PART OF A NAME]\n"), 2;
-  const dtype operands = !strcmp(argv[1], "bf16") ? DTYPE_BF16 : DTYPE_F32;
+  if (argc < 3) return fprintf(stderr, "usage: shapes f32|bf16|tf32 SECONDS [PART OF A NAME]\n"), 2;
+  const product_precision operands = !strcmp(argv[1], "bf16") ? PRODUCTS_BF16 : !strcmp(argv[1], "tf32") ? PRODUCTS_TF32 : PRODUCTS_EXACT;
   int failed = 0;
   for (size_t i = 0; i < sizeof workloads / sizeof *workloads; i++)
     if (argc < 4 || strstr(workloads[i].name, argv[3])) failed |= measure(&workloads[i], operands, atof(argv[2]));
