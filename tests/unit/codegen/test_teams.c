@@ -67,10 +67,10 @@ static char *in_tf32(const char *text) {
   for (const char *from = text; *from;) {
     if (!strncmp(from, "= sum", 5)) in_sum = true;
     if (*from == '\n') in_sum = false;
-    const bool narrow = !strncmp(from, "bf16", 4), call = !strncmp(from + (narrow ? 4 : 3), "(", 1);
+    const bool narrow = !strncmp(from, "bf16", 4);
     if (narrow || !strncmp(from, "f32", 3)) {
-      to += sprintf(to, "%s", in_sum && call ? "tf32" : "f32");
       from += narrow ? 4 : 3;
+      to += sprintf(to, "%s", in_sum && *from == '(' ? "tf32" : "f32");
     } else if (!strncmp(from, " 32 of", 6)) {
       to += sprintf(to, " 16 of");
       from += 6;
