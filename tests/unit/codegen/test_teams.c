@@ -173,12 +173,19 @@ static int find_compiler(void **state) {
   arena *a = arena_new();
   compiler = nvrtc_open(a, &error);
   if (!compiler) print_error("%s\n", error);
+  arena_free(a);
   return compiler ? 0 : -1;
+}
+
+static int close_compiler(void **state) {
+  (void)state;
+  nvrtc_close(compiler);
+  return 0;
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(whole_products),    cmocka_unit_test(product_with_remainders),      cmocka_unit_test(large_blocks),
                                      cmocka_unit_test(convolution), cmocka_unit_test(gradients_of_a_convolution), cmocka_unit_test(batches),
                                      cmocka_unit_test(computed_factors)};
-  return cmocka_run_group_tests(tests, find_compiler, NULL);
+  return cmocka_run_group_tests(tests, find_compiler, close_compiler);
 }
