@@ -192,34 +192,18 @@ static inline void load_squares_across(unsigned *r, unsigned at) { emulated_squa
 
 static inline float emulated_half(unsigned pair, unsigned k) { return __uint_as_float(k ? pair & 0xffff0000u : pair << 16); }
 
-/* Pairs in their order, the odd one of a pair first: ir/loops.h. The unit itself promises no order. */
-static inline void multiply_squares(float *c, const unsigned *a, unsigned b0, unsigned b1) {
-  const unsigned lane = threadIdx.x % EMULATED_WARP, own[6] = {a[0], a[1], a[2], a[3], b0, b1};
-  memcpy(emulated_of_lane(lane), own, sizeof own);
-  __syncwarp();
-  for (unsigned i = 0; i < 4; i++) {
-    const unsigned row = lane / 4, column = lane % 4 * 2 + i % 2;
-    for (unsigned pair = 0; pair < 8; pair++) {
-      unsigned left[6], right[6];
-      memcpy(left, emulated_of_lane(row * 4 + pair % 4), sizeof left);
-      memcpy(right, emulated_of_lane(column * 4 + pair % 4), sizeof right);
-      for (int k = 1; k >= 0; k--) c[i] = fmaf(emulated_half(left[pair / 4 * 2 + i / 2], k), emulated_half(right[4 + pair / 4], k), c[i]);
-    }
-  }
-  __syncwarp();
+/* A sum takes in the product of two words. */
+typedef float emulated_product(float sum, unsigned x, unsigned y);
+
+/* Pairs of bf16, the odd one first: ir/loops.h. */
+static inline float product_of_pairs(float sum, unsigned x, unsigned y) {
+  for (int k = 1; k >= 0; k--) sum = fmaf(emulated_half(x, k), emulated_half(y, k), sum);
+  return sum;
 }
+static inline float product_of_f32(float sum, unsigned x, unsigned y) { return fmaf(__uint_as_float(x), __uint_as_float(y), sum); }
 
-static inline unsigned load_word(unsigned address) {
-  unsigned word;
-  memcpy(&word, shared + address, sizeof word);
-  return word;
-}
-
-/* cvt.rna.tf32.f32 */
-static inline unsigned tf32_word(unsigned x) { return __uint_as_float(x) != __uint_as_float(x) ? x : (x + 0x1000u) & 0xffffe000u; }
-
-/* mma.m16n8k8 of tf32: an element in the place of a pair. */
-static inline void multiply_squares_f32(float *c, const unsigned *a, unsigned b0, unsigned b1) {
+/* Words in their order. The unit itself promises none. */
+static inline void emulated_multiply(float *c, const unsigned *a, unsigned b0, unsigned b1, emulated_product *product) {
   const unsigned lane = threadIdx.x % EMULATED_WARP, own[6] = {a[0], a[1], a[2], a[3], b0, b1};
   memcpy(emulated_of_lane(lane), own, sizeof own);
   __syncwarp();
@@ -229,11 +213,24 @@ static inline void multiply_squares_f32(float *c, const unsigned *a, unsigned b0
       unsigned left[6], right[6];
       memcpy(left, emulated_of_lane(row * 4 + k % 4), sizeof left);
       memcpy(right, emulated_of_lane(column * 4 + k % 4), sizeof right);
-      c[i] = fmaf(__uint_as_float(left[k / 4 * 2 + i / 2]), __uint_as_float(right[4 + k / 4]), c[i]);
+      c[i] = product(c[i], left[k / 4 * 2 + i / 2], right[4 + k / 4]);
     }
   }
   __syncwarp();
 }
+
+/* mma.m16n8k16 of bf16, and mma.m16n8k8 of tf32: an element in the place of a pair. */
+static inline void multiply_squares(float *c, const unsigned *a, unsigned b0, unsigned b1) { emulated_multiply(c, a, b0, b1, product_of_pairs); }
+static inline void multiply_squares_f32(float *c, const unsigned *a, unsigned b0, unsigned b1) { emulated_multiply(c, a, b0, b1, product_of_f32); }
+
+static inline unsigned load_word(unsigned address) {
+  unsigned word;
+  memcpy(&word, shared + address, sizeof word);
+  return word;
+}
+
+/* cvt.rna.tf32.f32 */
+static inline unsigned tf32_word(unsigned x) { return __uint_as_float(x) != __uint_as_float(x) ? x : (x + 0x1000u) & 0xffffe000u; }
 
 /* -- blocks ------------------------------------------------------------------------------------------------------- */
 

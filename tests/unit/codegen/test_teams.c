@@ -8,8 +8,7 @@
 
 #include "codegen/cuda/module.h"
 #include "codegen/cuda/nvrtc.h"
-#include "tests/emulation/gpu.h"
-#include "tests/unit/codegen/inputs.h"
+#include "tests/unit/codegen/on_gpu.h"
 
 static nvrtc *compiler;
 
@@ -44,18 +43,10 @@ static void check_one(const char *text) {
   arena *a = arena_new();
   loops *l = NULL;
   kernel *k = kernel_of_text(a, text);
-  const char *fault = lowering_fault(k, a, 1, &l), *error = NULL;
+  const char *fault = lowering_fault(k, a, 1, &l);
   if (getenv("SHOW_LOOPS") && l) puts(loops_print(l, a));
   if (fault) fail_msg("%s\n%s%s", fault, text, l ? loops_print(l, a) : "");
-  void **inputs = laid_out_inputs(k, a), **found = copy_buffers(a, l, inputs), **expected = copy_buffers(a, l, inputs);
-  const loops *each[] = {l};
-  error = gpu_run(plan_of(a, each, 1), found);
-  if (error) fail_msg("%s\n%s", error, loops_print(l, a));
-  loops_interpret(l, expected, a);
-  for (uint32_t i = 0; i < l->n_arguments; i++) {
-    if (gpu_is_real()) assert_near(l, i, found[i], expected[i]);
-    else assert_same(l, i, found[i], expected[i]);
-  }
+  check_on_gpu(k, l, assert_near, a);
   check_compiles(l, a);
   arena_free(a);
 }
