@@ -27,27 +27,44 @@ static uint32_t *argument_groups(const plan *p, const plan_launch *launch, arena
   return group;
 }
 
+static bool same_part(const code_part *x, const code_part *y) { return x->loops == y->loops && !memcmp(x->groups, y->groups, x->loops->n_arguments * sizeof *x->groups); }
+
+/* Equal neighbours are one part. NULL and *error when one is not lowered. */
+static const code_part *parts_of(const plan *p, uint32_t first, uint32_t end, uint32_t *n, arena *a, const char **error) {
+  code_part *parts = ARENA_ARRAY(a, code_part, end - first);
+  *n = 0;
+  for (uint32_t i = first; i < end; i++) {
+    const plan_launch *launch = &p->launches[i];
+    if (!launch->loops) return *error = arena_printf(a, "kernel %s is not lowered to loops", launch->kernel->name), NULL;
+    const code_part part = {launch->loops, argument_groups(p, launch, a), 1};
+    if (*n && same_part(&part, &parts[*n - 1])) parts[*n - 1].times++;
+    else parts[(*n)++] = part;
+  }
+  return parts;
+}
+
+static bool same_parts(const unit *u, const code_part *parts, uint32_t n) {
+  bool same = u->n_parts == n;
+  for (uint32_t i = 0; same && i < n; i++) same = u->parts[i].times == parts[i].times && same_part(&u->parts[i], &parts[i]);
+  return same;
+}
+
 /* Launches that share loops and groups share a unit from the start; equal texts are found by key later. */
 static bool collect(const plan *p, unit_list *list, arena *a, const char **error) {
-  for (uint32_t i = 0; i < p->n_launches; i++) {
+  for (uint32_t i = 0, end; i < p->n_launches; i = end) {
     const plan_launch *launch = &p->launches[i];
-    const loops *l = launch->loops;
+    end = plan_bundle_end(p, i);
     if (launch->repeat) {
       if (!collect(launch->repeat->plan, list, a, error)) return false;
       continue;
     }
-    if (!l) {
-      *error = arena_printf(a, "kernel %s is not lowered to loops", launch->kernel->name);
-      return false;
-    }
-    const uint32_t *groups = argument_groups(p, launch, a);
-    uint32_t u = 0, n = list->n_launches;
-    while (u < list->n &&
-           (list->units[u].loops != l || memcmp(list->units[u].groups, groups, l->n_arguments * sizeof *groups)))
-      u++;
-    if (u == list->n)
-      *ARENA_PUSH(a, list->units, list->n, list->capacity) = (unit){.loops = l, .groups = groups, .cached = CACHE_MISSING};
+    uint32_t u = 0, n = list->n_launches, m = list->n_launches, n_parts;
+    const code_part *parts = parts_of(p, i, end, &n_parts, a, error);
+    if (!parts) return false;
+    while (u < list->n && !same_parts(&list->units[u], parts, n_parts)) u++;
+    if (u == list->n) *ARENA_PUSH(a, list->units, list->n, list->capacity) = (unit){.parts = parts, .n_parts = n_parts, .cached = CACHE_MISSING};
     *ARENA_PUSH(a, list->of_launch, n, list->of_launch_capacity) = u;
+    *ARENA_PUSH(a, list->sizes, m, list->sizes_capacity) = end - i;
     *ARENA_PUSH(a, list->launches, list->n_launches, list->launches_capacity) = launch;
   }
   return true;
@@ -87,14 +104,19 @@ static void merge(const plan *p, unit_list *list) {
 
 /* The kernel's name shows in checked code only. */
 static void find_key(const backend *b, void *generator, unit *u, const compile_options *o, arena *scratch) {
-  loops anonymous = *u->loops;
-  if (!o->checked) anonymous.name = "kernel";
-  const char *text = loops_print(&anonymous, scratch), *description = b->describe(generator, o, scratch);
-  u->weight = strlen(text);
+  const char *description = b->describe(generator, o, scratch);
+  u->weight = 0;
   u->key = content_hash_start();
-  content_hash_add(&u->key, text, u->weight);
+  for (uint32_t i = 0; i < u->n_parts; i++) {
+    loops anonymous = *u->parts[i].loops;
+    if (!o->checked) anonymous.name = "kernel";
+    const char *text = loops_print(&anonymous, scratch);
+    u->weight += strlen(text);
+    content_hash_add(&u->key, text, strlen(text));
+    content_hash_add(&u->key, u->parts[i].groups, anonymous.n_arguments * sizeof *u->parts[i].groups);
+    content_hash_add(&u->key, &u->parts[i].times, sizeof u->parts[i].times);
+  }
   content_hash_add(&u->key, description, strlen(description));
-  content_hash_add(&u->key, u->groups, u->loops->n_arguments * sizeof *u->groups);
   memcpy(u->symbol, "kernel_", 7);
   content_hash_text(u->key, u->symbol + 7);
 }
@@ -154,10 +176,20 @@ static const char *run_batch(unit *units, uint32_t n, unit_step *step, const bac
   return atomic_load(&b.error);
 }
 
-const plan_launch *unit_launch(const unit_list *list, uint32_t which) {
+const plan_launch *unit_launch(const unit_list *list, uint32_t which, uint32_t *size) {
   uint32_t i = 0;
   while (list->of_launch[i] != which) i++;
+  *size = list->sizes[i];
   return list->launches[i];
+}
+
+/* Of a bundle the one whose kernel the compiler names. */
+static span place_of_error(const unit_list *list, uint32_t which, const char *error, arena *a) {
+  uint32_t n;
+  const plan_launch *l = unit_launch(list, which, &n);
+  for (uint32_t i = 0; n > 1 && i < n; i++)
+    if (strstr(error, arena_printf(a, "%s(", l[i].kernel->name))) return l[i].kernel->where;
+  return l->kernel->where;
 }
 
 void unit_fail(unit *u, const char *error) {
@@ -175,7 +207,7 @@ bool units_compile(const plan *p, unit_list *list, const backend *b, const compi
     const unit *u = &list->units[i];
     if (u->error && !*error) {
       *error = arena_string(p->arena, u->error);
-      report->failed = unit_launch(list, i)->kernel->where;
+      report->failed = place_of_error(list, i, *error, p->arena);
     }
     report->kernels++;
     report->compiled += u->cached != CACHE_FOUND;

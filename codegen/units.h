@@ -4,11 +4,12 @@
 
 #include "codegen/cache.h"
 #include "codegen/executable.h"
+#include "codegen/part.h"
 
-/* Loops together with which of their arguments may share memory, which the code may rely on. */
+/* What one launch carries out: for most one part, once; of bundles more. */
 typedef struct {
-  const loops *loops;
-  const uint32_t *groups; /* per argument: those with equal numbers may share memory, others do not */
+  const code_part *parts;
+  uint32_t n_parts;
   content_hash key;
   char symbol[48];
   size_t weight; /* roughly, of compiling it */
@@ -23,8 +24,9 @@ typedef struct {
   unit *units;
   uint32_t n, capacity;
   uint32_t *of_launch; /* which unit */
-  const plan_launch **launches; /* of kernels, those of loops in the place of these */
-  uint32_t n_launches, of_launch_capacity, launches_capacity;
+  const plan_launch **launches; /* of kernels, those of loops in the place of these; of bundles the first */
+  uint32_t *sizes;              /* of bundles; 1: none */
+  uint32_t n_launches, of_launch_capacity, launches_capacity, sizes_capacity;
 } unit_list;
 
 /* A code generator. Each thread that compiles opens one; `open` is NULL on failure, with *error in static storage. */
@@ -42,8 +44,8 @@ struct backend {
 bool units_of_plan(const plan *p, unit_list *out, const char **error);
 /* An object for each. False and *error, in the plan's arena or static. */
 bool units_compile(const plan *p, unit_list *list, const backend *b, const compile_options *o, compile_report *report, const char **error);
-/* The first launch that a unit is for. */
-const plan_launch *unit_launch(const unit_list *list, uint32_t which);
+/* The first launch that a unit is for, and how many it is of. */
+const plan_launch *unit_launch(const unit_list *list, uint32_t which, uint32_t *size);
 /* Keeps a copy of what was wrong with one. */
 void unit_fail(unit *u, const char *error);
 /* What they hold beside the arena. */

@@ -69,45 +69,46 @@ static const plan *whole_plan(const command *c, const graph *g, const purpose *t
   return run_until(c, g, to, &s) ? s.plan : NULL;
 }
 
-/* A text for each distinct kernel, under a line that names it. */
-typedef char *loops_text(const loops *l, const purpose *to, arena *into, const char **error);
+/* A text for each distinct kernel, under a line that names it. A GPU's are those of bundles, `n` launches each. */
+typedef char *launches_text(const plan_launch *l, uint32_t n, const purpose *to, arena *into, const char **error);
 
-static char *print_loops(const loops *l, const purpose *to, arena *into, const char **error) { return (void)to, (void)error, loops_print(l, into); }
-static char *print_llvm(const loops *l, const purpose *to, arena *into, const char **error) { return (void)to, loops_llvm_text(l, into, error); }
-static char *print_assembly(const loops *l, const purpose *to, arena *into, const char **error) { return (void)to, loops_assembly_text(l, into, error); }
-static char *print_cuda(const loops *l, const purpose *to, arena *into, const char **error) { return (void)to, loops_cuda_text(l, into, error); }
-static char *print_ptx(const loops *l, const purpose *to, arena *into, const char **error) { return loops_ptx_text(l, to->nvrtc, to->capability, into, error); }
-static char *print_sass(const loops *l, const purpose *to, arena *into, const char **error) { return loops_sass_text(l, to->nvrtc, to->capability, into, error); }
+static char *print_loops(const plan_launch *l, uint32_t n, const purpose *to, arena *into, const char **error) { return (void)n, (void)to, (void)error, loops_print(l->loops, into); }
+static char *print_llvm(const plan_launch *l, uint32_t n, const purpose *to, arena *into, const char **error) { return (void)n, (void)to, loops_llvm_text(l->loops, into, error); }
+static char *print_assembly(const plan_launch *l, uint32_t n, const purpose *to, arena *into, const char **error) { return (void)n, (void)to, loops_assembly_text(l->loops, into, error); }
+static char *print_cuda(const plan_launch *l, uint32_t n, const purpose *to, arena *into, const char **error) { return (void)to, launches_cuda_text(l, n, into, error); }
+static char *print_ptx(const plan_launch *l, uint32_t n, const purpose *to, arena *into, const char **error) { return launches_ptx_text(l, n, to->nvrtc, to->capability, into, error); }
+static char *print_sass(const plan_launch *l, uint32_t n, const purpose *to, arena *into, const char **error) { return launches_sass_text(l, n, to->nvrtc, to->capability, into, error); }
 
-static bool add_kernels(const command *c, const plan *p, const purpose *to, const char *comment, loops_text *print, text_buffer *out) {
-  for (uint32_t i = 0; i < p->n_launches; i++) {
+static bool add_kernels(const command *c, const plan *p, const purpose *to, const char *comment, launches_text *print, text_buffer *out) {
+  for (uint32_t i = 0, end; i < p->n_launches; i = end) {
     const plan_launch *l = &p->launches[i];
     const char *error = NULL;
+    end = print == print_loops ? i + 1 : plan_bundle_end(p, i);
     bool repeated = false;
     if (l->repeat) {
       if (!add_kernels(c, l->repeat->plan, to, comment, print, out)) return false;
       continue;
     }
-    for (uint32_t k = 0; k < i; k++) repeated |= p->launches[k].loops == l->loops;
+    for (uint32_t k = 0; k < i && end == i + 1; k++) repeated |= p->launches[k].loops == l->loops && (print == print_loops || (!p->launches[k].beside && plan_bundle_end(p, k) == k + 1));
     if (repeated) continue;
-    const char *text = print(l->loops, to, c->arena, &error);
+    const char *text = print(l, end - i, to, c->arena, &error);
     if (!text) {
       diagnose(c->diagnostics, DIAG_PASS_FAILED, l->kernel->where, "no machine code for kernel %s: %s", l->kernel->name, error);
       return false;
     }
     const char *place = span_text(c->sources, l->kernel->where, c->arena);
-    text_add(out, "%s kernel %s%s%s\n%s\n", comment, l->kernel->name, *place ? ", " : "", place, text);
+    text_add(out, "%s kernel %s%s%s\n%s\n", comment, plan_bundle_name(l, end - i, c->arena), *place ? ", " : "", place, text);
   }
   return true;
 }
 
-static const char *text_of_kernels(const command *c, const plan *p, const purpose *to, const char *comment, loops_text *print) {
+static const char *text_of_kernels(const command *c, const plan *p, const purpose *to, const char *comment, launches_text *print) {
   text_buffer out = {.arena = c->arena};
   return p && add_kernels(c, p, to, comment, print, &out) ? text_done(&out) : NULL;
 }
 
 /* By NVIDIA's compiler. */
-static const char *text_of_compiled(const command *c, const plan *p, const purpose *to, loops_text *print) {
+static const char *text_of_compiled(const command *c, const plan *p, const purpose *to, launches_text *print) {
   const char *error = NULL;
   nvrtc *opened = p ? nvrtc_open(c->arena, &error) : NULL;
   purpose with = *to;

@@ -115,8 +115,16 @@ static void tabulate(const sslc_program *p, const survey *s, stopwatch *w, sslc_
     const survey_place *at = &s->places[i];
     const bool *forward = find_forward(at->plan, s->arena);
     for (uint32_t l = 0; l < at->plan->n_launches; l++) {
-      if (at->plan->launches[l].repeat) continue; /* its kernels stand for it */
-      all[out->n] = describe(p, at, &at->plan->launches[l], forward[l]);
+      const plan_launch *launch = &at->plan->launches[l];
+      if (launch->repeat) continue; /* its kernels stand for it */
+      const sslc_launch made = describe(p, at, launch, forward[l]);
+      if (launch->beside) { /* it was waited for with the first of its bundle */
+        all[out->n - 1].flops += made.flops;
+        all[out->n - 1].bytes += made.bytes;
+        continue;
+      }
+      all[out->n] = made;
+      all[out->n].kernel = plan_bundle_name(launch, plan_bundle_end(at->plan, l) - l, s->arena);
       all[out->n++].seconds = median(w->launches + (at->first + l) * w->steps, w->steps);
     }
   }

@@ -249,7 +249,7 @@ SSLC_API sslc_status sslc_train(sslc_program *p, const sslc_training *training);
 
 /* -- where the time goes ------------------------------------------------------------------------------------ */
 
-/* One kernel of the step. */
+/* One kernel of the step; on a GPU also several that are launched as one: then the line and the part are those of the first. */
 typedef struct {
   const char *kernel;
   const char *file;  /* the line that it computes for, most of all; "" and 0 when it has none */

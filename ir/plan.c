@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "ir/scan.h"
+
 plan *plan_new(arena *a, const char *name) {
   plan *p = ARENA_NEW(a, plan);
   p->arena = a;
@@ -31,6 +33,24 @@ void plan_add_repeat(plan *p, const plan_repeat *r, const uint32_t *buffers, spa
   }
   plan_add_launch(p, k, buffers);
   p->launches[p->n_launches - 1].repeat = arena_copy(p->arena, r, sizeof *r);
+}
+
+uint32_t plan_bundle_end(const plan *p, uint32_t first) {
+  do first++;
+  while (first < p->n_launches && p->launches[first].beside);
+  return first;
+}
+
+/* Neighbours of one kernel are named once. */
+const char *plan_bundle_name(const plan_launch *first, uint32_t n, arena *into) {
+  text_buffer name = {.arena = into};
+  for (uint32_t i = 0, times; i < n; i += times) {
+    const char *of = first[i].kernel->name;
+    for (times = 1; i + times < n && !strcmp(first[i + times].kernel->name, of); times++) continue;
+    text_add(&name, "%s%s", i ? ", " : "", of);
+    if (times > 1) text_add(&name, " x%u", times);
+  }
+  return text_done(&name);
 }
 
 void plan_place_region(plan *p, plan_launch *l, uint32_t buffer) {

@@ -22,7 +22,7 @@ typedef struct {
   storage storage;
   int64_t bytes;  /* with padding */
   int64_t offset; /* temporaries, multiple of 64 */
-  uint32_t first, last; /* launches that write it first and use it last */
+  uint32_t first, last; /* launches that write it first and use it last; of bundles the first and the last of these */
   int32_t alias;  /* shares the memory of that buffer (in-place update), or -1 */
   bool is_splat;  /* filled with `splat` by the host, once; no kernel writes it */
   const void *literal; /* row-major elements, given by the host once; or NULL */
@@ -44,6 +44,7 @@ typedef struct {
   const loops *loops;  /* the kernel lowered; NULL before that pass, and not part of the text */
   plan_repeat *repeat; /* NULL: a kernel */
   double flops;        /* of the contraction that is done here in fewer; 0: what the kernel has. Not part of the text */
+  bool beside;         /* at the same time as the launch in front of it: they are of one bundle */
 } plan_launch;
 
 typedef struct plan {
@@ -64,6 +65,10 @@ uint32_t plan_add_buffer(plan *p, plan_buffer b);
 void plan_add_launch(plan *p, kernel *k, const uint32_t *buffers);
 /* `buffers`: the operands and results of the loop. */
 void plan_add_repeat(plan *p, const plan_repeat *r, const uint32_t *buffers, span where);
+/* Launches that know nothing of each other, which a GPU carries out as one: behind the last of the bundle that begins with this one. */
+uint32_t plan_bundle_end(const plan *p, uint32_t first);
+/* The names of its kernels. */
+const char *plan_bundle_name(const plan_launch *first, uint32_t n, arena *into);
 /* The buffer of the plan around a loop that the arena of its region lies in. */
 void plan_place_region(plan *p, plan_launch *l, uint32_t buffer);
 

@@ -8,12 +8,15 @@ static void note_uses(plan *p) {
     b->last = 0;
     b->bytes = layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype);
   }
-  for (uint32_t l = 0; l < p->n_launches; l++)
-    for (uint32_t b = 0; b < p->launches[l].kernel->n_buffers; b++) {
-      plan_buffer *used = &p->buffers[p->launches[l].buffers[b]];
-      if (l < used->first) used->first = l;
-      used->last = l;
-    }
+  for (uint32_t first = 0, end; first < p->n_launches; first = end) {
+    end = plan_bundle_end(p, first);
+    for (uint32_t l = first; l < end; l++)
+      for (uint32_t b = 0; b < p->launches[l].kernel->n_buffers; b++) {
+        plan_buffer *used = &p->buffers[p->launches[l].buffers[b]];
+        if (first < used->first) used->first = first;
+        used->last = end - 1;
+      }
+  }
 }
 
 void plan_note_lives(plan *p) {

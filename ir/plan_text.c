@@ -6,10 +6,11 @@
  *   buffer 2 : f32[] data bytes 4 splat 0.5
  *   kernel 0 is kernel scale { ... }
  *   launch 0 on 0 2 1
+ *   launch 0 beside on 3 2 4
  *   repeat 5 reverse carries 1 slices 1 block 7 on 0 2 1 gives 3 4 of region "region" arena 64 { ... }
  *   }
  *
- * The last is a loop: the buffer that its arena lies in, operands, results, and the plan of an iteration. */
+ * The second is of one bundle with the first. The last is a loop: the buffer that its arena lies in, operands, results, and the plan of an iteration. */
 #include "ir/kernel_text.h"
 #include "ir/plan.h"
 
@@ -79,7 +80,7 @@ static void print_plan(text_buffer *t, const plan *p) {
       print_repeat(t, &p->launches[i]);
       continue;
     }
-    text_add(t, "launch %u on", number[i]);
+    text_add(t, "launch %u%s on", number[i], p->launches[i].beside ? " beside" : "");
     for (uint32_t b = 0; b < p->launches[i].kernel->n_buffers; b++) text_add(t, " %u", p->launches[i].buffers[b]);
     text_add(t, "\n");
   }
@@ -156,11 +157,14 @@ static bool parse_buffer(scanner *s, plan *p) {
 
 static bool parse_launch(scanner *s, plan *p, kernel *const *kernels, uint32_t n_kernels) {
   uint32_t number = 0;
-  if (!scan_number(s, n_kernels, &number) || !scan_expect_word(s, "on")) return false;
+  if (!scan_number(s, n_kernels, &number)) return false;
+  const bool beside = scan_accept_word(s, "beside");
+  if (!scan_expect_word(s, "on")) return false;
   uint32_t *buffers = ARENA_ARRAY(p->arena, uint32_t, kernels[number]->n_buffers);
   for (uint32_t i = 0; i < kernels[number]->n_buffers; i++)
     if (!scan_number(s, p->n_buffers, &buffers[i])) return false;
   plan_add_launch(p, kernels[number], buffers);
+  p->launches[p->n_launches - 1].beside = beside;
   return true;
 }
 

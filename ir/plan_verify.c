@@ -7,13 +7,14 @@ enum { NEVER = UINT32_MAX };
 
 /* When a buffer is really used. */
 typedef struct {
-  uint32_t written, first, last; /* launches; NEVER: not at all */
+  uint32_t written, first, last; /* launches, the last two from and to ends of bundles; NEVER: not at all */
 } use;
 
 typedef struct {
   const plan *p;
   arena *scratch;
   use *uses;
+  uint32_t bundle, bundle_end; /* of the launch at hand: its first, and behind its last */
 } checker;
 
 #define WRONG(...) return arena_printf(c->scratch, __VA_ARGS__)
@@ -41,10 +42,10 @@ static const char *check_argument(checker *c, uint32_t launch, const kernel_buff
   if (!type_equal(&k->type, &b->type)) WRONG("launch %u: %s does not have the type of %s", launch, label(c, buffer), k->name);
   if (!same_layout(&k->layout, &b->layout, &b->type))
     WRONG("launch %u: %s does not have the layout of %s", launch, label(c, buffer), k->name);
-  if (u->first == NEVER) u->first = launch;
-  u->last = launch;
+  if (u->first == NEVER) u->first = c->bundle;
+  u->last = c->bundle_end - 1;
   if (k->access == ACCESS_IN) {
-    bool ready = has_content(b) || (u->written != NEVER && u->written < launch);
+    bool ready = has_content(b) || (u->written != NEVER && u->written < c->bundle);
     if (!ready) WRONG("launch %u reads %s before it is written", launch, label(c, buffer));
     return NULL;
   }
@@ -101,6 +102,8 @@ static const char *check_launches(checker *c) {
   const char *wrong = NULL;
   for (uint32_t i = 0; i < c->p->n_launches; i++) {
     const plan_launch *l = &c->p->launches[i];
+    if (l->beside && (!i || l->repeat || c->p->launches[i - 1].repeat)) WRONG("launch %u is beside none, or a loop beside others", i);
+    if (!l->beside) c->bundle = i, c->bundle_end = plan_bundle_end(c->p, i);
     for (uint32_t b = 0; b < l->kernel->n_buffers; b++)
       if (l->buffers[b] >= c->p->n_buffers) WRONG("launch %u names a buffer that does not exist", i);
     if (l->repeat && !wrong) wrong = check_repeat(c, i);
@@ -113,6 +116,12 @@ static const char *check_launches(checker *c) {
 }
 
 /* -- updates in place --------------------------------------------------------------------------------------- */
+
+static bool uses(const plan_launch *l, uint32_t buffer) {
+  bool found = false;
+  for (uint32_t b = 0; b < l->kernel->n_buffers; b++) found |= l->buffers[b] == buffer;
+  return found;
+}
 
 static const char *check_alias(checker *c, uint32_t number) {
   const plan_buffer *b = &c->p->buffers[number];
@@ -130,10 +139,11 @@ static const char *check_alias(checker *c, uint32_t number) {
     if (c->p->buffers[i].alias == b->alias) WRONG("%s and buffer %u overwrite the same buffer", label(c, number), i);
   uint32_t at = c->uses[number].written;
   if (at == NEVER) WRONG("%s is an alias, but nothing writes it", label(c, number));
-  if (c->uses[under].last != NEVER && c->uses[under].last > at)
-    WRONG("launch %u uses buffer %u, which %s has overwritten", c->uses[under].last, under, label(c, number));
-  if (c->uses[under].last != at) return NULL;
+  const uint32_t bundle = c->uses[number].first;
+  for (uint32_t i = bundle; i < c->p->n_launches && c->uses[under].last != NEVER && c->uses[under].last >= bundle; i++)
+    if (i != at && uses(&c->p->launches[i], under)) WRONG("launch %u uses buffer %u, which %s has overwritten", i, under, label(c, number));
   const plan_launch *l = &c->p->launches[at];
+  if (!uses(l, under)) return NULL;
   if (l->repeat) WRONG("launch %u is a loop that overwrites buffer %u, which it reads", at, under);
   if (!same_layout(&b->layout, &shared->layout, &b->type)) WRONG("%s is updated in place with another layout", label(c, number));
   for (uint32_t r = 0; r < l->kernel->n_buffers; r++)

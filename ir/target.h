@@ -11,6 +11,7 @@ typedef struct {
   uint32_t vector_registers; /* 32 with AVX-512 and NEON, 16 with AVX2 */
   bool tiles; /* a matrix unit multiplies tiles of bf16: AMX, or that of warps */
   bool warps; /* a GPU: vectors are warps, of which thousands run at once and none waits long for its turn */
+  uint32_t bundle_arguments; /* that one launch of several kernels takes; 0: there is none such */
   int64_t l1_bytes, l2_bytes; /* data caches of one core; of a GPU what a warp has of the memory on the chip */
   int64_t large_bytes;        /* of a GPU: products up to this size cost little in memory, whose second cache holds several */
 } target;

@@ -13,17 +13,18 @@ static bool uses(const plan_launch *l, uint32_t buffer, uint32_t *argument) {
   return false;
 }
 
-/* May `next` lie where `state` does? Its writer comes last of all that use the state, and reads it only
+/* May `next` lie where `state` does? Its writer comes behind all others that use the state, and reads it only
  * at the places that it writes. */
 static bool may_overwrite(const plan *p, uint32_t next, uint32_t state, arena *scratch) {
   const plan_buffer *n = &p->buffers[next], *s = &p->buffers[state];
-  const plan_launch *writer = &p->launches[n->first];
-  uint32_t from, to;
+  uint32_t writer = n->first, from, to;
   if (!type_equal(&n->type, &s->type) || !layout_equal(&n->layout, &s->layout)) return false;
-  if (!uses(&p->launches[s->last], state, &from) || s->last < n->first) return true;
-  if (s->last > n->first || writer->repeat) return false;
-  return uses(writer, state, &from) && uses(writer, next, &to) &&
-         kernel_updates_in_place(writer->kernel, from, to, scratch);
+  while (writer < n->last && !uses(&p->launches[writer], next, &to)) writer++;
+  for (uint32_t l = n->first; l <= s->last; l++) /* beside it, and behind */
+    if (l != writer && uses(&p->launches[l], state, &from)) return false;
+  const plan_launch *l = &p->launches[writer];
+  if (!uses(l, state, &from)) return true;
+  return !l->repeat && uses(l, next, &to) && kernel_updates_in_place(l->kernel, from, to, scratch);
 }
 
 static kernel *copy_kernel(plan *p, const plan_buffer *from, const plan_buffer *to) {
@@ -43,8 +44,8 @@ static kernel *copy_kernel(plan *p, const plan_buffer *from, const plan_buffer *
   return k;
 }
 
-/* A last launch that copies one buffer to another; `first_copy` is the first such. */
-static void add_copy(plan *p, uint32_t from, uint32_t to, uint32_t first_copy) {
+/* A last launch that copies one buffer to another; `first_copy` is the first such. They are bundled where there are bundles. */
+static void add_copy(plan *p, uint32_t from, uint32_t to, uint32_t first_copy, const target *t) {
   const plan_buffer *x = &p->buffers[from], *y = &p->buffers[to];
   kernel *k = NULL;
   for (uint32_t i = first_copy; i < p->n_launches && !k; i++) {
@@ -53,7 +54,9 @@ static void add_copy(plan *p, uint32_t from, uint32_t to, uint32_t first_copy) {
                 layout_equal(&known->buffers[1].layout, &y->layout);
     if (same) k = known;
   }
+  const uint32_t others = p->n_launches - first_copy;
   plan_add_launch(p, k ? k : copy_kernel(p, x, y), (uint32_t[]){from, to});
+  p->launches[p->n_launches - 1].beside = t->bundle_arguments && others % (t->bundle_arguments / 2);
 }
 
 static void place_states(plan *p, pass_context *c) {
@@ -72,7 +75,7 @@ static void place_states(plan *p, pass_context *c) {
     kept.layout = p->buffers[state].layout;
     b->storage = STORAGE_TEMPORARY;
     b->name = b->role = "";
-    add_copy(p, i, plan_add_buffer(p, kept), first_copy);
+    add_copy(p, i, plan_add_buffer(p, kept), first_copy, c->target);
   }
 }
 

@@ -1,99 +1,19 @@
 /* The order of launches, for low peak memory: list scheduling that takes, among the launches whose inputs
  * are ready, the one that leaves the least memory in use. The order that came is kept where it is better. Then the peak is
  * lowered step by step: what waits there is used up in front of it, or made behind it. */
+#include "passes/ordering.h"
 #include "passes/passes.h"
 
 #include <stdlib.h>
 
-typedef struct {
-  uint32_t *items;
-  uint32_t n, capacity;
-} index_list;
-
-typedef struct {
-  plan *plan;
-  arena *arena;
-  index_list *readers; /* per buffer: launches, each once */
-  int32_t *writer;     /* per buffer: its launch, or -1 */
-  int32_t *state;      /* per buffer that is the next value of a state: the state's buffer, or -1 */
-  int64_t *bytes;      /* per buffer: 0 where it is not a temporary */
-  int64_t *inside;     /* per launch: what a loop needs beside, as long as it runs */
-} ordering;
-
-static bool is_read_before(const plan_launch *l, uint32_t at) { /* the same buffer as an earlier argument */
-  for (uint32_t i = 0; i < at; i++)
-    if (l->buffers[i] == l->buffers[at]) return true;
-  return false;
-}
-
-static ordering analyse(plan *p, arena *a) {
-  ordering o = {.plan = p, .arena = a};
-  o.readers = ARENA_ARRAY(a, index_list, p->n_buffers);
-  o.writer = ARENA_ARRAY(a, int32_t, p->n_buffers);
-  o.state = ARENA_ARRAY(a, int32_t, p->n_buffers);
-  o.bytes = ARENA_ARRAY(a, int64_t, p->n_buffers);
-  o.inside = ARENA_ARRAY(a, int64_t, p->n_launches);
-  for (uint32_t i = 0; i < p->n_buffers; i++) {
-    const plan_buffer *b = &p->buffers[i];
-    o.writer[i] = o.state[i] = -1;
-    if (b->storage == STORAGE_TEMPORARY)
-      o.bytes[i] = layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype);
-    if (b->storage != STORAGE_RESULT || strcmp(b->role, "state")) continue;
-    int32_t state = plan_find(p, "state", b->name);
-    if (state >= 0 && p->buffers[state].storage == STORAGE_STATE) o.state[i] = state;
-  }
-  for (uint32_t l = 0; l < p->n_launches; l++) {
-    const plan_launch *launch = &p->launches[l];
-    if (launch->repeat) {
-      plan_note_lives(launch->repeat->plan);
-      o.inside[l] = plan_live_bytes(launch->repeat->plan, a);
-    }
-    for (uint32_t b = 0; b < launch->kernel->n_buffers; b++) {
-      index_list *readers = &o.readers[launch->buffers[b]];
-      if (launch->kernel->buffers[b].access == ACCESS_OUT) o.writer[launch->buffers[b]] = (int32_t)l;
-      else if (!is_read_before(launch, b)) *ARENA_PUSH(a, readers->items, readers->n, readers->capacity) = l;
-    }
-  }
-  return o;
-}
-
-/* -- measuring ------------------------------------------------------------------------------------------------ */
-
-/* What changes in use when a launch runs: its outputs come (`made`, together with what it needs beside), and inputs go that nobody else
- * waits for. */
-static int64_t growth(const ordering *o, uint32_t launch, const uint32_t *waiting, int64_t *made) {
-  const plan_launch *l = &o->plan->launches[launch];
-  int64_t freed = 0, kept = 0;
-  for (uint32_t b = 0; b < l->kernel->n_buffers; b++) {
-    uint32_t buffer = l->buffers[b];
-    if (l->kernel->buffers[b].access == ACCESS_OUT) kept += o->bytes[buffer];
-    else if (waiting[buffer] == 1 && !is_read_before(l, b)) freed += o->bytes[buffer];
-  }
-  *made = kept + o->inside[launch];
-  return kept - freed;
-}
-
-static void run(const ordering *o, uint32_t launch, uint32_t *waiting) {
-  const plan_launch *l = &o->plan->launches[launch];
-  for (uint32_t b = 0; b < l->kernel->n_buffers; b++)
-    if (l->kernel->buffers[b].access == ACCESS_IN && !is_read_before(l, b)) waiting[l->buffers[b]]--;
-}
-
-/* Per buffer: how many launches have yet to read it. */
-static uint32_t *count_waiting(const ordering *o) {
-  uint32_t *waiting = ARENA_ARRAY(o->arena, uint32_t, o->plan->n_buffers);
-  for (uint32_t i = 0; i < o->plan->n_buffers; i++) waiting[i] = o->readers[i].n;
-  return waiting;
-}
-
 static int64_t peak(const ordering *o, const uint32_t *order) {
-  uint32_t *waiting = count_waiting(o);
+  uint32_t *waiting = ordering_waiting(o);
   int64_t used = 0, most = 0, made;
   for (uint32_t i = 0; i < o->plan->n_launches; i++) {
-    int64_t change = growth(o, order[i], waiting, &made);
+    int64_t change = ordering_growth(o, order[i], waiting, &made);
     if (used + made > most) most = used + made;
     used += change;
-    run(o, order[i], waiting);
+    ordering_run(o, order[i], waiting);
   }
   return most;
 }
@@ -120,7 +40,7 @@ static uint32_t choose(const ordering *o, const index_list *ready, const uint32_
   int64_t least = 0;
   bool best_is_early = true;
   for (uint32_t i = 0; i < ready->n; i++) {
-    int64_t made, change = growth(o, ready->items[i], waiting, &made);
+    int64_t made, change = ordering_growth(o, ready->items[i], waiting, &made);
     bool early = overwrites_too_early(o, ready->items[i], waiting);
     bool better = early != best_is_early ? best_is_early
                   : change != least      ? change < least
@@ -141,7 +61,7 @@ static uint32_t *schedule_launches(const ordering *o) {
   const plan *p = o->plan;
   uint32_t *order = ARENA_ARRAY(o->arena, uint32_t, p->n_launches),
            *missing = ARENA_ARRAY(o->arena, uint32_t, p->n_launches);
-  uint32_t *waiting = count_waiting(o), n = 0;
+  uint32_t *waiting = ordering_waiting(o), n = 0;
   index_list ready = {0};
   for (uint32_t b = 0; b < p->n_buffers; b++)
     for (uint32_t i = 0; o->writer[b] >= 0 && i < o->readers[b].n; i++) missing[o->readers[b].items[i]]++;
@@ -150,7 +70,7 @@ static uint32_t *schedule_launches(const ordering *o) {
     uint32_t at = choose(o, &ready, waiting), launch = ready.items[at];
     ready.items[at] = ready.items[--ready.n];
     order[n++] = launch;
-    run(o, launch, waiting);
+    ordering_run(o, launch, waiting);
     const plan_launch *l = &p->launches[launch];
     for (uint32_t b = 0; b < l->kernel->n_buffers; b++) {
       if (l->kernel->buffers[b].access != ACCESS_OUT) continue;
@@ -168,7 +88,7 @@ static uint32_t *schedule_launches(const ordering *o) {
 
 typedef struct {
   const ordering *o;
-  index_list *before, *behind; /* per launch: those that have to come before it, and behind it */
+  dependences bound;
   uint32_t *order, *position, *tried; /* launches, where each stands, and another order */
   uint32_t *waiting;
   bool *moves; /* per launch */
@@ -186,31 +106,13 @@ static height measure(descent *d, const uint32_t *order, int64_t floor) {
   int64_t used = 0, made;
   for (uint32_t i = 0; i < p->n_buffers; i++) d->waiting[i] = d->o->readers[i].n;
   for (uint32_t i = 0; i < p->n_launches; i++) {
-    const int64_t change = growth(d->o, order[i], d->waiting, &made);
+    const int64_t change = ordering_growth(d->o, order[i], d->waiting, &made);
     if (used + made > h.peak) h.peak = used + made, h.at = i;
     if (used + made > floor) h.above += used + made - floor;
     used += change;
-    run(d->o, order[i], d->waiting);
+    ordering_run(d->o, order[i], d->waiting);
   }
   return h;
-}
-
-static void depend(descent *d, uint32_t first, uint32_t second) {
-  *ARENA_PUSH(d->o->arena, d->before[second].items, d->before[second].n, d->before[second].capacity) = first;
-  *ARENA_PUSH(d->o->arena, d->behind[first].items, d->behind[first].n, d->behind[first].capacity) = second;
-}
-
-/* Readers come behind writers; and a state is overwritten behind those that read it, as far as it is now. */
-static void note_dependences(descent *d) {
-  const ordering *o = d->o;
-  for (uint32_t b = 0; b < o->plan->n_buffers; b++) {
-    if (o->writer[b] < 0) continue;
-    const uint32_t writer = (uint32_t)o->writer[b];
-    for (uint32_t i = 0; i < o->readers[b].n; i++) depend(d, writer, o->readers[b].items[i]);
-    const index_list *old = o->state[b] < 0 ? NULL : &o->readers[o->state[b]];
-    for (uint32_t i = 0; old && i < old->n; i++)
-      if (d->position[old->items[i]] < d->position[writer]) depend(d, old->items[i], writer);
-  }
 }
 
 /* Marks the launch, and those between it and the one at `limit` that have to move over that with it. False where that one itself has to. */
@@ -218,7 +120,7 @@ static bool gather(descent *d, uint32_t launch, uint32_t limit, bool earlier) {
   if (d->position[launch] == limit) return false;
   if (d->moves[launch]) return true;
   d->moves[launch] = true;
-  const index_list *bound = earlier ? &d->before[launch] : &d->behind[launch];
+  const index_list *bound = earlier ? &d->bound.before[launch] : &d->bound.behind[launch];
   for (uint32_t i = 0; i < bound->n; i++) {
     const uint32_t at = d->position[bound->items[i]];
     if ((earlier ? at >= limit : at <= limit) && !gather(d, bound->items[i], limit, earlier)) return false;
@@ -268,7 +170,7 @@ static int64_t gain_of(const descent *d, uint32_t limit, bool earlier) {
 static uint32_t place_of(const descent *d, uint32_t limit, bool earlier, bool far) {
   uint32_t place = far ? earlier ? 0 : d->o->plan->n_launches : limit + !earlier;
   for (uint32_t l = 0; far && l < d->o->plan->n_launches; l++) {
-    const index_list *bound = earlier ? &d->before[l] : &d->behind[l];
+    const index_list *bound = earlier ? &d->bound.before[l] : &d->bound.behind[l];
     for (uint32_t i = 0; d->moves[l] && i < bound->n; i++) {
       const uint32_t at = d->position[bound->items[i]];
       if (d->moves[bound->items[i]]) continue;
@@ -336,12 +238,10 @@ static void lower_peak(const ordering *o, uint32_t *order) {
   const uint32_t n = o->plan->n_launches;
   int64_t left = 1 << 23; /* launches that are looked at, in all */
   descent d = {.o = o, .order = order, .position = ARENA_ARRAY(o->arena, uint32_t, n), .tried = ARENA_ARRAY(o->arena, uint32_t, n)};
-  d.before = ARENA_ARRAY(o->arena, index_list, n);
-  d.behind = ARENA_ARRAY(o->arena, index_list, n);
   d.waiting = ARENA_ARRAY(o->arena, uint32_t, o->plan->n_buffers);
   d.moves = ARENA_ARRAY(o->arena, bool, n);
   for (uint32_t i = 0; i < n; i++) d.position[order[i]] = i;
-  note_dependences(&d);
+  d.bound = ordering_dependences(o, d.position);
   uint32_t *best = ARENA_ARRAY(o->arena, uint32_t, n);
   candidate *list = ARENA_ARRAY(o->arena, candidate, n + o->plan->n_buffers);
   while (left > 0 && lower_once(&d, list, best, &left)) continue;
@@ -349,7 +249,7 @@ static void lower_peak(const ordering *o, uint32_t *order) {
 
 bool pass_order(plan *p, pass_context *c) {
   if (!for_each_region(p, c, pass_order)) return false;
-  ordering o = analyse(p, c->arena);
+  ordering o = ordering_of(p, c->arena);
   uint32_t *order = schedule_launches(&o), *given = ARENA_ARRAY(c->arena, uint32_t, p->n_launches);
   for (uint32_t i = 0; i < p->n_launches; i++) given[i] = i;
   lower_peak(&o, order);

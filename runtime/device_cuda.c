@@ -153,7 +153,7 @@ static void cuda_take_ahead(device *d, void *to, const void *ahead, int64_t byte
 
 /* -- launches --------------------------------------------------------------------------------------------------------- */
 
-/* The parameters are pointers to pointers; the driver copies what these hold. */
+/* The parameters are pointers to pointers, or to the first of the structure that holds them; the driver copies what these hold. */
 static void cuda_launch_kernel(device *d, uint32_t number, void *const *buffers) {
   enum { MOST_BUFFERS = 1024 };
   cuda *c = (cuda *)d;
@@ -161,7 +161,7 @@ static void cuda_launch_kernel(device *d, uint32_t number, void *const *buffers)
   const cuda_kernel *k = &c->kernels[l->kernel];
   void *arguments[MOST_BUFFERS];
   if (!ready(c)) return;
-  for (uint32_t i = 0; i < l->n_buffers && i < MOST_BUFFERS; i++) arguments[i] = (void *)(uintptr_t)&buffers[i];
+  for (uint32_t i = 0; i < (k->pointers ? 1 : l->n_buffers) && i < MOST_BUFFERS; i++) arguments[i] = (void *)(uintptr_t)&buffers[i];
   good(c, c->driver->launch(c->functions[l->kernel], (unsigned)k->blocks, 1, 1, k->threads, 1, 1, k->shared_bytes, c->stream, arguments, NULL), "kernel %s (%lld blocks of %u threads)",
        l->name, (long long)k->blocks, k->threads);
 }

@@ -16,7 +16,8 @@ typedef struct {
 
 typedef struct {
   uint32_t number; /* of the kernel's launch on the device */
-  void **buffers;
+  uint32_t first, size; /* launches of the plan: more than one of a bundle */
+  void **buffers;  /* of all of them */
   const plan_repeat *repeat; /* of a loop; what follows is for loops only */
   instance *region;
   bound_part *parts;
@@ -36,7 +37,7 @@ struct instance {
   void *temporaries; /* of a region: in the arena of the plan around */
   void *staging; /* of a device that has memory of its own: one buffer as it lies there */
   bound_launch *launches;
-  uint32_t n_launches;
+  uint32_t n_launches; /* a bundle is one */
   int64_t bytes;
   /* Of a device that has memory of its own, and of no region. */
   char *answers_memory;
@@ -197,13 +198,16 @@ static bool bind_repeat(instance *i, bound_launch *l, uint32_t *launches) {
 static bool bind_launches(instance *i, uint32_t *launches) {
   i->launches = calloc(i->plan->n_launches + 1, sizeof *i->launches);
   if (!i->launches) return false;
-  for (; i->n_launches < i->plan->n_launches; i->n_launches++) {
-    const plan_launch *planned = &i->plan->launches[i->n_launches];
-    uint32_t n = planned->kernel->n_buffers;
+  for (uint32_t first = 0, end; first < i->plan->n_launches; first = end, i->n_launches++) {
+    const plan_launch *planned = &i->plan->launches[first];
+    uint32_t n = 0, at = 0;
     bound_launch *bound = &i->launches[i->n_launches];
-    *bound = (bound_launch){.buffers = calloc(n + 1, sizeof *bound->buffers), .repeat = planned->repeat};
+    end = plan_bundle_end(i->plan, first);
+    for (uint32_t l = first; l < end; l++) n += i->plan->launches[l].kernel->n_buffers;
+    *bound = (bound_launch){.first = first, .size = end - first, .buffers = calloc(n + 1, sizeof *bound->buffers), .repeat = planned->repeat};
     if (!bound->buffers) return false;
-    for (uint32_t b = 0; b < n; b++) bound->buffers[b] = i->memory[planned->buffers[b]];
+    for (uint32_t l = 0; l < bound->size; l++)
+      for (uint32_t b = 0; b < planned[l].kernel->n_buffers; b++) bound->buffers[at++] = i->memory[planned[l].buffers[b]];
     if (planned->repeat && !bind_repeat(i, bound, launches)) return i->n_launches++, false; /* what there is of it is freed */
     if (planned->repeat) continue;
     bound->number = (*launches)++;
@@ -335,11 +339,11 @@ static bool run_plan(instance *i, const look *watch) {
   for (uint32_t l = 0; l < i->n_launches && more; l++) {
     bound_launch *launch = &i->launches[l];
     if (launch->repeat) {
-      more = run_repeat(i->device, launch, i->plan->launches[l].kernel, watch);
+      more = run_repeat(i->device, launch, i->plan->launches[launch->first].kernel, watch);
       continue;
     }
     i->device->launch(i->device, launch->number, launch->buffers);
-    more = !watch->seen || watch->seen(watch->context, i, l);
+    for (uint32_t k = 0; k < launch->size && more; k++) more = !watch->seen || watch->seen(watch->context, i, launch->first + k);
   }
   return more;
 }

@@ -50,10 +50,11 @@ const char *executable_violation(executable *e) {
 
 static void compile_unit(void *generator, unit *u, const compile_options *o, arena *scratch) {
   const machine *m = generator;
+  if (u->n_parts > 1 || u->parts->times > 1) return unit_fail(u, "bundles of launches are for GPUs");
   LLVMContextRef context = LLVMContextCreate();
-  emit_options options = {u->symbol, u->groups, o->checked};
+  emit_options options = {u->symbol, u->parts->groups, o->checked};
   const char *error = NULL;
-  LLVMModuleRef module = machine_module(m, context, u->loops, &options, scratch, &error);
+  LLVMModuleRef module = machine_module(m, context, u->parts->loops, &options, scratch, &error);
   LLVMMemoryBufferRef code = module ? machine_code(m, module, LLVMObjectFile, scratch, &error) : NULL;
   if (code) {
     u->bytes = LLVMGetBufferSize(code);

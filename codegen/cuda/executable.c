@@ -7,12 +7,12 @@
 #include "codegen/units.h"
 
 /* Part of every cache key: to be raised with any change of what is generated from the same loops. */
-static const char codegen_version[] = "2";
+static const char codegen_version[] = "3";
 
 /* What an object in the cache begins with; the image is behind it. */
 typedef struct {
   int64_t blocks;
-  uint32_t threads, shared_bytes, registers, spilled_bytes, local_bytes, unused;
+  uint32_t threads, shared_bytes, registers, spilled_bytes, local_bytes, pointers;
 } object_head;
 
 typedef struct {
@@ -48,10 +48,11 @@ static void compile_unit(void *generator, unit *u, const compile_options *o, are
   const cuda_backend *b = generator;
   cuda_source source;
   nvrtc_code code = {0};
-  const char *error = NULL, *text = cuda_module_text(u->loops, u->symbol, u->groups, scratch, &source, &error);
+  const char *error = NULL, *text = cuda_module_text(u->parts, u->n_parts, u->symbol, scratch, &source, &error);
   (void)o;
-  if (!text || !nvrtc_compile(b->nvrtc, text, u->loops->name, &b->target, scratch, &code, &error)) return unit_fail(u, arena_printf(scratch, "kernel %s: %s", u->loops->name, error));
-  const object_head head = {source.blocks, source.threads, source.shared_bytes, code.registers, code.spilled_bytes, code.local_bytes};
+  const char *name = u->parts->loops->name;
+  if (!text || !nvrtc_compile(b->nvrtc, text, name, &b->target, scratch, &code, &error)) return unit_fail(u, arena_printf(scratch, "kernel %s: %s", name, error));
+  const object_head head = {source.blocks, source.threads, source.shared_bytes, code.registers, code.spilled_bytes, code.local_bytes, source.pointers};
   u->bytes = sizeof head + code.bytes;
   u->object = malloc(u->bytes);
   if (u->object) {
@@ -68,12 +69,14 @@ static void compile_unit(void *generator, unit *u, const compile_options *o, are
 static bool take_unit(cuda_executable *e, const unit_list *list, uint32_t which) {
   const unit *u = &list->units[which];
   object_head head;
+  uint32_t size;
+  const plan_launch *first = unit_launch(list, which, &size);
   if (u->bytes <= sizeof head) return false;
   memcpy(&head, u->object, sizeof head);
   e->kernels[which] = (cuda_kernel){.image = arena_copy(e->arena, (const char *)u->object + sizeof head, u->bytes - sizeof head), .bytes = u->bytes - sizeof head,
-                                    .symbol = arena_string(e->arena, u->symbol), .name = arena_string(e->arena, unit_launch(list, which)->kernel->name), .blocks = head.blocks,
+                                    .symbol = arena_string(e->arena, u->symbol), .name = plan_bundle_name(first, size, e->arena), .blocks = head.blocks,
                                     .threads = head.threads, .shared_bytes = head.shared_bytes, .registers = head.registers, .spilled_bytes = head.spilled_bytes,
-                                    .local_bytes = head.local_bytes};
+                                    .local_bytes = head.local_bytes, .pointers = head.pointers};
   return true;
 }
 
@@ -84,8 +87,11 @@ static bool take_units(cuda_executable *e, const unit_list *list) {
   e->n_launches = list->n_launches;
   for (uint32_t i = 0; i < list->n; i++)
     if (!take_unit(e, list, i)) return false;
-  for (uint32_t i = 0; i < list->n_launches; i++)
-    e->launches[i] = (cuda_launch){list->of_launch[i], arena_string(e->arena, list->launches[i]->kernel->name), list->launches[i]->loops->n_arguments};
+  for (uint32_t i = 0; i < list->n_launches; i++) {
+    cuda_launch *l = &e->launches[i];
+    *l = (cuda_launch){list->of_launch[i], plan_bundle_name(list->launches[i], list->sizes[i], e->arena), 0};
+    for (uint32_t k = 0; k < list->sizes[i]; k++) l->n_buffers += list->launches[i][k].loops->n_arguments;
+  }
   return true;
 }
 

@@ -5,20 +5,21 @@
 #include "codegen/cuda/nvrtc.h"
 #include "codegen/executable.h"
 
-/* A kernel takes the pointers of its launch's buffers, in their order. */
+/* A kernel takes the pointers of its launch's buffers, in their order; that of a bundle those of all its launches, as one structure. */
 typedef struct {
   const void *image; /* cubin, or PTX that ends with a 0 */
   size_t bytes;
   const char *symbol; /* of its function */
-  const char *name;   /* of a kernel of the plan that it was made of */
+  const char *name;   /* of a kernel of the plan, or several, that it was made of */
   int64_t blocks;
   uint32_t threads, shared_bytes; /* of a block; dynamic */
+  uint32_t pointers; /* in the structure; 0: there is none */
   uint32_t registers, spilled_bytes, local_bytes; /* of a thread, as nvrtc_code has them */
 } cuda_kernel;
 
 typedef struct {
   uint32_t kernel;     /* its number */
-  const char *name;    /* of the plan's kernel */
+  const char *name;    /* of the plan's kernel, or several */
   uint32_t n_buffers;
 } cuda_launch;
 

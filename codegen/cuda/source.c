@@ -219,9 +219,10 @@ static bool is_alone(const writer *w, uint32_t buffer) {
 
 static void write_head(writer *w, uint32_t threads) {
   const loops *l = w->loops;
-  text_add(&w->out, "KERNEL void LAUNCHED_BY(%u) %s(", threads, w->options->symbol);
+  if (w->options->part) text_add(&w->out, "FUNCTION void %s(u32 block", w->options->symbol);
+  else text_add(&w->out, "KERNEL void LAUNCHED_BY(%u) %s(", threads, w->options->symbol);
   for (uint32_t i = 0; i < l->n_arguments; i++)
-    text_add(&w->out, "%s\n    %s%s *%sb%u /* %s */", i ? "," : "", l->buffers[i].written ? "" : "const ", memory_type(l->buffers[i].type), is_alone(w, i) ? "__restrict__ " : "", i,
+    text_add(&w->out, "%s\n    %s%s *%sb%u /* %s */", i || w->options->part ? "," : "", l->buffers[i].written ? "" : "const ", memory_type(l->buffers[i].type), is_alone(w, i) ? "__restrict__ " : "", i,
              l->buffers[i].name);
   text_add(&w->out, ") {\n");
 }
@@ -259,14 +260,14 @@ static void write_tiles(writer *w) {
 /* Which warps carry out what: each an iteration, some of them in a block, or all of a block one together. */
 static void write_numbers(writer *w, uint32_t together) {
   const loops *l = w->loops;
-  const char *index = is_narrow_register(w, 0) ? "i32" : "i64";
+  const char *index = is_narrow_register(w, 0) ? "i32" : "i64", *number = w->options->part ? "block" : "blockIdx.x";
   if (w->lanes > 1) write_line(w, "const i32 lane = (i32)(threadIdx.x %% %d);", WARP);
   if (l->team) {
     write_line(w, "const i32 r%u = (i32)(threadIdx.x / %d);", l->team_register, WARP);
-    write_line(w, "const %s r0 = (%s)blockIdx.x;", index, index);
+    write_line(w, "const %s r0 = (%s)%s;", index, index, number);
     return;
   }
-  write_line(w, "const %s r0 = (%s)blockIdx.x * %u + (%s)%s;", index, index, together, index, w->lanes > 1 ? "(threadIdx.x / 32)" : "threadIdx.x");
+  write_line(w, "const %s r0 = (%s)%s * %u + (%s)%s;", index, index, number, together, index, w->lanes > 1 ? "(threadIdx.x / 32)" : "threadIdx.x");
   write_line(w, "if (r0 >= %lld) return;", (long long)l->iterations);
 }
 

@@ -69,9 +69,9 @@ static void inspect(example *e, const char *which, const cuda_kernel *k, const k
           k->registers, k->shared_bytes, k->spilled_bytes, k->local_bytes);
 }
 
-/* Kernels of launches in the order in which codegen counts them, from `at` on; returns behind the last. */
+/* Kernels of launches in the order in which codegen counts them, of bundles the first, from `at` on; returns behind the last. */
 static uint32_t collect_kernels(const plan *p, const kernel **out, uint32_t at) {
-  for (uint32_t i = 0; i < p->n_launches; i++) {
+  for (uint32_t i = 0; i < p->n_launches; i = plan_bundle_end(p, i)) {
     if (p->launches[i].repeat) at = collect_kernels(p->launches[i].repeat->plan, out, at);
     else if (out) out[at++] = p->launches[i].kernel;
     else at++;

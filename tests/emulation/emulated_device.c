@@ -60,9 +60,8 @@ static void emulated_free(device *d) {
 static emulation *kernels_of(const plan *p, const unit_list *list, const char **error) {
   emulated_kernel *each = ARENA_ARRAY(p->arena, emulated_kernel, list->n + 1);
   for (uint32_t u = 0; u < list->n; u++) {
-    each[u] = (emulated_kernel){.symbol = arena_printf(p->arena, "kernel_%u", u), .loops = list->units[u].loops};
-    const source_options options = {.symbol = each[u].symbol, .groups = list->units[u].groups, .checked = true};
-    if (!cuda_source_of(each[u].loops, &options, p->arena, &each[u].source, error)) return NULL;
+    each[u] = (emulated_kernel){.symbol = arena_printf(p->arena, "kernel_%u", u), .loops = list->units[u].parts->loops};
+    if (!cuda_kernel_of(list->units[u].parts, list->units[u].n_parts, each[u].symbol, true, p->arena, &each[u].source, error)) return NULL;
   }
   return emulation_of(each, list->n, p->arena, error);
 }
@@ -79,7 +78,7 @@ device *emulated_device_new(const plan *p, const char **error) {
   e->names = calloc(list.n_launches + 1, sizeof *e->names);
   for (uint32_t i = 0; e->of_launch && e->names && i < list.n_launches; i++) {
     e->of_launch[i] = list.of_launch[i];
-    e->names[i] = list.launches[i]->kernel->name;
+    e->names[i] = plan_bundle_name(list.launches[i], list.sizes[i], p->arena);
   }
   if (e->of_launch && e->names) e->kernels = kernels_of(p, &list, error);
   if (e->kernels) return &e->device;

@@ -25,7 +25,8 @@ static const char *module_text(const emulated_kernel *kernels, uint32_t n, arena
     const cuda_source *source = &kernels[i].source;
     text_add(&out, "%s", source->text);
     text_add(&out, "static void call_%s(void **a) { %s(", symbol, symbol);
-    for (uint32_t k = 0; k < kernels[i].loops->n_arguments; k++) text_add(&out, "%sa[%u]", k ? ", " : "", k);
+    if (source->pointers) text_add(&out, "*(%s_pointers *)a", symbol);
+    for (uint32_t k = 0; k < kernels[i].loops->n_arguments && !source->pointers; k++) text_add(&out, "%sa[%u]", k ? ", " : "", k);
     text_add(&out, "); }\nlong long run_%s(void **a) { return emulate(call_%s, a, %lld, %u, %d); }\n", symbol, symbol, (long long)source->blocks, source->threads,
              source->synchronises);
   }

@@ -8,7 +8,7 @@ typedef struct emulation emulation;
 
 typedef struct {
   const char *symbol;
-  const loops *loops; /* that it was made of */
+  const loops *loops; /* that it was made of; of several the first */
   cuda_source source;
 } emulated_kernel;
 

@@ -127,10 +127,11 @@ static int add(void *to, task t) {
 static void **kept[1 << 20];
 static unsigned n_kept;
 static void **keep_arguments(void **arguments, int n) {
-  void **out = malloc(((size_t)n + 1) * sizeof *out);
+  const int all = abs(n); /* negative: in one structure */
+  void **out = malloc(((size_t)all + 1) * sizeof *out);
   if (n_kept == sizeof kept / sizeof *kept) abort();
   kept[n_kept++] = out;
-  for (int i = 0; i < n; i++) out[i] = *(char **)arguments[i] - OFFSET;
+  for (int i = 0; i < all; i++) out[i] = (n < 0 ? ((char **)arguments[0])[i] : *(char **)arguments[i]) - OFFSET;
   return out;
 }
 __attribute__((destructor)) static void forget_arguments(void) {

@@ -50,29 +50,31 @@ static char *whole_file(const char *path, size_t *bytes) {
   return data;
 }
 
-/* The name of the one kernel, and how many parameters it has. */
+/* The name of the one kernel, and how many pointers it takes: parameters, or what the structure of a bundle holds, as a negative number. */
 static int find_kernel(const char *text, char *name, size_t bytes) {
   const char *at = strstr(text, "\nKERNEL void ");
   const char *open = at ? strchr(strchr(at, ')'), '(') : NULL; /* behind the launch bounds */
-  if (!open) return -1;
+  if (!open) return 0;
   const char *first = open;
   while (first[-1] != ' ') first--;
   snprintf(name, bytes, "%.*s", (int)(open - first), first);
   int n = open[1] != ')';
   for (const char *c = open; *c != ')'; c++) n += *c == ',';
-  return n;
+  const char *structure = strstr(text, "  void *at[");
+  return structure ? -atoi(structure + strlen("  void *at[")) : n;
 }
 
 static int write_module(const program *p, const char *path) {
   char name[128];
   const int n = find_kernel(p->text, name, sizeof name);
-  FILE *f = n < 0 ? NULL : fopen(path, "w");
+  FILE *f = n ? fopen(path, "w") : NULL;
   if (!f) return BAD_INPUT;
-  const char *kernel = strstr(p->text, "\nKERNEL");
+  const char *kernel = strstr(p->text, "\n#line");
   const int synchronises = strstr(kernel, "shuffle_") || strstr(kernel, "sync") || strstr(kernel, "shared");
   fprintf(f, "#include \"" SOURCE_DIR "/tests/emulation/device.h\"\n%s\n", p->text);
   fprintf(f, "static void call_it(void **a) {\n  %s(", name);
   for (int i = 0; i < n; i++) fprintf(f, "%sa[%d]", i ? ", " : "", i);
+  if (n < 0) fprintf(f, "*(%s_pointers *)a", name);
   fprintf(f, ");\n}\nconst int arguments_%s = %d;\nlong long run_%s(void **a, long long blocks, unsigned threads) { return emulate(call_it, a, blocks, threads, %d); }\n", name, n,
           name, synchronises);
   return fclose(f) ? NO_MEMORY : GOOD;
