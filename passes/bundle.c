@@ -10,8 +10,9 @@
 enum { SMALL_BYTES = 4 << 20, MOST_LOCAL_BYTES = 4 << 10, MORE_MEMORY = 50 };
 
 typedef struct {
-  bool may;    /* be of a bundle */
-  bool small;  /* with whatever else is small: registers are those of the largest */
+  bool may;    /* be of a bundle, of launches of its own kernel at least */
+  bool mixes;  /* with others: threads of blocks of equal size do it, without much memory on the chip */
+  bool small;  /* then with whatever else is small: registers are those of the largest */
   bool update; /* a map that writes states */
 } launch_kind;
 
@@ -29,10 +30,8 @@ typedef struct {
 
 /* -- what may be of a bundle ------------------------------------------------------------------------------------- */
 
-/* Threads of blocks of equal size do it, without much memory on the chip, and without the matrix unit. */
-static bool fits(const kernel *k, arena *scratch) {
+static bool mixes(const kernel *k, arena *scratch) {
   const char *error = NULL;
-  if (k->schedule.team.rows || kernel_work_of(k).flops > 0) return false;
   const loops *l = lower_kernel(k, scratch, &error);
   int64_t bytes = 0;
   for (uint32_t i = l ? l->n_arguments : 0; l && i < l->n_buffers; i++) bytes += l->buffers[i].elements * (int64_t)dtype_bytes(l->buffers[i].type);
@@ -53,15 +52,19 @@ static void find_kinds(bundling *b, arena *scratch) {
     uint32_t first = 0;
     if (l->repeat) continue;
     while (p->launches[first].kernel != l->kernel) first++;
-    if (first == i) b->kinds[i] = (launch_kind){.may = l->kernel->n_buffers <= b->target->bundle_arguments && fits(l->kernel, scratch), .small = kernel_work_of(l->kernel).bytes <= SMALL_BYTES};
-    else b->kinds[i] = b->kinds[first];
+    b->kinds[i] = b->kinds[first];
+    if (first == i) {
+      const kernel_work work = kernel_work_of(l->kernel);
+      b->kinds[i].may = l->kernel->n_buffers <= b->target->bundle_arguments && !l->kernel->schedule.team.rows;
+      b->kinds[i].mixes = b->kinds[i].may && work.flops <= 0 && mixes(l->kernel, scratch);
+      b->kinds[i].small = work.bytes <= SMALL_BYTES;
+    }
     b->kinds[i].update = is_update(p, l);
   }
 }
 
 /* The same but for extents and layouts. */
 static bool alike(const kernel *x, const kernel *y) {
-  if (x == y) return true;
   bool same = x->n_buffers == y->n_buffers && x->n_stages == y->n_stages;
   for (uint32_t i = 0; same && i < x->n_buffers; i++) same = x->buffers[i].access == y->buffers[i].access && x->buffers[i].type.dtype == y->buffers[i].type.dtype;
   for (uint32_t i = 0; same && i < x->n_stages; i++) same = x->stages[i].monoid == y->stages[i].monoid && x->stages[i].type == y->stages[i].type;
@@ -70,7 +73,8 @@ static bool alike(const kernel *x, const kernel *y) {
 
 static bool agree(const bundling *b, uint32_t x, uint32_t y) {
   const launch_kind *k = &b->kinds[x], *l = &b->kinds[y];
-  return (k->small && l->small) || (k->update && l->update) || alike(b->of.plan->launches[x].kernel, b->of.plan->launches[y].kernel);
+  const kernel *own = b->of.plan->launches[x].kernel, *other = b->of.plan->launches[y].kernel;
+  return own == other || (k->mixes && l->mixes && ((k->small && l->small) || (k->update && l->update) || alike(own, other)));
 }
 
 static uint32_t end_of(const bundling *b, uint32_t at) {
@@ -150,15 +154,17 @@ static bool join(bundling *b, uint32_t x, uint32_t y) {
   int64_t after = -1, before = b->n;
   for (uint32_t i = y; i < end_of(b, y); i++) {
     const index_list *l = &b->bound.before[b->order[i]];
-    for (uint32_t k = 0; k < l->n; k++)
+    for (uint32_t k = 0; k < l->n; k++) {
+      if (b->start[l->items[k]] == x) return false;
       if (b->start[l->items[k]] > after) after = b->start[l->items[k]];
+    }
   }
   for (uint32_t i = x; i < end_of(b, x); i++) {
     const index_list *l = &b->bound.behind[b->order[i]];
     for (uint32_t k = 0; k < l->n; k++)
       if (b->start[l->items[k]] < before) before = b->start[l->items[k]];
   }
-  if (after == x || after >= before) return false;
+  if (after >= before) return false;
   const uint32_t place = after < x ? x : end_of(b, (uint32_t)after);
   return join_at(b, x, y, place) || (before > y && place != y && join_at(b, x, y, y));
 }

@@ -34,7 +34,7 @@ static bool write_bundle(const code_part *parts, uint32_t n, const char *symbol,
   }
   if (out->blocks > INT32_MAX) return *error = arena_printf(into, "%lld blocks in one launch", (long long)out->blocks), false;
   out->text = arena_printf(into,
-                           "%stypedef struct {\n  void *at[%u];\n} %s_pointers;\nKERNEL void LAUNCHED_BY(%u) %s(const %s_pointers all) {\n  u32 block = (u32)blockIdx.x;\n%s}\n",
+                           "%stypedef struct {\n  void *at[%u];\n} %s_pointers;\nKERNEL void LAUNCHED_BY(%u) %s(PARAMETER %s_pointers all) {\n  u32 block = (u32)blockIdx.x;\n%s}\n",
                            text_done(&text), out->pointers, symbol, out->threads, symbol, symbol, text_done(&calls));
   return true;
 }

@@ -22,6 +22,13 @@ typedef double f64;
 #define LAUNCHED_BY(threads) __launch_bounds__(threads)
 #endif
 
+/* A structure that a kernel takes, and that stays where it is when it is indexed by what is known only there. */
+#if __CUDACC_VER_MAJOR__ > 11 || (__CUDACC_VER_MAJOR__ == 11 && __CUDACC_VER_MINOR__ >= 7)
+#define PARAMETER const __grid_constant__
+#else
+#define PARAMETER const
+#endif
+
 /* -- bits ------------------------------------------------------------------------------------------------- */
 
 FUNCTION u32 u32_bits_f32(f32 x) { return __float_as_uint(x); }

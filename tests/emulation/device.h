@@ -283,14 +283,17 @@ static bool run_block(unsigned threads) {
   }
 }
 
-/* Returns how many accesses lay outside, and waits were in vain. */
+/* Blocks run forwards in one launch, backwards in the next: none may wait for another. Returns how many accesses lay outside, and waits were
+ * in vain. */
+static unsigned emulated_launches;
 static long long emulate(emulated_call *k, void **arguments, long long blocks, unsigned threads, bool synchronises) {
   emulated_violations = 0;
   block.kernel = k;
   block.arguments = arguments;
   block.fibres = synchronises;
+  emulated_launches++;
   for (long long b = 0; b < blocks; b++) {
-    blockIdx.x = (unsigned)b;
+    blockIdx.x = (unsigned)(emulated_launches % 2 ? blocks - 1 - b : b);
     memset(shared, 0xA5, synchronises ? sizeof shared : 0);
     for (unsigned t = 0; t < threads && !synchronises; t++) {
       threadIdx.x = t;

@@ -21,7 +21,7 @@ static void check_compiles(const loops *l, arena *a) {
     cuda_source source;
     nvrtc_code code;
     nvrtc_target chosen;
-    const char *text = cuda_module_text(l, "kernel", groups, a, &source, &error);
+    const char *text = cuda_module_text(&(code_part){l, groups, 1}, 1, "kernel", a, &source, &error);
     if (!text || !nvrtc_target_of(compiler, capabilities[i], &chosen) || !nvrtc_compile(compiler, text, l->name, &chosen, a, &code, &error)) fail_msg("%s", error);
     if (getenv("SHOW_CUDA")) printf("%s: sm_%u: %u registers, %u bytes spilled, %u of arrays, %u on the chip\n", l->name, capabilities[i], code.registers, code.spilled_bytes, code.local_bytes, source.shared_bytes);
     assert_int_equal(code.spilled_bytes, 0);
