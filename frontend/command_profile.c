@@ -85,6 +85,7 @@ static void show_table(const command *c, const sslc_profile *p, const char *titl
     show_figures(p, t);
     if (groups[i].n > 1) printf(" x%d", groups[i].n);
     printf("\n");
+    if (same == same_kernel && strstr(name, ", ")) printf("%8s%.68s%s\n", "", name, strlen(name) > 68 ? "..." : ""); /* of a bundle */
   }
   if (n > MOST_ROWS) printf("%5s %u more\n", "", n - MOST_ROWS);
 }

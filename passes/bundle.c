@@ -6,8 +6,9 @@
 #include "passes/ordering.h"
 #include "passes/passes.h"
 
-/* Bytes of a launch that is small; of memory on the chip that a warp may want for itself; what of the memory in use may be added. */
-enum { SMALL_BYTES = 4 << 20, MOST_LOCAL_BYTES = 4 << 10, MORE_MEMORY = 50 };
+/* Bytes of a launch that is small; of memory on the chip that a warp may want for itself; that may be added to the memory in use: so many, or
+ * a part of it. */
+enum { SMALL_BYTES = 4 << 20, MOST_LOCAL_BYTES = 4 << 10, MORE_BYTES = 1 << 20, MORE_PART = 50 };
 
 typedef struct {
   bool may;    /* be of a bundle, of launches of its own kernel at least */
@@ -195,7 +196,7 @@ bool pass_bundle(plan *p, pass_context *c) {
   for (uint32_t i = 0; i < b.n; i++) b.order[i] = b.start[i] = i;
   b.bound = ordering_dependences(&b.of, b.start);
   b.most = peak(&b, b.order, b.beside);
-  b.most += b.most / MORE_MEMORY;
+  b.most += b.most / MORE_PART > MORE_BYTES ? b.most / MORE_PART : MORE_BYTES;
   find_kinds(&b, c->arena);
   for (uint32_t i = 0; i < b.n; i++)
     if (b.kinds[i].may) join_earlier(&b, i);

@@ -70,22 +70,26 @@ device *gpu_device_new(const plan *p, const char **error) {
 }
 
 const char *gpu_run(const plan *p, void *const *buffers) {
-  const loops *l = p->launches[0].loops;
   const char *wrong = NULL;
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < p->n_launches; i++) n += p->launches[i].loops->n_arguments;
   device *d = gpu_device_new(p, &wrong);
   if (!d) return wrong;
-  void **memory = ARENA_ARRAY(p->arena, void *, l->n_arguments + 1);
-  for (uint32_t i = 0; i < l->n_arguments && !wrong; i++) {
-    const int64_t bytes = l->buffers[i].elements * (int64_t)dtype_bytes(l->buffers[i].type);
+  void **memory = ARENA_ARRAY(p->arena, void *, n + 1);
+  const loops_buffer **each = ARENA_ARRAY(p->arena, const loops_buffer *, n + 1);
+  for (uint32_t i = 0, at = 0; i < p->n_launches; i++)
+    for (uint32_t k = 0; k < p->launches[i].loops->n_arguments; k++) each[at++] = &p->launches[i].loops->buffers[k];
+  for (uint32_t i = 0; i < n && !wrong; i++) {
+    const int64_t bytes = each[i]->elements * (int64_t)dtype_bytes(each[i]->type);
     memory[i] = d->allocate(d, bytes);
     if (!memory[i]) wrong = "no memory";
     else d->write(d, memory[i], buffers[i], bytes);
   }
   if (!wrong) d->launch(d, 0, memory);
-  for (uint32_t i = 0; i < l->n_arguments; i++) {
-    const int64_t bytes = l->buffers[i].elements * (int64_t)dtype_bytes(l->buffers[i].type);
+  for (uint32_t i = 0; i < n; i++) {
+    const int64_t bytes = each[i]->elements * (int64_t)dtype_bytes(each[i]->type);
     if (!memory[i]) continue;
-    if (l->buffers[i].written && !wrong) d->read(d, buffers[i], memory[i], bytes);
+    if (each[i]->written && !wrong) d->read(d, buffers[i], memory[i], bytes);
     d->release(d, memory[i], bytes);
   }
   if (!wrong && d->failure(d)) wrong = arena_string(p->arena, d->failure(d));

@@ -10,8 +10,8 @@ bool gpu_is_real(void);
 void gpu_target(target *out);
 /* For a plan that is made for it; the emulation tests every access. NULL and *error (in the plan's arena). */
 device *gpu_device_new(const plan *p, const char **error);
-/* Runs the only launch of a plan on copies of host memory, one for each buffer, and copies back what is written. What is wrong (in the plan's
- * arena), or NULL. */
+/* Runs the only launch of a plan, or its only bundle, on copies of host memory, one for each buffer, and copies back what is written. What is
+ * wrong (in the plan's arena), or NULL. */
 const char *gpu_run(const plan *p, void *const *buffers);
 
 #endif

@@ -111,7 +111,66 @@ static void neighbours_are_written_together(void **state) {
   check_loads(DOUBLED("f64", "4"), "store_", 0);
 }
 
+/* Maps in lanes, rows with memory on the chip, and threads that work alone: one kernel, of which some come twice, on arguments of their own. */
+static const char *const members[] = {
+    "kernel doubled {\n  in x : f32[150]\n  out y : f32[150]\n  axes i:150\n  s[i] : f32 = x[i] + x[i] -> y[i]\n}\nschedule { for i/32 parallel, i vector }\n",
+    "kernel softmax {\n  in x : f32[9,37]\n  out y : f32[9,37]\n  axes i:9 j:37\n  t[i] : f32 = max j of x[i, j]\n  e[i,j] : f32 = exp(x[i, j] - t)\n  n[i] : f32 = sum j of e\n"
+    "  s[i,j] : f32 = e / n -> y[i, j]\n}\n",
+    "kernel alone {\n  in x : i32[700]\n  out y : i32[700]\n  axes i:700\n  s[i] : i32 = x[i] * 3 -> y[i]\n}\nschedule { for i parallel }\n",
+};
+
+static void bundles_compute_what_their_kernels_do(void **state) {
+  static const uint32_t of[] = {0, 0, 1, 2, 2, 2, 1};
+  enum { N = sizeof of / sizeof *of };
+  arena *a = arena_new();
+  const char *error = NULL;
+  const loops *known[3], *each[N];
+  target t;
+  void **found = ARENA_ARRAY(a, void *, 2 * N), **expected[N];
+  (void)state;
+  gpu_target(&t);
+  for (uint32_t i = 0; i < N; i++) {
+    kernel *k = kernel_of_text(a, members[of[i]]);
+    if (!k->schedule.n) schedule_kernel(k, &t);
+    if (i < 4) known[of[i]] = lower_kernel(k, a, &error);
+    each[i] = known[of[i]];
+    void **inputs = laid_out_inputs(k, a);
+    for (int64_t e = 0; e < each[i]->buffers[0].elements; e++) { /* of each launch others */
+      const scalar v = element_load(each[i]->buffers[0].type, inputs[0], e);
+      element_store(each[i]->buffers[0].type, inputs[0], e, of[i] == 2 ? (scalar){.integer = v.integer % 1000 + i} : (scalar){.real = v.real / (1 + i)});
+    }
+    expected[i] = copy_buffers(a, each[i], inputs);
+    memcpy(found + 2 * i, copy_buffers(a, each[i], inputs), 2 * sizeof *found);
+    loops_interpret(each[i], expected[i], a);
+  }
+  plan *p = plan_of(a, each, N);
+  for (uint32_t i = 1; i < N; i++) p->launches[i].beside = true;
+  for (int times = 0; times < 2; times++) { /* the emulation runs blocks backwards every other time */
+    const char *wrong = gpu_run(p, found);
+    if (wrong) fail_msg("%s", wrong);
+    for (uint32_t i = 0; i < N; i++) assert_near(each[i], 1, found[2 * i + 1], expected[i][1]);
+  }
+  arena_free(a);
+}
+
+static void bundles_are_divided_among_blocks(void **state) {
+  arena *a = arena_new();
+  const char *error = NULL;
+  const loops *l[2];
+  const uint32_t groups[] = {0, 1};
+  cuda_source source;
+  (void)state;
+  for (int i = 0; i < 2; i++) l[i] = lower_kernel(kernel_of_text(a, members[2 * i]), a, &error);
+  const code_part parts[] = {{l[0], groups, 3}, {l[1], groups, 1}};
+  if (!cuda_kernel_of(parts, 2, "k", false, a, &source, &error)) fail_msg("%s", error);
+  assert_int_equal(source.blocks, 3 * 2 + 6); /* 5 warps of lanes, 4 in a block; 700 threads */
+  assert_int_equal(source.threads, 128);
+  assert_int_equal(source.pointers, 8);
+  assert_non_null(strstr(source.text, "#line 1 \"alone\""));
+  arena_free(a);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {KERNEL_TESTS, cmocka_unit_test(blocks_of_columns_keep_their_lanes), cmocka_unit_test(neighbours_are_read_together), cmocka_unit_test(neighbours_are_written_together)};
+  const struct CMUnitTest tests[] = {KERNEL_TESTS, cmocka_unit_test(blocks_of_columns_keep_their_lanes), cmocka_unit_test(neighbours_are_read_together), cmocka_unit_test(neighbours_are_written_together), cmocka_unit_test(bundles_compute_what_their_kernels_do), cmocka_unit_test(bundles_are_divided_among_blocks)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

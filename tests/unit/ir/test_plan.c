@@ -54,6 +54,12 @@ static plan *parse_sound(arena *a, const char *text) {
   return p;
 }
 
+static char *with(arena *a, const char *text, const char *part, const char *instead) {
+  const char *at = strstr(text, part);
+  assert_non_null(at);
+  return arena_printf(a, "%.*s%s%s", (int)(at - text), text, instead, at + strlen(part));
+}
+
 static void texts_print_as_they_were(void **state) {
   (void)state;
   arena *a = arena_new();
@@ -62,6 +68,22 @@ static void texts_print_as_they_were(void **state) {
   assert_ptr_equal(p->launches[0].kernel, p->launches[3].kernel);
   assert_int_equal(plan_find(p, "output", "y"), 5);
   assert_int_equal(plan_find(p, "output", "x"), -1);
+  arena_free(a);
+}
+
+static void bundles_print_as_they_were(void **state) {
+  (void)state;
+  arena *a = arena_new();
+  char *text = with(a, with(a, step, "lives 1 2", "lives 1 3"), "launch 1 on 3 6 5\nlaunch 0 on", "launch 1 on 3 6 5\nlaunch 0 beside on");
+  plan *p = parse_sound(a, text);
+  assert_string_equal(plan_print(p, a), text);
+  assert_int_equal(plan_bundle_end(p, 1), 2);
+  assert_int_equal(plan_bundle_end(p, 2), 4);
+  assert_string_equal(plan_bundle_name(&p->launches[0], 2, a), "scale x2");
+  assert_string_equal(plan_bundle_name(&p->launches[2], 2, a), "add, scale");
+  plan_note_lives(p); /* the bundle is one moment */
+  assert_int_equal(p->buffers[3].last, 3);
+  assert_int_equal(p->buffers[4].first, 2);
   arena_free(a);
 }
 
@@ -164,13 +186,11 @@ static const struct {
     {"alias 0", "alias 1", "would overwrite"},
     {"lives 2 2", "lives 2 2 alias 0", "overwrite the same buffer"},
     {"w[i] - rate", "w[3 - i] - rate", "elsewhere"},
+    {"launch 0 on 0 1 2", "launch 0 beside on 0 1 2", "launch 0 is beside none"},
+    {"launch 0 on 2 1 3", "launch 0 beside on 2 1 3", "launch 1 reads buffer 2 before it is written"},
+    {"launch 1 on 3 6 5\nlaunch 0 on", "launch 1 on 3 0 5\nlaunch 0 beside on", "launch 2 uses buffer 0, which buffer 4 (w) has overwritten"},
+    {"launch 1 on 3 6 5\nlaunch 0 on", "launch 1 on 3 6 5\nlaunch 0 beside on", "used outside launches 1 to 2"},
 };
-
-static char *with(arena *a, const char *text, const char *part, const char *instead) {
-  const char *at = strstr(text, part);
-  assert_non_null(at);
-  return arena_printf(a, "%.*s%s%s", (int)(at - text), text, instead, at + strlen(part));
-}
 
 static void unsound_plans_are_refused(void **state) {
   (void)state;
@@ -246,7 +266,7 @@ int main(void) {
       cmocka_unit_test(texts_print_as_they_were),  cmocka_unit_test(plans_run),
       cmocka_unit_test(unsound_plans_are_refused), cmocka_unit_test(optimisers_update_in_place),
       cmocka_unit_test(damaged_texts_do_no_harm),  cmocka_unit_test(memory_is_used_again),
-      cmocka_unit_test(loops_print_as_they_were_and_run), cmocka_unit_test(unsound_loops_are_refused),
+      cmocka_unit_test(bundles_print_as_they_were), cmocka_unit_test(loops_print_as_they_were_and_run), cmocka_unit_test(unsound_loops_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -118,6 +118,7 @@ static inline plan *random_pipeline(pipeline *p, const graph *g) {
   schedule_some(p, made);
   apply_to_plan(p, made, "schedule");
   if (coin(p)) apply_to_plan(p, made, "order");
+  if (coin(p)) apply_to_plan(p, made, "bundle");
   apply_to_plan(p, made, "memory");
   apply_to_plan(p, made, "lower");
   return p->wrong ? NULL : made;
