@@ -236,8 +236,52 @@ static operand narrow_value(lowering *l, const expr *factor, dtype type) {
   return cast_value(l, lower_expr(l, factor), type);
 }
 
-/* A vector of columns, all bound: into reductions, and into factors of products. `test`: which of its lanes are columns. */
-static void take_in_vector(squares_team *t, uint32_t sweep, const affine *row, int64_t from, operand test) {
+/* Stores that wait until all of what is read beside them is computed. */
+enum { MOST_WAITING = 64, MOST_VECTORS = 8, ROWS_AT_ONCE = 4 };
+typedef struct {
+  struct {
+    uint32_t buffer;
+    affine at;
+    operand value;
+  } store[MOST_WAITING];
+  uint32_t n;
+} waiting;
+
+static void wait_to_store(lowering *l, waiting *w, uint32_t buffer, const affine *at, operand value) {
+  if (w->n == MOST_WAITING) fail_lowering(l, "too many stages beside squares");
+  else w->store[w->n].buffer = buffer, w->store[w->n].at = *at, w->store[w->n++].value = share(l, value);
+}
+
+/* Vectors of columns, and which of their lanes are columns. */
+typedef struct {
+  coordinate at[MOST_VECTORS];
+  operand test[MOST_VECTORS];
+  uint32_t n;
+  bool whole;
+} column_vectors;
+
+/* Bound outside of the rows, whose loop they stay the same in. */
+static column_vectors bind_columns(squares_team *t, const affine *step) {
+  lowering *l = t->l;
+  const walk *columns = &t->form.columns;
+  column_vectors c = {.n = (uint32_t)(t->tile.warp_lanes / WARP_LANES), .whole = columns->points % t->tile.lanes == 0};
+  if (c.n > MOST_VECTORS) fail_lowering(l, "a warp with too many columns");
+  l->lanes = l->active = WARP_LANES;
+  for (uint32_t i = 0; i < c.n && c.n <= MOST_VECTORS; i++) {
+    affine column = times(&t->warp_lane, t->tile.warp_lanes);
+    column.constant += i * WARP_LANES;
+    column.lane = 1;
+    if (!c.whole) column = register_form(l, value_of_index(l, &column), (interval){i * WARP_LANES, t->tile.lanes - t->tile.warp_lanes + (int64_t)(i + 1) * WARP_LANES - 1});
+    c.test[i] = bind_inside(l, columns, step, t->tile.lanes, &column, 1, false);
+    if (c.test[i].expr) c.test[i] = share(l, c.test[i]);
+    c.at[i] = l->axis[columns->axis[0]];
+  }
+  l->lanes = l->active = 1;
+  return c;
+}
+
+/* A vector of the bound row: into what the row has been reduced to so far, and into factors of products. */
+static void take_in_vector(squares_team *t, uint32_t sweep, const affine *row, int64_t from, operand test, operand *reduced, waiting *w) {
   lowering *l = t->l;
   const kernel *k = l->kernel;
   for (uint32_t i = 0; i < t->form.n_squares; i++) {
@@ -248,53 +292,58 @@ static void take_in_vector(squares_team *t, uint32_t sweep, const affine *row, i
   }
   for (uint32_t i = 0; i < k->n_stages; i++) {
     if (!is_reduction(t, i) || t->form.sweep[i] != (int8_t)sweep) continue;
-    const affine at = own_place(t, row, WARP_LANES);
-    const operand before = load_local(l, (uint32_t)t->lanes_of[i], &at, WARP_LANES), v = cast_value(l, lower_expr(l, k->stages[i].body), DTYPE_F32);
-    store_local(l, (uint32_t)t->lanes_of[i], &at, chosen(l, test, combined(l, &k->stages[i], before, v), before), WARP_LANES);
+    const operand v = cast_value(l, lower_expr(l, k->stages[i].body), DTYPE_F32);
+    reduced[i] = share(l, chosen(l, test, combined(l, &k->stages[i], reduced[i], v), reduced[i]));
   }
   for (uint32_t i = 0; i < t->form.n_products; i++) {
     if (!in_sweep(&t->form.product[i], sweep)) continue;
     affine at = own_place(t, row, t->factor_stride);
     at.constant += from;
     const operand v = narrow_value(l, t->form.product[i].factor[0], t->form.type);
-    store_local(l, t->product[i].slab, &at, chosen(l, test, v, constant_value(l, t->form.type, (scalar){.real = 0})), WARP_LANES);
+    wait_to_store(l, w, t->product[i].slab, &at, chosen(l, test, v, constant_value(l, t->form.type, (scalar){.real = 0})));
   }
 }
 
-/* Columns are bound outside of the rows, whose loop they stay the same in. */
-static void take_in_rows(squares_team *t, uint32_t sweep, const affine *step) {
-  enum { MOST_VECTORS = 8 };
+static void take_in_row(squares_team *t, uint32_t sweep, const affine *own, const column_vectors *c, waiting *w) {
   lowering *l = t->l;
-  const walk *columns = &t->form.columns;
-  const uint32_t axis = columns->axis[0], n = (uint32_t)(t->tile.warp_lanes / WARP_LANES);
-  const bool whole = columns->points % t->tile.lanes == 0;
-  coordinate bound[MOST_VECTORS];
-  operand test[MOST_VECTORS];
-  row_loop r;
+  const uint32_t axis = t->form.columns.axis[0];
+  const affine at = own_place(t, own, WARP_LANES);
+  affine row = times(&t->warp_row, TILE);
+  operand reduced[64];
+  affine_add(&row, own, 1);
+  /* One behind the last may be worked on, as if it were another: it is not stored. */
+  bind_inside(l, &t->form.rows, &t->at, t->tile.rows, &row, 1, false);
+  know_values(t, &row, sweep);
+  for (uint32_t i = 0; i < l->kernel->n_stages; i++)
+    if (is_reduction(t, i) && t->form.sweep[i] == (int8_t)sweep) reduced[i] = load_local(l, (uint32_t)t->lanes_of[i], &at, WARP_LANES);
   l->lanes = l->active = WARP_LANES;
-  for (uint32_t i = 0; i < n; i++) {
-    affine column = times(&t->warp_lane, t->tile.warp_lanes);
-    column.constant += i * WARP_LANES;
-    column.lane = 1;
-    if (!whole) column = register_form(l, value_of_index(l, &column), (interval){i * WARP_LANES, t->tile.lanes - t->tile.warp_lanes + (int64_t)(i + 1) * WARP_LANES - 1});
-    test[i] = bind_inside(l, columns, step, t->tile.lanes, &column, 1, false);
-    if (test[i].expr) test[i] = share(l, test[i]);
-    bound[i] = l->axis[axis];
+  for (uint32_t i = 0; i < c->n; i++) {
+    l->axis[axis] = c->at[i];
+    l->vector_axis = c->whole ? (int32_t)axis : -1;
+    take_in_vector(t, sweep, own, i * WARP_LANES, c->test[i], reduced, w);
   }
   l->lanes = l->active = 1;
-  const affine first = times(&t->warp_row, TILE);
-  open_rows(t, &r, &first, TILE);
-  know_values(t, &r.row, sweep);
-  const affine own = affine_register(r.index, 1);
-  for (uint32_t i = 0; i < n; i++) {
-    l->axis[axis] = bound[i];
-    l->lanes = l->active = WARP_LANES;
-    l->vector_axis = whole ? (int32_t)axis : -1;
-    take_in_vector(t, sweep, &own, i * WARP_LANES, test[i]);
-    l->lanes = l->active = 1;
-    l->vector_axis = -1;
+  l->vector_axis = -1;
+  for (uint32_t i = 0; i < l->kernel->n_stages; i++)
+    if (is_reduction(t, i) && t->form.sweep[i] == (int8_t)sweep) wait_to_store(l, w, (uint32_t)t->lanes_of[i], &at, reduced[i]);
+}
+
+/* Several rows at once: while one waits the others go on. */
+static void take_in_rows(squares_team *t, uint32_t sweep, const affine *step) {
+  lowering *l = t->l;
+  const column_vectors c = bind_columns(t, step);
+  const int64_t at_once = c.n < ROWS_AT_ONCE ? ROWS_AT_ONCE / c.n : 1;
+  block body = {0};
+  waiting w = {.n = 0};
+  open_frame(l, &body, false);
+  const uint32_t index = new_register(l, DTYPE_I64, 1, (interval){0, TILE / at_once - 1}, l->depth - 1);
+  for (int64_t i = 0; i < at_once; i++) {
+    affine own = affine_register(index, at_once);
+    own.constant = i;
+    take_in_row(t, sweep, &own, &c, &w);
   }
-  close_rows(t, &r, TILE);
+  for (uint32_t i = 0; i < w.n; i++) store_local(l, w.store[i].buffer, &w.store[i].at, w.store[i].value, WARP_LANES);
+  close_for(l, &body, index, TILE / at_once);
 }
 
 static void multiply_factor(squares_team *t, const part_state *s, const affine *turn) {
@@ -436,7 +485,7 @@ static void sweep_over(squares_team *t, uint32_t sweep) {
     if (i < t->steps) bring_columns(t, sweep, &step);
     plain_statement(l, STATEMENT_COMMIT, 0);
   }
-  clear_lanes(t, sweep);
+  if (reduces_in(t, sweep)) clear_lanes(t, sweep);
   open_frame(l, &body, false);
   const uint32_t index = new_register(l, DTYPE_I64, 1, (interval){0, t->steps - 1}, l->depth - 1);
   const affine step = affine_register(index, 1);
