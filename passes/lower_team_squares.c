@@ -12,14 +12,12 @@
 
 #include "ir/expr.h"
 
-typedef struct part_state part_state;
-struct part_state {
+typedef struct {
   const square_part *part;
   operand_block rows, columns; /* of a product: lanes in the place of columns, and no rows */
-  const part_state *of_rows, *of_columns; /* which brings them: keys are multiplied by queries, and by weights */
   uint32_t slab;               /* of a warp: a square in f32; of a product: its factor */
   uint32_t tile;               /* of a product: the first of its sums */
-};
+} part_state;
 
 typedef struct {
   team_base base;
@@ -59,60 +57,26 @@ static uint32_t add_local(squares_team *t, const char *name, dtype type, int64_t
   return loops_add_buffer(t->l->loops, (loops_buffer){.name = name, .type = type, .place = PLACE_LOCAL, .written = true, .elements = elements});
 }
 
-/* So many neighbours that a copy of all warps is a whole number of rows. */
-static int64_t padded(const squares_team *t, int64_t points) {
-  int64_t n = 2 * t->base.depth;
-  while (n < points) n *= 2;
-  return n;
-}
-
-/* The same, with one axis in the place of another. */
-static bool same_elements(const expr *x, const expr *y, uint32_t x_axis, uint32_t y_axis) {
-  if (x->kind != y->kind || x->type != y->type || x->n_args != y->n_args || x->n_conditions || y->n_conditions) return false;
-  if (x->kind == EXPR_AXIS) return x->number == x_axis ? y->number == y_axis : x->number == y->number;
-  if (x->kind == EXPR_CONSTANT) return x == y;
-  if (x->kind == EXPR_APPLY ? x->op != y->op : x->number != y->number) return false;
-  for (uint32_t i = 0; i < x->n_args; i++)
-    if (!same_elements(x->args[i], y->args[i], x_axis, y_axis)) return false;
-  return true;
-}
-
-static bool same_factor(const squares_team *t, const square_part *x, const square_part *y, int which) {
-  const expr *of_x = team_read(t->l->kernel, x->factor[which], t->form.type), *of_y = team_read(t->l->kernel, y->factor[which], t->form.type);
-  return of_x && of_y && x->walk.n == 1 && y->walk.n == 1 && x->walk.points == y->walk.points && same_elements(of_x, of_y, x->walk.axis[0], y->walk.axis[0]);
-}
-
-/* Rows or columns that a square before has as well; NULL: none. */
-static const part_state *found_before(const squares_team *t, const square_part *p, uint32_t n, int which) {
-  for (uint32_t i = 0; i < n; i++)
-    if (same_factor(t, &t->form.square[i], p, which)) return which ? t->square[i].of_columns : t->square[i].of_rows;
-  return NULL;
-}
-
 static void describe_square(squares_team *t, uint32_t i) {
   part_state *s = &t->square[i];
   const square_part *p = s->part = &t->form.square[i];
-  s->rows = (operand_block){.factor = p->factor[0], .walk = &t->form.rows, .sums = &p->walk, .block = t->tile.rows, .depth = padded(t, p->walk.points), .stages = 1, .at = t->at};
-  s->columns = (operand_block){.factor = p->factor[1], .walk = &t->form.columns, .sums = &p->walk, .block = t->tile.lanes, .depth = padded(t, p->walk.points), .stages = t->tile.stages};
-  s->of_rows = found_before(t, p, i, 0);
-  s->of_columns = found_before(t, p, i, 1);
-  if (s->of_rows) s->rows = s->of_rows->rows;
-  else s->of_rows = s, describe_operand(&t->base, &s->rows, "rows");
-  if (s->of_columns) s->columns = s->of_columns->columns;
-  else s->of_columns = s, describe_operand(&t->base, &s->columns, "columns");
+  s->rows = (operand_block){.factor = p->factor[0], .walk = &t->form.rows, .sums = &p->walk, .block = t->tile.rows, .depth = team_padded(t->form.type, p->walk.points), .stages = 1, .at = t->at};
+  s->columns = (operand_block){.factor = p->factor[1], .walk = &t->form.columns, .sums = &p->walk, .block = t->tile.lanes, .depth = team_padded(t->form.type, p->walk.points), .stages = t->tile.stages};
+  if (p->of_rows < i) s->rows = t->square[p->of_rows].rows;
+  else describe_operand(&t->base, &s->rows, "rows");
+  if (p->of_columns < i) s->columns = t->square[p->of_columns].columns;
+  else describe_operand(&t->base, &s->columns, "columns");
   s->slab = add_local(t, "square", DTYPE_F32, t->base.warps * TILE * t->slab_stride);
 }
 
 static void describe_product(squares_team *t, uint32_t i) {
   part_state *s = &t->product[i];
   const square_part *p = s->part = &t->form.product[i];
-  s->columns = (operand_block){.factor = p->factor[1], .walk = &p->walk, .sums = &t->form.columns, .block = padded(t, p->walk.points), .depth = t->tile.lanes, .stages = t->tile.stages, .at = affine_constant(0)};
-  s->of_columns = found_before(t, p, t->form.n_squares, 1);
-  if (s->of_columns) { /* what was the result of a square is summed here */
-    s->columns = s->of_columns->columns;
+  s->columns = (operand_block){.factor = p->factor[1], .walk = &p->walk, .sums = &t->form.columns, .block = team_padded(t->form.type, p->walk.points), .depth = t->tile.lanes, .stages = t->tile.stages, .at = affine_constant(0)};
+  if (p->of_columns < t->form.n_squares) { /* what was the result of a square is summed here */
+    s->columns = t->square[p->of_columns].columns;
     s->columns.across = !s->columns.across;
   } else {
-    s->of_columns = s;
     describe_operand(&t->base, &s->columns, "lanes");
   }
   s->slab = add_local(t, "factor", t->form.type, t->base.warps * TILE * t->factor_stride);
@@ -364,11 +328,11 @@ static void multiply_factor(squares_team *t, const part_state *s, const affine *
 
 /* -- sweeps --------------------------------------------------------------------------------------------------------- */
 
-/* Whether the sweep reads what a part brings. */
-static bool is_wanted(const squares_team *t, const part_state *s, uint32_t sweep) {
+/* Whether the sweep reads the columns that a square brings. */
+static bool is_wanted(const squares_team *t, uint32_t square, uint32_t sweep) {
   bool wanted = false;
-  for (uint32_t i = 0; i < t->form.n_squares; i++) wanted |= t->square[i].of_columns == s && in_sweep(t->square[i].part, sweep);
-  for (uint32_t i = 0; i < t->form.n_products; i++) wanted |= t->product[i].of_columns == s && in_sweep(t->product[i].part, sweep);
+  for (uint32_t i = 0; i < t->form.n_squares; i++) wanted |= t->form.square[i].of_columns == square && in_sweep(&t->form.square[i], sweep);
+  for (uint32_t i = 0; i < t->form.n_products; i++) wanted |= t->form.product[i].of_columns == square && in_sweep(&t->form.product[i], sweep);
   return wanted;
 }
 
@@ -377,13 +341,13 @@ static void bring_columns(squares_team *t, uint32_t sweep, const affine *step) {
   affine round, turn;
   divide(t->l, step, t->tile.stages, &round, &turn);
   for (uint32_t i = 0; i < t->form.n_squares; i++) {
-    if (!is_wanted(t, &t->square[i], sweep)) continue;
+    if (t->form.square[i].of_columns != i || !is_wanted(t, i, sweep)) continue;
     operand_block columns = t->square[i].columns;
     columns.at = *step;
     bring_operand(&t->base, &columns, &zero, &turn);
   }
   for (uint32_t i = 0; i < t->form.n_products; i++)
-    if (is_wanted(t, &t->product[i], sweep)) bring_operand(&t->base, &t->product[i].columns, step, &turn);
+    if (t->form.product[i].of_columns == t->form.n_squares && in_sweep(&t->form.product[i], sweep)) bring_operand(&t->base, &t->product[i].columns, step, &turn);
 }
 
 static void bring_ahead(squares_team *t, uint32_t sweep, uint32_t index) {
@@ -479,7 +443,7 @@ static void sweep_over(squares_team *t, uint32_t sweep) {
   block body = {0};
   if (sweep) plain_statement(l, STATEMENT_BARRIER, 0);
   for (uint32_t i = 0; i < t->form.n_squares && !sweep; i++)
-    if (t->square[i].of_rows == &t->square[i]) bring_operand(&t->base, &t->square[i].rows, &zero, &zero);
+    if (t->form.square[i].of_rows == i) bring_operand(&t->base, &t->square[i].rows, &zero, &zero);
   for (int64_t i = 0; i < t->tile.stages - 1; i++) {
     const affine step = affine_constant(i);
     if (i < t->steps) bring_columns(t, sweep, &step);

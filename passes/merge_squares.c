@@ -178,7 +178,8 @@ static fragment *finish(grouping *x, const fragment *group, uint64_t again) {
   const fragment *from = copied(x->m, group, x->s);
   finishing f = {.from = from->kernel};
   if (!kernel_squares(from->kernel, x->s->target, &f.form)) return NULL;
-  f.by_team = x->s->target->warps && x->s->target->tiles && kernel_team_squares(from->kernel, &(team_squares){0});
+  team_squares by_team;
+  f.by_team = x->s->target->warps && x->s->target->tiles && kernel_team_squares(from->kernel, &by_team) && team_squares_bytes(&by_team, NULL) <= TEAM_BYTES;
   fragment *out = new_fragment(x->m, from);
   f.into = out->kernel;
   f.t = transfer_begin(from->kernel, out->kernel);

@@ -33,6 +33,7 @@ typedef struct {
   const expr *factor[2]; /* of rows and of columns; of a product: of the square and of lanes */
   walk walk;             /* what is summed; of a product: the lanes, while columns are summed */
   uint64_t sweeps;       /* that read it; of a product: its own */
+  uint32_t of_rows, of_columns; /* the first square with the same factor: keys are multiplied by queries, and by weights. Itself; n_squares: none */
 } square_part;
 
 typedef struct {
@@ -40,10 +41,15 @@ typedef struct {
   walk batch, rows, columns;
   square_part square[MOST_SQUARE_PARTS], product[MOST_SQUARE_PARTS];
   uint32_t n_squares, n_products, n_sweeps;
+  uint32_t n_reductions, most_reductions; /* in all, and of one sweep */
   int8_t sweep[64]; /* by stage: in which it is complete; -1: it is none of rows alone */
 } team_squares;
 
 bool kernel_team_squares(const kernel *k, team_squares *out);
+int64_t team_padded(dtype type, int64_t points); /* so many neighbours that a copy of all warps is a whole number of rows */
+/* Of memory on the chip, at most. `tile` NULL: of the smallest that there is. */
+int64_t team_squares_bytes(const team_squares *f, const team_tile *tile);
+enum { TEAM_BYTES = 96 << 10 }; /* that every GPU with matrix units has for a team */
 
 /* -- for both */
 bool is_team_factor(const kernel *k, const expr *e, dtype type); /* a value in f32 that is always one that the type has */

@@ -56,6 +56,48 @@ static bool add_product(const kernel *k, const squares_form *f, team_squares *t,
   return p.walk.points <= LARGEST_WALK;
 }
 
+/* The same, with one axis in the place of another. */
+static bool same_elements(const expr *x, const expr *y, uint32_t x_axis, uint32_t y_axis) {
+  if (x->kind != y->kind || x->type != y->type || x->n_args != y->n_args || x->n_conditions || y->n_conditions) return false;
+  if (x->kind == EXPR_AXIS) return x->number == x_axis ? y->number == y_axis : x->number == y->number;
+  if (x->kind == EXPR_CONSTANT) return x == y;
+  if (x->kind == EXPR_APPLY ? x->op != y->op : x->number != y->number) return false;
+  for (uint32_t i = 0; i < x->n_args; i++)
+    if (!same_elements(x->args[i], y->args[i], x_axis, y_axis)) return false;
+  return true;
+}
+
+/* The first square whose factor of rows, or of columns, is that of `p`; `otherwise`: none has. */
+static uint32_t same_factor(const kernel *k, const team_squares *t, const square_part *p, int which, uint32_t otherwise) {
+  const expr *own = team_read(k, p->factor[which], t->type);
+  for (uint32_t i = 0; i < t->n_squares && own && p->walk.n == 1; i++) {
+    const square_part *other = &t->square[i];
+    const expr *read = team_read(k, other->factor[which], t->type);
+    if (read && other->walk.n == 1 && other->walk.points == p->walk.points && same_elements(read, own, other->walk.axis[0], p->walk.axis[0])) return i;
+  }
+  return otherwise;
+}
+
+static void find_same_factors(const kernel *k, team_squares *t) {
+  for (uint32_t i = 0; i < t->n_squares; i++) {
+    t->square[i].of_rows = same_factor(k, t, &t->square[i], 0, i);
+    t->square[i].of_columns = same_factor(k, t, &t->square[i], 1, i);
+  }
+  for (uint32_t i = 0; i < t->n_products; i++) t->product[i].of_columns = same_factor(k, t, &t->product[i], 1, t->n_squares);
+}
+
+static void count_reductions(const kernel *k, team_squares *t) {
+  uint32_t of_sweep[64] = {0};
+  for (uint32_t i = 0; i < k->n_stages; i++) {
+    bool is_product = false;
+    for (uint32_t p = 0; p < t->n_products; p++) is_product |= t->product[p].stage == i;
+    if (t->sweep[i] < 0 || is_product || k->stages[i].monoid == MONOID_NONE) continue;
+    const uint32_t n = ++of_sweep[t->sweep[i]];
+    t->n_reductions++;
+    if (n > t->most_reductions) t->most_reductions = n;
+  }
+}
+
 /* Reductions are of the sweep behind all that they read. */
 static bool place_stage(const kernel *k, const squares_form *f, team_squares *t, uint32_t number) {
   const stage *s = &k->stages[number];
@@ -96,5 +138,40 @@ bool kernel_team_squares(const kernel *k, team_squares *out) {
   out->batch = walk_of(k, f.batch, -1);
   out->rows = walk_of(k, AXIS(f.row), -1);
   out->columns = walk_of(k, AXIS(f.column), -1);
+  find_same_factors(k, out);
+  count_reductions(k, out);
   return out->n_squares;
+}
+
+/* -- memory --------------------------------------------------------------------------------------------------------- */
+
+int64_t team_padded(dtype type, int64_t points) {
+  int64_t n = type == DTYPE_BF16 ? 32 : 16;
+  while (n < points) n *= 2;
+  return n;
+}
+
+/* Rows of one or of the other, with room behind each. */
+static int64_t block_bytes(dtype type, int64_t x, int64_t y) {
+  enum { PADDING = 8 };
+  return (x * y + PADDING * (x > y ? x : y)) * (int64_t)dtype_bytes(type);
+}
+
+int64_t team_squares_bytes(const team_squares *f, const team_tile *tile) {
+  enum { TILE = 16, VECTOR = 32, PADDING = 8, WORD = 4, ALIGNMENT = 16, BUFFERS = 4 * MOST_SQUARE_PARTS };
+  const team_tile smallest = {.rows = TILE, .lanes = VECTOR, .warp_lanes = VECTOR, .stages = 2};
+  const team_tile *t = tile ? tile : &smallest;
+  const int64_t warp_rows = t->rows * (t->lanes / t->warp_lanes), slab = warp_rows * (t->warp_lanes + PADDING);
+  int64_t bytes = (f->most_reductions * warp_rows * VECTOR + f->n_reductions * t->rows) * WORD + (BUFFERS + f->n_reductions) * ALIGNMENT;
+  for (uint32_t i = 0; i < f->n_squares; i++) {
+    const int64_t sums = team_padded(f->type, f->square[i].walk.points);
+    bytes += slab * WORD;
+    if (f->square[i].of_rows == i) bytes += block_bytes(f->type, t->rows, sums);
+    if (f->square[i].of_columns == i) bytes += t->stages * block_bytes(f->type, t->lanes, sums);
+  }
+  for (uint32_t i = 0; i < f->n_products; i++) {
+    bytes += slab * (int64_t)dtype_bytes(f->type);
+    if (f->product[i].of_columns == f->n_squares) bytes += t->stages * block_bytes(f->type, t->lanes, team_padded(f->type, f->product[i].walk.points));
+  }
+  return bytes;
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "passes/team.h"
 #include "tests/unit/codegen/team_testing.h"
 
 typedef struct {
@@ -59,6 +60,10 @@ static void check_one(const char *text, bool compiles, double tolerance) {
   if (!l) fail_msg("%s\n%s", error, text);
   error = loops_verify(l, a);
   if (error) fail_msg("%s\n%s\n%s", error, text, loops_print(l, a));
+  team_squares form;
+  int64_t bytes = 0;
+  for (uint32_t i = l->n_arguments; i < l->n_buffers; i++) bytes += l->buffers[i].elements * (int64_t)dtype_bytes(l->buffers[i].type);
+  if (!kernel_team_squares(k, &form) || bytes > team_squares_bytes(&form, &k->schedule.team)) fail_msg("%s takes %lld bytes of the chip, more than was thought", text, (long long)bytes);
   if (getenv("SHOW_LOOPS")) puts(loops_print(l, a));
   void **inputs = laid_out_inputs(k, a), **expected = copy_buffers(a, l, inputs), **found = copy_buffers(a, l, inputs);
   loops_interpret(l, expected, a);
