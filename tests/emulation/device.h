@@ -206,7 +206,7 @@ static inline void emulated_squares(unsigned *r, unsigned address, bool across) 
       const uint16_t *from;
       memcpy(&from, emulated_of_lane(8 * square + row), sizeof from);
       if ((uintptr_t)from % 16) emulated_violations++;
-      order_access(from + column, sizeof *from, false);
+      if (across || !k) order_access(from + column, across ? 2 : 4, false);
       half[k] = from[column];
     }
     r[square] = half[0] | half[1] << 16;

@@ -131,14 +131,20 @@ static void order_add(unsigned word, order_record r) {
 
 /* What is past and covered by this access need not be remembered: who knows of this one knows of it. */
 static void order_word(unsigned word, unsigned bytes, bool writes, unsigned actor, unsigned clock) {
+  const unsigned lane = 1u << actor % 32;
   bool noted = false;
   for (unsigned *link = &order.first[word]; *link;) {
     order_record *r = &order.records[*link];
     unsigned other = 0;
-    const bool is_past = order_is_past(r, &other), is_same = r->group == actor / 32 && r->clock == clock && r->bytes == bytes && r->writes == writes;
+    if (r->group == actor / 32 && r->clock == clock && r->bytes == bytes && r->writes == writes && (!writes || (actor == threadIdx.x && r->lanes == lane))) {
+      r->lanes |= lane;
+      noted = true;
+      link = &r->next;
+      continue;
+    }
+    const bool is_past = order_is_past(r, &other);
     if (!is_past && r->bytes & bytes && (writes || r->writes)) order_report(word, bytes, r, other, actor, writes);
-    if (is_same) r->lanes |= 1u << actor % 32, noted = true;
-    if (!is_same && is_past && !(r->bytes & ~bytes) && (writes || !r->writes)) {
+    if (is_past && !(r->bytes & ~bytes) && (writes || !r->writes)) {
       const unsigned gone = *link;
       *link = r->next;
       r->next = order.unused;
@@ -147,7 +153,7 @@ static void order_word(unsigned word, unsigned bytes, bool writes, unsigned acto
       link = &r->next;
     }
   }
-  if (!noted) order_add(word, (order_record){.clock = clock, .lanes = 1u << actor % 32, .group = (unsigned short)(actor / 32), .bytes = (unsigned char)bytes, .writes = writes});
+  if (!noted) order_add(word, (order_record){.clock = clock, .lanes = lane, .group = (unsigned short)(actor / 32), .bytes = (unsigned char)bytes, .writes = writes});
 }
 
 /* By an actor for the running thread, which orders it behind what it knows. Memory elsewhere is not looked at. */
