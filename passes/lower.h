@@ -12,7 +12,9 @@
  *   lower_access.c    reads and writes: offsets, layouts, masks
  *   lower_reduce.c    accumulators, in registers and in memory
  *   lower_tile.c      accumulators in a matrix unit
- *   lower_team.c      a product of matrices by warps that share memory on the chip */
+ *   lower_team.c      a product of matrices by warps that share memory on the chip
+ *   lower_team_operand.c
+ *                     walks and blocks of operands, for that and its kin: see lower_team.h */
 #ifndef SSLC_PASSES_LOWER_H
 #define SSLC_PASSES_LOWER_H
 

@@ -1,0 +1,54 @@
+/* What the lowerings for teams of warps share: walks bound to axes, and blocks of operands in memory on the chip. A block lies there
+ * as its operand does in its buffer: rows of neighbours along the sum, or, `across`, rows of neighbours along the result. The matrix
+ * unit takes both. Rows are 16 bytes longer than they need be, so that eight of them meet all banks. */
+#ifndef SSLC_PASSES_LOWER_TEAM_H
+#define SSLC_PASSES_LOWER_TEAM_H
+
+#include "passes/lower.h"
+#include "passes/team.h"
+
+enum { WARP_LANES = 32, CHUNK_BYTES = 16, TILE = 16, SLAB_PADDING = 8 };
+
+typedef struct {
+  lowering *l;
+  dtype type; /* of operands on the chip */
+  int64_t warps;
+  int64_t chunk, depth; /* elements that are copied at once; neighbours of the sum in a tile */
+  affine warp;          /* number */
+} team_base;
+
+typedef struct {
+  const expr *factor, *read; /* read: copied as it is */
+  const walk *walk, *sums;   /* along the result, and along the sum */
+  int64_t block, depth;      /* along each */
+  int64_t stages;            /* blocks that are there at once */
+  affine at;                 /* which block of the result */
+  bool across;
+  uint32_t local;
+  int64_t rows, columns, stride; /* of the block in memory on the chip */
+  affine lane_row, lane_chunk;   /* of it that a lane copies */
+} operand_block;
+
+affine times(const affine *a, int64_t factor);
+affine plus(affine a, const affine *b);
+/* Of what lanes do not differ in. */
+void divide(lowering *l, const affine *a, int64_t by, affine *quotient, affine *rest);
+void place(lowering *l, uint32_t axis, const affine *at);
+int64_t blocks_of(const walk *w, int64_t size);
+/* The point `outer` * size + `inner` of a walk. Where sizes divide the fastest axis, lanes stay within it. */
+void bind_walk(lowering *l, const walk *w, const affine *outer, int64_t size, const affine *inner);
+/* The number of a point, of `unit` neighbours each, and the test that it is one of the walk's. Whoever reads only where the test
+ * holds may take the number as if it did. */
+operand number_inside(lowering *l, const walk *w, const affine *outer, int64_t size, const affine *inner, int64_t unit, bool where_it_holds, affine *number);
+/* Binds the axes of a walk at a point; an expr of NULL: it is one of the walk's. */
+operand bind_inside(lowering *l, const walk *w, const affine *outer, int64_t size, const affine *inner, int64_t unit, bool where_it_holds);
+affine register_form(lowering *l, operand v, interval range);
+
+void begin_team(team_base *t, lowering *l, dtype type, int64_t warps);
+/* From factor, walks and sizes: how it lies, with memory for it. */
+void describe_operand(const team_base *t, operand_block *o, const char *name);
+void bring_operand(const team_base *t, const operand_block *o, const affine *step, const affine *turn);
+/* `n` tiles from number `first` on, which begin at neighbour `from` of the result and `sum` of the sum. */
+void load_tiles(const team_base *t, const operand_block *o, uint32_t first, int64_t n, const affine *from, const affine *turn, int64_t sum);
+
+#endif
