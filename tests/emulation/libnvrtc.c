@@ -69,7 +69,7 @@ static int write_module(const program *p, const char *path) {
   const int n = find_kernel(p->text, name, sizeof name);
   FILE *f = n ? fopen(path, "w") : NULL;
   if (!f) return BAD_INPUT;
-  const char *kernel = strstr(p->text, "\n#line");
+  const char *line = strstr(p->text, "\n#line"), *kernel = line ? line : strstr(p->text, "\nKERNEL"); /* functions of a bundle come first */
   const int synchronises = strstr(kernel, "shuffle_") || strstr(kernel, "sync") || strstr(kernel, "shared");
   fprintf(f, "#include \"" SOURCE_DIR "/tests/emulation/device.h\"\n%s\n", p->text);
   fprintf(f, "static void call_it(void **a) {\n  %s(", name);
