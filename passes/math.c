@@ -253,30 +253,50 @@ static term expand_erf(const maths *m, const term *args) {
 
 /* -- random bits ------------------------------------------------------------------------------------------ */
 
+enum { ROUNDS = 10 };
+static const int64_t low_word = 0xffffffff;
+
 static pair wide_product(const maths *m, term x, int64_t factor) {
   term p = keep(m, mul(m, apply_one(m, OP_CAST, DTYPE_I64, x), integer(m, DTYPE_I64, factor)));
   term high = apply(m, OP_SHR, p, integer(m, DTYPE_I64, 32));
+  if (x->type == DTYPE_I64) return (pair){both(m, high, integer(m, DTYPE_I64, low_word)), both(m, p, integer(m, DTYPE_I64, low_word))};
   return (pair){apply_one(m, OP_CAST, DTYPE_U32, high), apply_one(m, OP_CAST, DTYPE_U32, p)};
 }
 
-/* Philox4x32-10 (Salmon et al., SC 2011), as ops.def describes the operands. */
-static term expand_random_bits(const maths *m, const term *args) {
-  term key[2] = {args[0], args[1]}, three = integer(m, DTYPE_U32, 3);
-  term c[4] = {keep(m, apply(m, OP_SHR, args[2], integer(m, DTYPE_U32, 2))), args[3], args[4], args[5]};
-  for (int round = 0; round < 10; round++) {
+/* Philox4x32-10 (Salmon et al., SC 2011), as ops.def describes the operands. The counter's words are of u32, or of i64, as a processor's
+ * vectors multiply them. */
+static void philox(const maths *m, const term key[2], term c[4]) {
+  static const int64_t step[2] = {0x9E3779B9, 0xBB67AE85};
+  const dtype t = c[0]->type;
+  term k[2] = {key[0], key[1]};
+  for (int round = 0; round < ROUNDS; round++) {
     pair p = wide_product(m, c[0], 0xD2511F53), q = wide_product(m, c[2], 0xCD9E8D57);
-    term first = apply(m, OP_XOR, apply(m, OP_XOR, q.high, c[1]), key[0]);
-    term third = apply(m, OP_XOR, apply(m, OP_XOR, p.high, c[3]), key[1]);
+    term mine[2];
+    for (int i = 0; i < 2; i++) mine[i] = t == DTYPE_I64 ? apply_one(m, OP_CAST, t, k[i]) : k[i];
+    term first = apply(m, OP_XOR, apply(m, OP_XOR, q.high, c[1]), mine[0]);
+    term third = apply(m, OP_XOR, apply(m, OP_XOR, p.high, c[3]), mine[1]);
     c[0] = keep(m, first);
     c[1] = keep(m, q.low);
     c[2] = keep(m, third);
     c[3] = keep(m, p.low);
-    key[0] = keep(m, add(m, key[0], integer(m, DTYPE_U32, 0x9E3779B9)));
-    key[1] = keep(m, add(m, key[1], integer(m, DTYPE_U32, 0xBB67AE85)));
+    for (int i = 0; i < 2; i++) k[i] = keep(m, add(m, k[i], integer(m, DTYPE_U32, step[i])));
   }
-  term word = keep(m, both(m, args[2], three)), result = c[3];
+}
+
+static term expand_random_bits(const maths *m, const term *args) {
+  term c[4] = {keep(m, apply(m, OP_SHR, args[2], integer(m, DTYPE_U32, 2))), args[3], args[4], args[5]};
+  philox(m, args, c);
+  term word = keep(m, both(m, args[2], integer(m, DTYPE_U32, 3))), result = c[3];
   for (int i = 2; i >= 0; i--) result = select(m, equal(m, word, integer(m, DTYPE_U32, i)), c[i], result);
   return result;
+}
+
+void math_random_words(const math_builder *b, const loops_expr *const *args, const loops_expr *words[4]) {
+  const maths m = {b, args[2]->lanes};
+  term c[4] = {args[2], args[3], args[4], args[5]};
+  for (int i = 0; i < 4; i++) c[i] = apply_one(&m, OP_CAST, DTYPE_I64, c[i]);
+  philox(&m, args, c);
+  for (int i = 0; i < 4; i++) words[i] = apply_one(&m, OP_CAST, DTYPE_U32, c[i]);
 }
 
 /* --------------------------------------------------------------------------------------------------------- */
