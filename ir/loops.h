@@ -25,6 +25,7 @@ typedef enum {
                      from element offset args[0]; inactive lanes are 0 */
   LOOPS_DOT,      /* f32: args[2] + the products of the high halves + those of the low halves of args[0] and args[1], which are
                      pairs; subnormals may count as 0 */
+  LOOPS_INTERLEAVE, /* the first lanes of all two or four args, then their second ones, and so on */
   LOOPS_CALL,     /* f64 only: the backend's scalar library for op (exp, log, ...) */
   LOOPS_REDUCE    /* all `active` lanes of args[0] by op (ADD, MAX, MIN), halves added pairwise: a scalar */
 } loops_kind;

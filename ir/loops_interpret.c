@@ -109,6 +109,9 @@ static void evaluate(const machine *m, const loops_expr *e, vector *out) {
     case LOOPS_DOT:
       for (uint32_t i = 0; i < e->lanes; i++) out->lane[i] = dot(args[0].lane[i], args[1].lane[i], args[2].lane[i]);
       break;
+    case LOOPS_INTERLEAVE:
+      for (uint32_t i = 0; i < e->lanes; i++) out->lane[i] = args[i % e->n_args].lane[i / e->n_args];
+      break;
     case LOOPS_REDUCE: out->lane[0] = reduce(e, args[0]); break;
   }
 }

@@ -177,6 +177,11 @@ static void check(checker *c, const loops_expr *e) {
     for (int i = 0; i < 3; i++)
       if (e->args[i]->type != (i < 2 ? DTYPE_U32 : DTYPE_F32) || e->args[i]->lanes != e->lanes || e->type != DTYPE_F32) fail(c, "dot of wrong types");
     break;
+  case LOOPS_INTERLEAVE:
+    if (e->n_args != 2 && e->n_args != 4) fail(c, "lanes are taken from two or four values");
+    for (uint32_t i = 0; i < e->n_args; i++)
+      if (e->args[i]->type != e->type || e->args[i]->lanes * e->n_args != e->lanes) fail(c, "lanes are taken from unlike values");
+    break;
   case LOOPS_REDUCE:
     if (e->lanes != 1 || e->args[0]->type != e->type) fail(c, "a reduction to another type");
     break;
