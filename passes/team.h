@@ -21,6 +21,8 @@ typedef struct {
 
 /* False when the kernel holds other sums, wider factors, or results that not all of the free axes have. */
 bool kernel_team(const kernel *k, team_form *out);
+/* In how many pieces the sum should be cut; 0: it is nothing for teams. */
+int64_t pieces_for_teams(const kernel *k, const target *t);
 /* The element in memory that a factor widens or rounds, without maps before; NULL: it is computed. */
 const expr *team_read(const kernel *k, const expr *factor, dtype type);
 

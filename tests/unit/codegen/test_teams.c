@@ -74,6 +74,8 @@ static void large_blocks(void **state) {
              "  acc[i,j] : f32 = sum k of f32(x[i, k]) * f32(w[k, j]) -> y[i, j]\n}\nschedule { team 128 128 32 of 64 64, stages 3 }\n");
   check_team("kernel more {\n  in x : bf16[136,72]\n  in w : bf16[72,72]\n  out y : f32[136,72]\n  axes i:136 j:72 k:72\n"
              "  acc[i,j] : f32 = sum k of f32(x[i, k]) * f32(w[k, j]) -> y[i, j]\n}\nschedule { team 128 64 32 of 32 64, stages 3 }\n");
+  check_team("kernel tall {\n  in x : bf16[264,72]\n  in w : bf16[64,72]\n  out y : f32[264,64]\n  axes i:264 j:64 k:72\n"
+             "  acc[i,j] : f32 = sum k of f32(x[i, k]) * f32(w[j, k]) -> y[i, j]\n}\nschedule { team 256 64 32 of 64 64, stages 3 }\n");
 }
 
 static void convolution(void **state) {
