@@ -12,7 +12,8 @@ typedef struct {
   bool tiles; /* a matrix unit multiplies tiles of bf16: AMX, or that of warps */
   bool warps; /* a GPU: vectors are warps, of which thousands run at once and none waits long for its turn */
   int64_t l1_bytes, l2_bytes; /* data caches of one core; of a GPU what a warp has of the memory on the chip */
-  int64_t large_bytes;        /* of a GPU: products up to this size cost little in memory, whose second cache holds several */
+  int64_t large_bytes;        /* of a GPU: products up to this size cost little in memory, whose second cache holds several; of narrow factors, which a
+                                 matrix unit has, a sixteenth of it */
 } target;
 
 #endif
