@@ -14,7 +14,8 @@
  *   lower_tile.c      accumulators in a matrix unit
  *   lower_team.c      a product of matrices by warps that share memory on the chip
  *   lower_team_operand.c
- *                     walks and blocks of operands, for that and its kin: see lower_team.h */
+ *                     walks and blocks of operands, for that and its kin: see lower_team.h
+ *   lower_panel.c     such blocks for the matrix unit of groups of warps */
 #ifndef SSLC_PASSES_LOWER_H
 #define SSLC_PASSES_LOWER_H
 

@@ -12,12 +12,14 @@
 
 static nvrtc *compiler;
 
-static void check_compiles(const loops *l, arena *a) {
+static void check_compiles(const loops *l, bool of_groups, arena *a) {
+  enum { FIRST_WITH_GROUPS = 90 };
   static const unsigned capabilities[] = {80, 90};
   uint32_t *groups = ARENA_ARRAY(a, uint32_t, l->n_arguments + 1);
   for (uint32_t i = 0; i < l->n_arguments; i++) groups[i] = i;
   for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++) {
     const char *error = NULL;
+    if (of_groups && capabilities[i] < FIRST_WITH_GROUPS) continue;
     cuda_source source;
     nvrtc_code code;
     nvrtc_target chosen;
@@ -47,7 +49,7 @@ static void check_one(const char *text) {
   if (getenv("SHOW_LOOPS") && l) puts(loops_print(l, a));
   if (fault) fail_msg("%s\n%s%s", fault, text, l ? loops_print(l, a) : "");
   check_on_gpu(k, l, assert_near, a);
-  check_compiles(l, a);
+  check_compiles(l, k->schedule.team.groups, a);
   arena_free(a);
 }
 
@@ -72,10 +74,23 @@ static char *in_tf32(const char *text) {
   return out;
 }
 
+/* The same text by groups of warps, in blocks that its own schedule would not do for. */
+static void check_groups(const char *text) {
+  static const char *const blocks[] = {"64 64 64 of 64 64, stages 3", "128 128 64 of 64 128, stages 4"};
+  const char *chosen = strstr(text, "schedule {");
+  for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+    char *by_groups = malloc(strlen(text) + 100);
+    sprintf(by_groups, "%.*sschedule { team %s, groups }\n", (int)(chosen - text), text, blocks[i]);
+    check_one(by_groups);
+    free(by_groups);
+  }
+}
+
 static void check_team(const char *text) {
   char *rounded = in_tf32(text);
   check_one(text);
   check_one(rounded);
+  check_groups(text);
   free(rounded);
 }
 
