@@ -6,6 +6,7 @@
 #include "passes/passes.h"
 #include "passes/register_tile.h"
 #include "passes/squares.h"
+#include "passes/team.h"
 
 /* Uses of each element that pay for converting it first; values of rows are broadcast one by one either way. */
 enum { WORTH_A_COPY = 32, WORTH_PACKED_ROWS = 128 };
@@ -522,6 +523,7 @@ static int32_t axis_of_output(const layouts *l, const kernel *k, uint32_t number
 static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint32_t *buffers) {
   wish w;
   squares_form form;
+  if (l->target->warps && l->target->tiles && kernel_team_squares(k, &(team_squares){0})) return; /* takes them as they lie */
   const bool beside_squares = kernel_squares(k, l->target, &form);
   if (beside_squares && !(form.stages >> number & 1)) return;
   if (!find_wish(k, number, beside_squares ? (int32_t)form.column : axis_of_output(l, k, number, buffers), &w)) return;

@@ -3,6 +3,7 @@
 #include "passes/lower.h"
 
 #include "passes/passes.h"
+#include "passes/team.h"
 
 /* Without a schedule: all serial, axes that are never reduced outside of the others. */
 static void schedule_serial(lowering *l) {
@@ -151,7 +152,8 @@ loops *lower_kernel(const kernel *k, arena *a, const char **error) {
   const bool by_team = k->schedule.team.rows;
   if (!l.n_loops && !by_team) schedule_serial(&l);
   prepare(&l);
-  if (by_team) lower_team(&l);
+  team_form product;
+  if (by_team) (kernel_team(k, &product) ? lower_team : lower_team_squares)(&l);
   else lower_all(&l);
   *error = l.error;
   return l.error ? NULL : l.loops;

@@ -13,6 +13,8 @@
  *   lower_reduce.c    accumulators, in registers and in memory
  *   lower_tile.c      accumulators in a matrix unit
  *   lower_team.c      a product of matrices by warps that share memory on the chip
+ *   lower_team_squares.c
+ *                     squares, and what is reduced and multiplied of them, by such warps
  *   lower_team_operand.c
  *                     walks and blocks of operands, for that and its kin: see lower_team.h
  *   lower_panel.c     such blocks for the matrix unit of groups of warps */
@@ -274,10 +276,11 @@ int32_t find_tile_loop(const lowering *l, uint32_t stage, uint32_t at);
 /* Carries a task out at its tile loop; false when that is a loop like others to it. */
 bool lower_tile(lowering *l, const task *t, uint32_t at);
 
-/* -- lower_team.c ----------------------------------------------------------------------------------------- */
+/* -- lower_team.c, lower_team_squares.c ------------------------------------------------------------------- */
 
 /* Everything, as schedule.team says. */
 void lower_team(lowering *l);
+void lower_team_squares(lowering *l);
 
 /* -- lower_parallel.c ------------------------------------------------------------------------------------- */
 

@@ -82,8 +82,9 @@ static void multiply(team *t, const affine *step) {
   divide(l, step, t->tile.stages, &round, &turn);
   if (t->tile.groups) return multiply_panels(t, &turn);
   for (int64_t sum = 0; sum < t->tile.sums; sum += t->base.depth) {
-    load_tiles(&t->base, &t->side[0], first_row, rows, &row, &turn, sum);
-    load_tiles(&t->base, &t->side[1], first_lane, lanes, &lane, &turn, sum);
+    const affine along = affine_constant(sum);
+    load_tiles(&t->base, &t->side[0], first_row, rows, &row, &turn, &along);
+    load_tiles(&t->base, &t->side[1], first_lane, lanes, &lane, &turn, &along);
     for (uint32_t i = 0; i < rows; i++)
       for (uint32_t j = 0; j < lanes; j++) emit(l, (statement){.kind = STATEMENT_TILE, .action = TILE_DOT, .tile = {i * lanes + j, first_row + i, first_lane + j}});
   }

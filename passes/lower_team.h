@@ -50,8 +50,8 @@ void begin_team(team_base *t, lowering *l, dtype type, int64_t warps);
 /* From factor, walks and sizes: how it lies, with memory for it. */
 void describe_operand(const team_base *t, operand_block *o, const char *name);
 void bring_operand(const team_base *t, const operand_block *o, const affine *step, const affine *turn);
-/* `n` tiles from number `first` on, which begin at neighbour `from` of the result and `sum` of the sum. */
-void load_tiles(const team_base *t, const operand_block *o, uint32_t first, int64_t n, const affine *from, const affine *turn, int64_t sum);
+/* `n` tiles from number `first` on, beginning at neighbour `from` of the result and `sum` of the sum. */
+void load_tiles(const team_base *t, const operand_block *o, uint32_t first, int64_t n, const affine *from, const affine *turn, const affine *sum);
 
 /* Binds the axes of an operand at a row and a column of its block; columns are counted in units of what is copied at once. An expr of
  * NULL: they are the operand's. */

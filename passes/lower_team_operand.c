@@ -218,12 +218,12 @@ void bring_operand(const team_base *t, const operand_block *o, const affine *ste
   else (o->read ? copy_chunks : compute_elements)(t, o, step, turn);
 }
 
-void load_tiles(const team_base *t, const operand_block *o, uint32_t first, int64_t n, const affine *from, const affine *turn, int64_t sum) {
+void load_tiles(const team_base *t, const operand_block *o, uint32_t first, int64_t n, const affine *from, const affine *turn, const affine *sum) {
   lowering *l = t->l;
   for (int64_t i = 0; i < n; i++) {
-    affine result = *from, along = affine_constant(sum);
+    affine result = *from;
     result.constant += i * TILE;
-    const affine at = o->across ? local_place(o, turn, &along, &result) : local_place(o, turn, &result, &along);
+    const affine at = o->across ? local_place(o, turn, sum, &result) : local_place(o, turn, &result, sum);
     const operand offset = emit_affine(l, &at);
     emit(l, (statement){.kind = STATEMENT_TILE, .action = TILE_LOAD, .tile = {first + (uint32_t)i}, .number = o->local, .offset = offset.expr, .stride = o->stride, .across = o->across});
   }

@@ -1,6 +1,7 @@
 /* Kernels in which squares live on chip. What reads squares is put together, as far as one nest of loops serves it; each of the
  * kernels makes the squares that it reads anew. */
 #include "passes/merge.h"
+#include "passes/team.h"
 #include "passes/transfer.h"
 
 #include "ir/expr.h"
@@ -31,6 +32,7 @@ typedef struct {
   staged items[MOST_STAGED];
   uint32_t n;
   squares_form form;
+  bool by_team; /* which takes operands as they lie, and has memory for a block of columns at a time */
   uint32_t again[MOST_STAGED]; /* buffers that stand a second time, behind the others */
   uint32_t n_again;
 } finishing;
@@ -74,7 +76,7 @@ static void collect_costly(finishing *f, const expr *e, uint32_t *last, uint32_t
  * in parallel as a whole, as a second buffer of which the layouts are chosen apart. */
 static bool wants_packing(const finishing *f, uint32_t number, const expr *e) {
   const kernel *k = f->from;
-  if (!(f->form.stages >> number & 1) || e->kind != EXPR_READ || !(e->axes & axis_bit(f->form.column))) return false;
+  if (f->by_team || !(f->form.stages >> number & 1) || e->kind != EXPR_READ || !(e->axes & axis_bit(f->form.column))) return false;
   const expr *last = e->args[e->n_args - 1];
   return !(last->axes & axis_bit(f->form.column)) && k->axes[f->form.row].extent > 1;
 }
@@ -176,6 +178,8 @@ static fragment *finish(grouping *x, const fragment *group, uint64_t again) {
   const fragment *from = copied(x->m, group, x->s);
   finishing f = {.from = from->kernel};
   if (!kernel_squares(from->kernel, x->s->target, &f.form)) return NULL;
+  team_squares by_team;
+  f.by_team = x->s->target->warps && x->s->target->tiles && kernel_team_squares(from->kernel, &by_team) && team_squares_bytes(&by_team, NULL) <= TEAM_BYTES;
   fragment *out = new_fragment(x->m, from);
   f.into = out->kernel;
   f.t = transfer_begin(from->kernel, out->kernel);
@@ -185,7 +189,7 @@ static fragment *finish(grouping *x, const fragment *group, uint64_t again) {
     if (f.form.stages >> i & 1) columns += from->kernel->axes[f.form.column].extent * (int64_t)dtype_bytes(from->kernel->stages[i].type);
   for (uint32_t i = 0; i < f.n; i++)
     if (f.items[i].from->axes >> f.form.row & 1) columns += from->kernel->axes[f.form.column].extent * (int64_t)dtype_bytes(f.items[i].from->type);
-  if (FEWEST_ROWS_AT_ONCE * columns > x->s->target->l2_bytes / 2) return NULL;
+  if (!f.by_team && FEWEST_ROWS_AT_ONCE * columns > x->s->target->l2_bytes / 2) return NULL;
   for (uint32_t i = 0; i < from->kernel->n_stages; i++) {
     add_parts(&f, from->kernel->stages[i].body, i);
     stage s = transfer_stage(&f.t, i, from->kernel->stages[i].output >= 0);

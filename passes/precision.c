@@ -8,7 +8,8 @@
  *   never      states and what they are updated with, results, sums and other reductions as such, and the logarithms
  *              of probabilities: what an exponential minus its maximum is made of
  *
- * Contractions of data alone (augmentations) and of weights alone keep f32, as do those without rows and columns, or pairs. */
+ * Contractions of data alone (augmentations) and of weights alone keep f32, as do those without rows and columns, and on processors those
+ * without pairs. */
 #include "passes/fuse.h"
 #include "passes/rebuild.h"
 
@@ -19,6 +20,7 @@ typedef struct {
   const graph *graph;
   arena *arena;
   bool only_operands; /* to tf32, which nothing is stored in */
+  bool needs_pairs;
   uint8_t *from;  /* per value: what it depends on */
   bool *kept;     /* a state, or a map of one element by element: its last bits count */
   bool *exact;    /* made into the exponent of a softmax */
@@ -32,7 +34,8 @@ typedef struct {
 
 static bool is_f32(const graph *g, value v) { return graph_type(g, v)->dtype == DTYPE_F32; }
 
-static bool is_view(const graph *g, value v) { return value_role(g, v) == ROLE_VIEW && graph_node(g, v)->n_operands; }
+/* Joined values stand in memory anew, and are rounded as they are. */
+static bool is_view(const graph *g, value v) { return value_role(g, v) == ROLE_VIEW && graph_node(g, v)->n_operands && graph_node(g, v)->op != OP_CONCAT; }
 
 static bool is_leaf(const graph *g, value v) { return graph_node(g, v)->op == OP_PARAMETER || !graph_node(g, v)->n_operands; }
 
@@ -124,7 +127,8 @@ static int32_t plain_dimension(const contraction *c, uint32_t which, uint32_t ax
   return -1;
 }
 
-/* Whether some sum has an even number of neighbours in both operands: without, as for three channels, bf16 is slower than f32. */
+/* Whether some sum has an even number of neighbours in both operands: without, as for three channels, bf16 is slower than f32 on a
+ * processor. */
 static bool has_pairs(const graph *g, const node *x) {
   const contraction *c = x->contraction;
   for (uint32_t axis = 0; axis < c->n_axes; axis++) {
@@ -138,7 +142,7 @@ static bool has_pairs(const graph *g, const node *x) {
 
 static bool is_narrow(const narrowing *n, const node *x) {
   return x->op == OP_CONTRACT && is_f32(n->graph, x->first_result) && (n->from[x->operands[0]] | n->from[x->operands[1]]) == (OF_STATE | OF_DATA) &&
-         has_rows_and_columns(x->contraction) && (n->only_operands || has_pairs(n->graph, x));
+         has_rows_and_columns(x->contraction) && (!n->needs_pairs || has_pairs(n->graph, x));
 }
 
 /* May everybody see the rounded value? */
@@ -235,6 +239,7 @@ static void copy_loop(narrowing *n, uint32_t number) {
 static graph *narrowed(const graph *g, pass_context *c, uint8_t around) {
   arena *a = c->arena;
   narrowing n = {.rebuild = rebuild_begin(g, c, "precision", NULL), .graph = g, .arena = a, .only_operands = c->products == PRODUCTS_TF32};
+  n.needs_pairs = !n.only_operands && !(c->target && c->target->warps);
   n.from = ARENA_ARRAY(a, uint8_t, g->n_values);
   n.uses = ARENA_ARRAY(a, uint32_t, g->n_values);
   n.operand = ARENA_ARRAY(a, value, g->n_values);

@@ -4,6 +4,7 @@
  * extents alone, never on threads. */
 #include "passes/passes.h"
 #include "passes/register_tile.h"
+#include "passes/team.h"
 #include "passes/transfer.h"
 
 /* In how many chunks each axis is cut; of those that stay whole 1. */
@@ -111,7 +112,16 @@ static void divide_for_threads(const kernel *k, const reduction *r, division *d)
   if (best >= 0) cut_axis(d, (uint32_t)best, chunks_of(k->axes[best].extent, CHUNKS, true));
 }
 
-/* As many axes as it takes, the outermost first, for the warps that a GPU wants. */
+/* As many axes as it takes, the outermost first. */
+static void cut_axes(const kernel *k, const reduction *r, int64_t wanted, division *d) {
+  for (uint32_t i = 0; i < k->n_axes && wanted > 1; i++) {
+    if (!(r->reduced >> i & 1)) continue;
+    cut_axis(d, i, chunks_of(k->axes[i].extent, wanted, r->reduced >> i == 1));
+    wanted /= d->chunks[i];
+  }
+}
+
+/* For the warps that a GPU wants. */
 static void divide_for_warps(const kernel *k, const reduction *r, division *d) {
   int64_t wanted = ENOUGH_WARPS * (r->is_contraction ? TILE_RESULTS : WARP_RESULTS) / r->results;
   const int64_t pieces = r->summed / (r->is_contraction ? LEAST_PRODUCTS : LEAST_SUMMED), partials = MOST_PARTIALS / r->results;
@@ -119,11 +129,13 @@ static void divide_for_warps(const kernel *k, const reduction *r, division *d) {
   if (wanted > partials) wanted = partials;
   if (wanted < (r->is_contraction ? 2 : LEAST_CHUNKS) || r->summed < LEAST_REDUCED || r->results * r->summed < WARP_POINTS) return;
   if (r->is_contraction && r->results >= ENOUGH_PRODUCTS && r->results * r->summed < MUCH) return;
-  for (uint32_t i = 0; i < k->n_axes && wanted > 1; i++) {
-    if (!(r->reduced >> i & 1)) continue;
-    cut_axis(d, i, chunks_of(k->axes[i].extent, wanted, r->reduced >> i == 1));
-    wanted /= d->chunks[i];
-  }
+  cut_axes(k, r, wanted, d);
+}
+
+static void divide(const kernel *k, const target *t, const reduction *r, division *d) {
+  const int64_t for_teams = pieces_for_teams(k, t);
+  if (for_teams) cut_axes(k, r, for_teams, d);
+  else (t->warps ? divide_for_warps : divide_for_threads)(k, r, d);
 }
 
 /* -- cutting ------------------------------------------------------------------------------------------------- */
@@ -243,7 +255,7 @@ static cut cut_kernel(const kernel *k, const target *t, arena *a) {
   reduction r;
   division d = {{0}, 0};
   const bool *after = stages_after_reduction(k, a);
-  if (find_reduction(k, after, &r)) (t->warps ? divide_for_warps : divide_for_threads)(k, &r, &d);
+  if (find_reduction(k, after, &r)) divide(k, t, &r, &d);
   if (!d.axes) return c;
   c.types = ARENA_ARRAY(a, tensor_type, k->n_stages);
   for (uint32_t i = 0; i < k->n_stages; i++) {

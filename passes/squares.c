@@ -126,6 +126,13 @@ static value behind_views(const graph *g, value v) {
   }
 }
 
+/* What teams of warps bring to the chip is what others see of it widened, or rounded. */
+static value behind_narrowing(const graph *g, const target *t, value v) {
+  const node *n = graph_node(g, v);
+  const bool is_widened = n->op == OP_CAST && graph_type(g, v)->dtype == DTYPE_F32 && graph_type(g, n->operands[0])->dtype == DTYPE_BF16;
+  return t->warps && t->tiles && (is_widened || n->op == OP_TF32) ? n->operands[0] : v;
+}
+
 squares *find_squares(const graph *g, const target *t, bool *refused, arena *a) {
   squares *out = ARENA_NEW(a, squares);
   *out = (squares){.refused = refused ? refused : ARENA_ARRAY(a, bool, g->n_values), .target = t};
@@ -148,8 +155,8 @@ squares *find_squares(const graph *g, const target *t, bool *refused, arena *a) 
     for (uint32_t i = 0; i < s->n_returning; i++) /* as long as one kernel has both */
       out->inside[s->returning[i]] = value_role(g, s->returning[i]) == ROLE_MAP && !is_result[s->returning[i]];
     for (int i = 0; i < 2; i++) {
-      const value x = behind_views(g, graph_node(g, v)->operands[i]);
-      out->operand[value_role(g, x) == ROLE_MAP ? x : graph_node(g, v)->operands[i]] |= value_role(g, x) == ROLE_MAP || value_role(g, x) == ROLE_VIEW;
+      const value seen = graph_node(g, v)->operands[i], behind = behind_views(g, seen), x = behind_narrowing(g, t, behind);
+      out->operand[x != behind || value_role(g, x) == ROLE_MAP ? x : seen] |= value_role(g, x) == ROLE_MAP || value_role(g, x) == ROLE_VIEW;
     }
   }
   return out;

@@ -17,13 +17,12 @@ const expr *team_read(const kernel *k, const expr *factor, dtype type) {
   return e->kind == EXPR_READ && e->type == type ? e : NULL;
 }
 
-/* Whether a value in f32 is always one that bf16 has, or tf32. */
-static bool is_narrow(const kernel *k, const expr *e, dtype type) {
+bool is_team_factor(const kernel *k, const expr *e, dtype type) {
   e = body_of(k, e);
   if (e->type != DTYPE_F32) return false;
   if (e->kind == EXPR_CONSTANT) return scalar_round(DTYPE_BF16, e->constant).real == e->constant.real;
   if (e->kind != EXPR_APPLY) return false;
-  if (e->op == OP_SELECT) return is_narrow(k, e->args[1], type) && is_narrow(k, e->args[2], type);
+  if (e->op == OP_SELECT) return is_team_factor(k, e->args[1], type) && is_team_factor(k, e->args[2], type);
   return e->op == narrowing_op(type) && (type == DTYPE_F32 || e->args[0]->type == DTYPE_BF16);
 }
 
@@ -31,7 +30,7 @@ static bool is_narrow(const kernel *k, const expr *e, dtype type) {
 
 static bool runs_contiguous(const kernel *k, const expr *read, uint32_t axis) { return read && access_stride(k, read->number, read->args, axis) == 1; }
 
-static walk walk_of(const kernel *k, axis_set axes, int32_t last) {
+walk walk_of(const kernel *k, axis_set axes, int32_t last) {
   walk w = {.points = 1};
   for (uint32_t a = 0; a < k->n_axes; a++) {
     if (!(axes & AXIS(a))) continue;
@@ -54,7 +53,7 @@ static int32_t axis_of_results(const kernel *k, axis_set among) {
   return best;
 }
 
-static int32_t contiguous_axis(const kernel *k, axis_set among, const expr *const *reads, uint32_t n) {
+int32_t contiguous_axis(const kernel *k, axis_set among, const expr *const *reads, uint32_t n) {
   int32_t best = -1, most = 0;
   for (uint32_t a = 0; a < k->n_axes; a++) {
     int32_t score = 0;
@@ -80,8 +79,8 @@ static bool find_stages(const kernel *k, uint32_t *sum, contraction_form *c) {
 bool kernel_team(const kernel *k, team_form *out) {
   contraction_form c;
   if (!find_stages(k, &out->stage, &c)) return false;
-  const bool bf16 = is_narrow(k, c.left, DTYPE_BF16) && is_narrow(k, c.right, DTYPE_BF16);
-  if (!bf16 && !(is_narrow(k, c.left, DTYPE_F32) && is_narrow(k, c.right, DTYPE_F32))) return false;
+  const bool bf16 = is_team_factor(k, c.left, DTYPE_BF16) && is_team_factor(k, c.right, DTYPE_BF16);
+  if (!bf16 && !(is_team_factor(k, c.left, DTYPE_F32) && is_team_factor(k, c.right, DTYPE_F32))) return false;
   out->type = bf16 ? DTYPE_BF16 : DTYPE_F32;
   const int32_t vector = axis_of_results(k, c.left_only | c.right_only);
   if (vector < 0) return false;

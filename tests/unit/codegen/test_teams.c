@@ -6,31 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "codegen/cuda/module.h"
-#include "codegen/cuda/nvrtc.h"
-#include "tests/unit/codegen/on_gpu.h"
-
-static nvrtc *compiler;
-
-static void check_compiles(const loops *l, bool of_groups, arena *a) {
-  enum { FIRST_WITH_GROUPS = 90 };
-  static const unsigned capabilities[] = {80, 90};
-  uint32_t *groups = ARENA_ARRAY(a, uint32_t, l->n_arguments + 1);
-  for (uint32_t i = 0; i < l->n_arguments; i++) groups[i] = i;
-  for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++) {
-    const char *error = NULL;
-    if (of_groups && capabilities[i] < FIRST_WITH_GROUPS) continue;
-    cuda_source source;
-    nvrtc_code code;
-    nvrtc_target chosen;
-    const char *text = cuda_module_text(l, "kernel", groups, a, &source, &error);
-    if (!text || !nvrtc_target_of(compiler, capabilities[i], &chosen) || !nvrtc_compile(compiler, text, l->name, &chosen, a, &code, &error)) fail_msg("%s", error);
-    if (getenv("SHOW_CUDA")) printf("%s: sm_%u: %u registers, %u bytes spilled, %u of arrays, %u on the chip\n", l->name, capabilities[i], code.registers, code.spilled_bytes, code.local_bytes, source.shared_bytes);
-    assert_int_equal(code.spilled_bytes, 0);
-    assert_int_equal(code.local_bytes, 0);
-    free(code.code);
-  }
-}
+#include "tests/unit/codegen/team_testing.h"
 
 /* The matrix unit of a GPU adds up in an order of its own. */
 static void assert_near(const loops *l, uint32_t buffer, const void *found, const void *expected) {
@@ -49,33 +25,15 @@ static void check_one(const char *text) {
   if (getenv("SHOW_LOOPS") && l) puts(loops_print(l, a));
   if (fault) fail_msg("%s\n%s%s", fault, text, l ? loops_print(l, a) : "");
   check_on_gpu(k, l, assert_near, a);
-  check_compiles(l, k->schedule.team.groups, a);
+  check_compiles(l, a);
   arena_free(a);
 }
 
-/* The same text in tf32: all of bf16 is f32, and factors are rounded. Half as many neighbours of the sum take as many bytes. */
-static char *in_tf32(const char *text) {
-  char *out = calloc(1, 2 * strlen(text) + 1), *to = out;
-  bool in_sum = false;
-  for (const char *from = text; *from;) {
-    if (!strncmp(from, "= sum", 5)) in_sum = true;
-    if (*from == '\n') in_sum = false;
-    const bool narrow = !strncmp(from, "bf16", 4);
-    if (narrow || !strncmp(from, "f32", 3)) {
-      from += narrow ? 4 : 3;
-      to += sprintf(to, "%s", in_sum && *from == '(' ? "tf32" : "f32");
-    } else if (!strncmp(from, " 32 of", 6)) {
-      to += sprintf(to, " 16 of");
-      from += 6;
-    } else {
-      *to++ = *from++;
-    }
-  }
-  return out;
-}
-
-/* The same text by groups of warps, in blocks that its own schedule would not do for. */
+/* The same text by groups of warps, in blocks that its own schedule would not do for. On a real GPU where they are asked for. */
 static void check_groups(const char *text) {
+  target gpu;
+  gpu_target(&gpu);
+  if (gpu_is_real() && !gpu.groups) return;
   static const char *const blocks[] = {"64 64 64 of 64 64, stages 3", "128 128 64 of 64 128, stages 4"};
   const char *chosen = strstr(text, "schedule {");
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
@@ -132,6 +90,8 @@ static void large_blocks(void **state) {
              "  acc[i,j] : f32 = sum k of f32(x[i, k]) * f32(w[k, j]) -> y[i, j]\n}\nschedule { team 128 128 32 of 64 64, stages 3 }\n");
   check_team("kernel more {\n  in x : bf16[136,72]\n  in w : bf16[72,72]\n  out y : f32[136,72]\n  axes i:136 j:72 k:72\n"
              "  acc[i,j] : f32 = sum k of f32(x[i, k]) * f32(w[k, j]) -> y[i, j]\n}\nschedule { team 128 64 32 of 32 64, stages 3 }\n");
+  check_team("kernel tall {\n  in x : bf16[264,72]\n  in w : bf16[64,72]\n  out y : f32[264,64]\n  axes i:264 j:64 k:72\n"
+             "  acc[i,j] : f32 = sum k of f32(x[i, k]) * f32(w[j, k]) -> y[i, j]\n}\nschedule { team 256 64 32 of 64 64, stages 3 }\n");
 }
 
 static void convolution(void **state) {
@@ -171,22 +131,6 @@ static void computed_factors(void **state) {
   check_team("kernel both {\n  in x : bf16[40,64]\n  in y : bf16[24,64]\n  in s : f32[64]\n  in w : bf16[64,64]\n  out z : f32[64,64]\n  axes i:64 j:64 k:64\n"
              "  acc[i,j] : f32 = sum k of select(lt(i, 40), f32(x[i, k] where 0 <= i < 40 else 0), f32(y[i - 40, k] where 40 <= i < 64 else 0)) * f32(bf16(f32(w[k, j]) * s[j])) -> z[i, j]\n}\n"
              "schedule { team 64 64 32 of 32 32, stages 3 }\n");
-}
-
-static int find_compiler(void **state) {
-  (void)state;
-  const char *error = NULL;
-  arena *a = arena_new();
-  compiler = nvrtc_open(a, &error);
-  if (!compiler) print_error("%s\n", error);
-  arena_free(a);
-  return compiler ? 0 : -1;
-}
-
-static int close_compiler(void **state) {
-  (void)state;
-  nvrtc_close(compiler);
-  return 0;
 }
 
 int main(void) {

@@ -157,6 +157,47 @@ static const char odd_sum[] =
 
 static void sums_over_an_odd_number_stay(void **state) { becomes(*state, PRODUCTS_BF16, odd_sum, odd_sum); }
 
+/* But not those of a GPU. */
+static void a_gpu_needs_no_pairs(void **state) {
+  static const target gpu = {.warps = true, .tiles = true};
+  bench *b = *state;
+  b->context.target = &gpu;
+  becomes(b, PRODUCTS_BF16, odd_sum,
+          "graph t {\n"
+          "  %1 = parameter {role=state, name=\"w\"} : f32[4,3]\n"
+          "  %2 = parameter {role=data, name=\"x\"} : f32[2,3]\n"
+          "  %3 = cast(%2) : bf16[2,3]\n"
+          "  %4 = cast(%3) : f32[2,3]\n"
+          "  %5 = cast(%1) : bf16[4,3]\n"
+          "  %6 = cast(%5) : f32[4,3]\n"
+          "  %7 = contract(%4, %6) {spec=\"i,k; j,k -> i,j\"} : f32[2,4]\n"
+          "  result output \"y\" %7\n"
+          "}\n");
+}
+
+/* What is joined stands in memory as it is rounded, in two bytes an element. */
+static void joined_values_are_rounded_as_one(void **state) {
+  becomes(*state, PRODUCTS_BF16,
+          "graph t {\n"
+          "  %1 = parameter {role=state, name=\"w\"} : f32[4,6]\n"
+          "  %2 = parameter {role=data, name=\"x\"} : f32[2,3]\n"
+          "  %3 = concat(%2, %2) {axis=1} : f32[2,6]\n"
+          "  %4 = contract(%3, %1) {spec=\"i,k; j,k -> i,j\"} : f32[2,4]\n"
+          "  result output \"y\" %4\n"
+          "}\n",
+          "graph t {\n"
+          "  %1 = parameter {role=state, name=\"w\"} : f32[4,6]\n"
+          "  %2 = parameter {role=data, name=\"x\"} : f32[2,3]\n"
+          "  %3 = concat(%2, %2) {axis=1} : f32[2,6]\n"
+          "  %4 = cast(%3) : bf16[2,6]\n"
+          "  %5 = cast(%4) : f32[2,6]\n"
+          "  %6 = cast(%1) : bf16[4,6]\n"
+          "  %7 = cast(%6) : f32[4,6]\n"
+          "  %8 = contract(%5, %7) {spec=\"i,k; j,k -> i,j\"} : f32[2,4]\n"
+          "  result output \"y\" %8\n"
+          "}\n");
+}
+
 static void nothing_is_rounded_unless_asked_for(void **state) {
   becomes(*state, PRODUCTS_EXACT, between_contractions_and_maps_before, between_contractions_and_maps_before);
 }
@@ -196,6 +237,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(regions, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(random_graphs_stay_sound, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(sums_over_an_odd_number_stay, bench_setup, bench_teardown),
+      cmocka_unit_test_setup_teardown(a_gpu_needs_no_pairs, bench_setup, bench_teardown),
+      cmocka_unit_test_setup_teardown(joined_values_are_rounded_as_one, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(nothing_is_rounded_unless_asked_for, bench_setup, bench_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "passes/team.h"
 #include "tests/unit/passes/lower_testing.h"
 
 static const target wide = {.name = "wide", .vector_bytes = 64, .vector_registers = 32, .l1_bytes = 48 << 10, .l2_bytes = 2 << 20};
@@ -77,9 +78,35 @@ static void lanes_follow_long_sums_of_few_results(void **state) {
   assert_schedule_on(&gpu, COLUMN_SUMS("16", "65536"), "schedule { for j/64 parallel, i/4, i unroll, j/2 vector, j unroll");
 }
 
+#define NARROW_PRODUCT(i, j, r) \
+  "kernel k {\n  in x : bf16[" i "," r "]\n  in w : bf16[" r "," j "]\n  out y : f32[" i "," j "]\n  axes i:" i " j:" j " r:" r "\n  s[i,j] : f32 = sum r of f32(x[i, r]) * f32(w[r, j]) -> y[i, j]\n}\n"
+
+static int64_t pieces_of(const target *t, const char *text) {
+  arena *a = arena_new();
+  const int64_t pieces = pieces_for_teams(kernel_of_text(a, text), t);
+  arena_free(a);
+  return pieces;
+}
+
+/* Large blocks where there are enough of them; sums are cut where there are not, unless there is little to do. */
+static void teams_leave_no_processor_idle(void **state) {
+  (void)state;
+  target with_unit = gpu;
+  with_unit.tiles = true;
+  assert_schedule_on(&with_unit, NARROW_PRODUCT("8192", "8192", "1024"), "schedule { team 128 128 ");
+  assert_schedule_on(&with_unit, NARROW_PRODUCT("131072", "64", "576"), "schedule { team 256 64 ");
+  assert_schedule_on(&with_unit, NARROW_PRODUCT("512", "512", "512"), "schedule { team 64 64 ");
+  assert_int_equal(pieces_of(&with_unit, NARROW_PRODUCT("8192", "8192", "1024")), 1);
+  assert_int_equal(pieces_of(&with_unit, NARROW_PRODUCT("512", "512", "512")), 1);
+  assert_in_range(pieces_of(&with_unit, NARROW_PRODUCT("256", "2304", "65536")), 4, 16);
+  assert_int_equal(pieces_of(&with_unit, NARROW_PRODUCT("512", "512", "8")), 0);
+  assert_int_equal(pieces_of(&gpu, NARROW_PRODUCT("256", "2304", "65536")), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(tiles_leave_enough_warps),
+      cmocka_unit_test(teams_leave_no_processor_idle),
       cmocka_unit_test(lanes_follow_long_sums_of_few_results),
       cmocka_unit_test(epilogues_read_along_rows),
       cmocka_unit_test(images_stay_where_panels_pass_by),

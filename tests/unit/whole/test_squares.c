@@ -9,6 +9,7 @@
 
 #include "ir/work.h"
 #include "passes/squares.h"
+#include "passes/team.h"
 #include "tests/random_graph.h"
 #include "tests/unit/whole/compiled.h"
 
@@ -19,6 +20,7 @@ typedef struct {
   int batch, heads, queries, keys, depth;
   bool causal;
   bool keeps_weights; /* gives the weights, which then stand in memory */
+  bool learned;       /* keys are, so that products are between what is learned and data */
 } attention;
 
 static tensor_type shape(dtype type, uint32_t rank, ...) {
@@ -37,7 +39,7 @@ static graph *attention_step(const attention *c, arena *a) {
   graph *g = graph_new(a, "attention");
   const tensor_type of_queries = shape(c->type, 4, c->batch, c->queries, c->heads, c->depth), of_keys = shape(c->type, 4, c->batch, c->keys, c->heads, c->depth);
   const tensor_type square = shape(c->type, 4, c->batch, c->heads, c->queries, c->keys);
-  const value x[] = {graph_parameter(g, "data", "q", of_queries, nowhere), graph_parameter(g, "data", "k", of_keys, nowhere), graph_parameter(g, "data", "v", of_keys, nowhere)};
+  const value x[] = {graph_parameter(g, "data", "q", of_queries, nowhere), graph_parameter(g, c->learned ? "state" : "data", "k", of_keys, nowhere), graph_parameter(g, "data", "v", of_keys, nowhere)};
   value scores = graph_contract(g, x[0], x[1], "n,l,h,d; n,m,h,d -> n,h,l,m", &square, nowhere);
   scores = graph_binary(g, OP_MUL, scores, graph_number(g, square, 1.0 / 3, nowhere), nowhere);
   if (c->causal) {
@@ -59,12 +61,12 @@ static graph *attention_step(const attention *c, arena *a) {
 }
 
 /* mean(logsumexp(z z')), without the diagonal, of rows that are put together from two halves; and its derivatives. */
-static graph *contrastive_step(dtype type, int n, int depth, arena *a) {
+static graph *contrastive_step(dtype type, int n, int depth, bool learned, arena *a) {
   graph *g = graph_new(a, "contrastive");
   const tensor_type half = shape(type, 2, n / 2, depth), square = shape(type, 2, n, n);
   tensor_type index = square;
   index.dtype = DTYPE_I32;
-  const value x[] = {graph_parameter(g, "data", "a", half, nowhere), graph_parameter(g, "data", "b", half, nowhere)}, z = graph_concat(g, x, 2, 0, nowhere);
+  const value x[] = {graph_parameter(g, "data", "a", half, nowhere), graph_parameter(g, learned ? "state" : "data", "b", half, nowhere)}, z = graph_concat(g, x, 2, 0, nowhere);
   const value diagonal = graph_binary(g, OP_EQ, graph_iota(g, index, 0, nowhere), graph_iota(g, index, 1, nowhere), nowhere);
   const value scores = graph_select(g, diagonal, graph_number(g, square, -1e30, nowhere), graph_contract(g, z, z, "i,k; j,k -> i,j", &square, nowhere), nowhere);
   const value largest = graph_unary(g, OP_STOP_GRAD, graph_reduce(g, OP_REDUCE_MAX, scores, (int64_t[]){1}, 1, nowhere), nowhere);
@@ -147,7 +149,7 @@ static void losses_keep_no_similarities(void **state) {
     arena *a = arena_new();
     const int n = ((int[]){74, 128, 402})[i];
     const dtype type = i == 0 ? DTYPE_F64 : DTYPE_F32;
-    const plan *p = checked(contrastive_step(type, n, ((int[]){5, 32, 20})[i], a), i < 2, type == DTYPE_F64 ? 1e-12 : 1e-5, a);
+    const plan *p = checked(contrastive_step(type, n, ((int[]){5, 32, 20})[i], false, a), i < 2, type == DTYPE_F64 ? 1e-12 : 1e-5, a);
     if (largest_buffer(p) >= n * n) fail_msg("%d rows: %s", n, plan_print(p, a));
     assert_int_equal(kernels_with_squares(p), 2);
     assert_true(products(p) == 3.0 * n * n * ((int[]){5, 32, 20})[i]);
@@ -172,16 +174,16 @@ static void others_stand_in_memory(void **state) {
 }
 
 /* The plan for a GPU, to which products beyond so many bytes are large; run by the emulation. */
-static const plan *checked_on_gpu(const graph *g, int64_t large_bytes, double tolerance, arena *a) {
+static const plan *checked_on_gpu(const graph *g, product_precision how, int64_t large_bytes, double tolerance, arena *a) {
   diagnostics *d = diagnostics_new(a, sources_new(a));
   target gpu;
   gpu_target(&gpu);
   gpu.large_bytes = large_bytes;
-  pass_context c = {.arena = a, .diagnostics = d, .target = &gpu};
+  pass_context c = {.arena = a, .diagnostics = d, .target = &gpu, .products = how};
   plan *p = run_passes(g, &c, NULL, NULL);
   if (!p) fail_msg("%s", diagnostics_render(d, a, false));
   random_source r = {3};
-  expectation e = {.graph = pass_autodiff(g, &c), .tolerance = tolerance, .runs = 1};
+  expectation e = {.graph = pass_precision(pass_autodiff(g, &c), &c), .tolerance = tolerance, .runs = 1};
   const char *error = NULL;
   e.bindings = random_bindings(&r, g, a, &e.n_bindings);
   e.run = graph_interpret(e.graph, e.bindings, e.n_bindings, a, &error);
@@ -199,10 +201,10 @@ static void a_gpu_keeps_large_ones_on_its_chip(void **state) {
     const attention *c = &cases[i];
     const double tolerance = c->type == DTYPE_F64 ? 1e-12 : 1e-5;
     arena *a = arena_new();
-    const plan *p = checked_on_gpu(attention_step(c, a), 1 << 12, tolerance, a);
+    const plan *p = checked_on_gpu(attention_step(c, a), PRODUCTS_EXACT, 1 << 12, tolerance, a);
     if (largest_buffer(p) >= c->batch * c->heads * c->queries * c->keys) fail_msg("case %zu: %s", i, plan_print(p, a));
     if (kernels_with_squares(p) != 3) fail_msg("case %zu: %u kernels\n%s", i, kernels_with_squares(p), plan_print(p, a));
-    p = checked_on_gpu(attention_step(c, a), 1 << 24, tolerance, a);
+    p = checked_on_gpu(attention_step(c, a), PRODUCTS_EXACT, 1 << 24, tolerance, a);
     assert_int_equal(kernels_with_squares(p), 0);
     arena_free(a);
   }
@@ -212,9 +214,41 @@ static void a_gpu_keeps_large_ones_on_its_chip(void **state) {
 static void a_gpu_keeps_rows_that_are_too_long_in_memory(void **state) {
   (void)state;
   arena *a = arena_new();
-  const plan *p = checked_on_gpu(attention_step(&(attention){DTYPE_F32, 1, 1, 40, 2500, 4, false, false}, a), 1 << 12, 1e-5, a);
+  const plan *p = checked_on_gpu(attention_step(&(attention){DTYPE_F32, 1, 1, 40, 2500, 4, false, false, false}, a), PRODUCTS_EXACT, 1 << 12, 1e-5, a);
   assert_int_equal(kernels_with_squares(p), 0);
   arena_free(a);
+}
+
+static uint32_t teams_with_squares(const plan *p) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < p->n_launches; i++) n += p->launches[i].kernel->schedule.team.rows && kernel_team_squares(p->launches[i].kernel, &(team_squares){0});
+  return n;
+}
+
+/* In bf16 and tf32 by teams of warps, which have no need to keep whole rows: of any length. */
+static void a_gpu_has_a_matrix_unit_for_them(void **state) {
+  (void)state;
+  static const attention cases[] = {{DTYPE_F32, 2, 3, 64, 64, 16, false, false, true}, {DTYPE_F32, 3, 2, 37, 53, 20, true, false, true}, {DTYPE_F32, 1, 2, 131, 131, 64, true, false, true}, {DTYPE_F32, 1, 1, 40, 700, 24, false, false, true}};
+  for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+    const attention *c = &cases[i / 2];
+    arena *a = arena_new();
+    const plan *p = checked_on_gpu(attention_step(c, a), i % 2 ? PRODUCTS_TF32 : PRODUCTS_BF16, 1 << 12, i % 2 ? 1e-3 : 1e-2, a);
+    if (largest_buffer(p) >= c->batch * c->heads * c->queries * c->keys) fail_msg("case %zu: %s", i, plan_print(p, a));
+    if (kernels_with_squares(p) != teams_with_squares(p) || !teams_with_squares(p)) fail_msg("case %zu: %u kernels, %u by teams\n%s", i, kernels_with_squares(p), teams_with_squares(p), plan_print(p, a));
+    arena_free(a);
+  }
+}
+
+static void a_gpu_has_it_for_losses_too(void **state) {
+  (void)state;
+  for (int i = 0; i < 4; i++) {
+    arena *a = arena_new();
+    const int n = i / 2 ? 300 : 128;
+    const plan *p = checked_on_gpu(contrastive_step(DTYPE_F32, n, i / 2 ? 24 : 32, true, a), i % 2 ? PRODUCTS_TF32 : PRODUCTS_BF16, 1 << 12, i % 2 ? 1e-3 : 1e-2, a);
+    if (largest_buffer(p) >= n * n) fail_msg("%d rows: %s", n, plan_print(p, a));
+    if (teams_with_squares(p) != 2) fail_msg("%d: %u kernels by teams\n%s", i, teams_with_squares(p), plan_print(p, a));
+    arena_free(a);
+  }
 }
 
 int main(void) {
@@ -224,6 +258,8 @@ int main(void) {
       cmocka_unit_test(others_stand_in_memory),
       cmocka_unit_test(a_gpu_keeps_large_ones_on_its_chip),
       cmocka_unit_test(a_gpu_keeps_rows_that_are_too_long_in_memory),
+      cmocka_unit_test(a_gpu_has_a_matrix_unit_for_them),
+      cmocka_unit_test(a_gpu_has_it_for_losses_too),
   };
   return cmocka_run_group_tests_name("whole/squares", tests, NULL, NULL);
 }
