@@ -198,14 +198,14 @@ static const char *apply_text(writer *w, const loops_expr *e) {
 
 /* -- memory ------------------------------------------------------------------------------------------------------- */
 
-const char *element_text(writer *w, uint32_t buffer, const char *offset) {
+/* What threads of a block share is watched, so that accesses that nothing orders are found. */
+const char *element_text(writer *w, uint32_t buffer, const char *offset, uint32_t width, memory_use use) {
+  const long long elements = w->loops->buffers[buffer].elements;
   if (!w->options->checked) return arena_printf(w->arena, "b%u[%s]", buffer, offset);
-  return arena_printf(w->arena, "b%u[INSIDE(%s, %lld)]", buffer, offset, (long long)w->loops->buffers[buffer].elements);
-}
-
-const char *wide_element_text(writer *w, uint32_t buffer, const char *offset, uint32_t width) {
-  if (!w->options->checked) return arena_printf(w->arena, "b%u[%s]", buffer, offset);
-  return arena_printf(w->arena, "b%u[INSIDE_WIDE(%s, %u, %lld)]", buffer, offset, width, (long long)w->loops->buffers[buffer].elements);
+  if (use != USE_POINTS && w->lanes > 1 && buffer >= w->loops->n_arguments)
+    return arena_printf(w->arena, "b%u[%s(b%u, %s, %u, %lld)]", buffer, use == USE_READS ? "READS" : "WRITES", buffer, offset, width, elements);
+  if (width == 1) return arena_printf(w->arena, "b%u[INSIDE(%s, %lld)]", buffer, offset, elements);
+  return arena_printf(w->arena, "b%u[INSIDE_WIDE(%s, %u, %lld)]", buffer, offset, width, elements);
 }
 
 const char *lane_offset(writer *w, const char *offset, uint32_t lanes, int64_t stride) {
@@ -230,14 +230,14 @@ static const char *load_text(writer *w, const loops_expr *e) {
   if (wide) return loaded(w, t, wide);
   const char *offset = value_text(w, e->args[0]);
   const int64_t stride = e->kind == LOOPS_GATHER ? 0 : e->stride;
-  const char *text = loaded(w, t, element_text(w, e->number, lane_offset(w, offset, e->lanes, stride)));
+  const char *text = loaded(w, t, element_text(w, e->number, lane_offset(w, offset, e->lanes, stride), 1, USE_READS));
   const char *active = e->lanes == 1 ? NULL : active_text(w, e->active ? e->active : e->lanes);
   return active ? arena_printf(w->arena, "(%s ? %s : (%s)0)", active, text, register_types[t]) : text;
 }
 
 static const char *pairs_text(writer *w, const loops_expr *e) {
   const char *offset = lane_offset(w, value_text(w, e->args[0]), e->lanes, 2);
-  const char *text = arena_printf(w->arena, "bf16_pair(&%s)", element_text(w, e->number, offset));
+  const char *text = arena_printf(w->arena, "bf16_pair(&%s)", element_text(w, e->number, offset, 2, USE_READS));
   const char *active = e->lanes == 1 ? NULL : active_text(w, e->active ? e->active : e->lanes);
   return active ? arena_printf(w->arena, "(%s ? %s : 0u)", active, text) : text;
 }

@@ -14,6 +14,7 @@ typedef double f64;
 #ifndef KERNEL
 #define KERNEL extern "C" __global__
 #define ALIGNED(pointer, T) (pointer)
+#define WRITTEN(pointer, T) (pointer) /* on the chip */
 #endif
 /* Of a kernel in blocks of so many threads. */
 #ifdef RESIDENT
@@ -246,7 +247,7 @@ typedef struct {
 } __attribute__((aligned(8))) two_f32;
 FUNCTION void two_store(f32 *at, f32 x, f32 y) {
   const two_f32 two = {x, y};
-  *(two_f32 *)at = two;
+  *(two_f32 *)WRITTEN(at, two_f32) = two;
 }
 #if defined(EMULATED) || __CUDA_ARCH__ >= 800
 FUNCTION void tile_zero(f32 *t) {

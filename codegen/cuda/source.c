@@ -110,7 +110,7 @@ static void write_store(writer *w, const statement *s) {
   const char *stored = wide_store_text(w, s, value), *active = active_text(w, s->active);
   if (stored && !*stored) return;
   before_writing(w, s->number);
-  if (!stored) stored = arena_printf(w->arena, "%s = %s", element_text(w, s->number, offset), value);
+  if (!stored) stored = arena_printf(w->arena, "%s = %s", element_text(w, s->number, offset, 1, USE_WRITES), value);
   write_line(w, "%s%s%s%s;", active ? "if (" : "", active ? active : "", active ? ") " : "", stored);
 }
 
@@ -132,7 +132,7 @@ static void write_tile(writer *w, const statement *s) {
   if (s->action == TILE_DOT) write_line(w, "tile_dot%s(t%u, t%u, t%u);", tile_suffix(l), s->tile[0], s->tile[1], s->tile[2]);
   if (s->action != TILE_LOAD && s->action != TILE_STORE) return;
   begin_statement(w, &s->offset, 1);
-  const char *at = s->action == TILE_STORE ? arena_printf(w->arena, "&%s", element_text(w, s->number, value_text(w, s->offset))) : chip_text(w, s->number, s->offset);
+  const char *at = s->action == TILE_STORE ? arena_printf(w->arena, "&%s", element_text(w, s->number, value_text(w, s->offset), 1, USE_POINTS)) : chip_text(w, s->number, s->offset);
   if (s->action == TILE_STORE) before_writing(w, s->number);
   else if (w->exchanged[s->number] && w->written) synchronise(w);
   if (s->action == TILE_STORE) write_line(w, "tile_store(%s, %lld, t%u, lane);", at, (long long)s->stride, s->tile[0]);
@@ -147,7 +147,7 @@ static void write_copy(writer *w, const statement *s) {
   enum { BYTES = 16 };
   if (s->active * dtype_bytes(w->loops->buffers[s->from].type) != BYTES) write_error(w, "copies of other than 16 bytes");
   begin_values(w, values, 3);
-  const char *to = chip_text(w, s->number, s->offset), *from = element_text(w, s->from, value_text(w, s->source));
+  const char *to = chip_text(w, s->number, s->offset), *from = element_text(w, s->from, value_text(w, s->source), 1, USE_READS);
   const char *inside = s->value ? value_text(w, s->value) : "true";
   if (s->value) write_line(w, "copy_16(%s, %s ? &%s : b%u, %s);", to, inside, from, s->from, inside);
   else write_line(w, "copy_16(%s, &%s, true);", to, from);
@@ -276,6 +276,7 @@ static void write_locals(writer *w, uint32_t bytes) {
     const char *type = memory_type(l->buffers[i].type);
     if (w->lanes == 1) write_line(w, "%s b%u[%lld];", type, i, (long long)l->buffers[i].elements);
     else write_line(w, "%s *const b%u = (%s *)(local + %u);", type, i, type, at);
+    if (w->options->checked && w->lanes > 1) write_line(w, "CALLED(\"%s\", b%u, %lld);", l->buffers[i].name, i, (long long)l->buffers[i].elements);
     if (l->team) write_line(w, "const u32 a%u = on_chip(b%u);", i, i);
     at += (uint32_t)padded_bytes(w, i);
   }

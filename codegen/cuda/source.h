@@ -12,7 +12,7 @@ extern const char cuda_prelude[];
 typedef struct {
   const char *symbol;
   const uint32_t *groups; /* per argument: those with equal numbers may share memory, others do not */
-  bool checked; /* every access goes through INSIDE(offset, elements), which whoever compiles the text defines */
+  bool checked; /* every access goes through INSIDE and its kin, which whoever compiles the text defines: tests/emulation/device.h */
 } source_options;
 
 /* How a kernel is launched: `blocks` of `threads` with `shared_bytes` of dynamic shared memory; its parameters are the pointers

@@ -192,7 +192,7 @@ static wide_access *find_access(const wide_accesses *x, const void *what) {
 static const char *place_text(writer *w, const wide_group *g) {
   const wide_access *first = &w->wide->items[g->first];
   const char *offset = first->base ? arena_printf(w->arena, "r%u + %lld", first->base, (long long)first->constant) : arena_printf(w->arena, "%lld", (long long)first->constant);
-  return wide_element_text(w, first->buffer, lane_offset(w, offset, first->lanes, first->stride), g->width);
+  return element_text(w, first->buffer, lane_offset(w, offset, first->lanes, first->stride), g->width, first->is_store ? USE_WRITES : USE_READS);
 }
 
 static uint32_t words_of(const writer *w, const wide_group *g) { return (uint32_t)(g->width * dtype_bytes(w->loops->buffers[w->wide->items[g->first].buffer].type) / sizeof(uint32_t)); }

@@ -66,10 +66,9 @@ const char *memory_type(dtype t);
 /* Writes what a statement's values share as lines of their own; then value_text may be called for these, until the next. */
 void begin_values(writer *w, const loops_expr *const *roots, uint32_t n);
 const char *value_text(writer *w, const loops_expr *e);
-/* buffer[offset], tested where that is asked for. */
-const char *element_text(writer *w, uint32_t buffer, const char *offset);
-/* As above, for an access to so many elements from there on, at a multiple of their size. */
-const char *wide_element_text(writer *w, uint32_t buffer, const char *offset, uint32_t width);
+/* buffer[offset] for an access to `width` elements from there on, at a multiple of their size; where that is asked for, it is tested. */
+typedef enum { USE_READS, USE_WRITES, USE_POINTS /* somewhere near */ } memory_use;
+const char *element_text(writer *w, uint32_t buffer, const char *offset, uint32_t width, memory_use use);
 /* offset + lane * stride */
 const char *lane_offset(writer *w, const char *offset, uint32_t lanes, int64_t stride);
 /* The condition under which a thread takes part in an access of `active` lanes; NULL: every one does. */

@@ -3,7 +3,8 @@
  * fibre, and goes on when all lanes of its warp, or all threads of its block, have come there. A warp runs as far as it may before
  * another one gets its turn, and warps and lanes take turns in an order that differs from block to block: what one reads before
  * it is written, or writes before it is read, shows. Memory on the chip begins with a pattern, not with 0; copies in the
- * background land when they are waited for, and not at all when they are not. */
+ * background land when they are waited for, and not at all when they are not. What would go well only in some orders is found by
+ * order.h, in whatever order it was run. */
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -78,10 +79,29 @@ static inline void *emulated_aligned(const void *at, unsigned long long bytes) {
 }
 #define ALIGNED(pointer, T) emulated_aligned(pointer, sizeof(T))
 
+/* -- memory on the chip --------------------------------------------------------------------------------------- */
+
+#include "order.h"
+
+static inline long long emulated_on_chip(const void *buffer, size_t size, long long offset, long long width, long long elements, bool writes) {
+  const long long at = emulated_inside_wide(offset, width, elements);
+  order_access((const char *)buffer + at * (long long)size, (size_t)width * size, writes);
+  return at;
+}
+#define READS(buffer, offset, width, elements) emulated_on_chip(buffer, sizeof *(buffer), offset, width, elements, false)
+#define WRITES(buffer, offset, width, elements) emulated_on_chip(buffer, sizeof *(buffer), offset, width, elements, true)
+#define CALLED(name, buffer, elements) order_name(name, buffer, sizeof *(buffer), elements)
+
+static inline void *emulated_written(void *at, size_t bytes) {
+  order_access(at, bytes, true);
+  return at;
+}
+#define WRITTEN(pointer, T) emulated_written(pointer, sizeof(T))
+
 /* -- warps -------------------------------------------------------------------------------------------------- */
 
 typedef void emulated_call(void **arguments);
-typedef enum { FIBRE_RUNS, FIBRE_AT_WARP, FIBRE_AT_BLOCK, FIBRE_DONE } fibre_state;
+typedef enum { FIBRE_RUNS, FIBRE_MEETS, FIBRE_AT_WARP, FIBRE_AT_BLOCK, FIBRE_DONE } fibre_state;
 
 enum { EMULATED_COPIES = 256 };
 
@@ -124,6 +144,8 @@ static void emulated_wait(fibre_state for_what) {
 }
 
 #define __syncwarp() emulated_wait(FIBRE_AT_WARP)
+/* Lanes come together without any order of what they did in memory. */
+#define emulated_meet() emulated_wait(FIBRE_MEETS)
 #define __syncthreads() emulated_wait(FIBRE_AT_BLOCK)
 
 /* What the lane has put down; between two waits everyone may look. */
@@ -133,9 +155,9 @@ static inline unsigned char *emulated_of_lane(unsigned lane) { return block.fibr
   ({                                                                               \
     __typeof__(value) shuffled_ = (value);                                         \
     memcpy(emulated_of_lane(threadIdx.x), &shuffled_, sizeof shuffled_);           \
-    __syncwarp();                                                                  \
+    emulated_meet();                                                                  \
     memcpy(&shuffled_, emulated_of_lane((unsigned)(from)), sizeof shuffled_);      \
-    __syncwarp();                                                                  \
+    emulated_meet();                                                                  \
     shuffled_;                                                                     \
   })
 
@@ -148,6 +170,7 @@ static inline void copy_16(unsigned address, const void *from, bool inside) {
   void *to = shared + address;
   if ((uintptr_t)to % 16 || (inside && (uintptr_t)from % 16) || f->n_copies == EMULATED_COPIES) emulated_violations++;
   else f->copies[f->n_copies++] = (emulated_copy){to, inside ? from : NULL, f->group};
+  order_access_of(order_copier(threadIdx.x), f->group, to, 16, true);
 }
 
 /* Groups but the latest `open`. */
@@ -161,6 +184,7 @@ static inline void emulated_land(unsigned open) {
     else memset(c->to, 0, 16);
   }
   f->n_copies = kept;
+  if (f->group > open) order_learn(order_copier(threadIdx.x), f->group - open);
 }
 
 #define COPIES_COMMIT() block.fibre[threadIdx.x].group++
@@ -168,11 +192,13 @@ static inline void emulated_land(unsigned open) {
 
 /* -- the matrix unit, by its definition: PTX ISA, ldmatrix and mma.m16n8k16 ------------------------------------- */
 
+/* Both who says where a row is and who gets a part of it read it. */
 static inline void emulated_squares(unsigned *r, unsigned address, bool across) {
   const unsigned lane = threadIdx.x % EMULATED_WARP;
   const uint16_t *at = (const uint16_t *)(shared + address);
   memcpy(emulated_of_lane(lane), &at, sizeof at);
-  __syncwarp();
+  order_access(at, 16, false);
+  emulated_meet();
   for (unsigned square = 0; square < 4; square++) {
     unsigned half[2];
     for (unsigned k = 0; k < 2; k++) {
@@ -180,11 +206,12 @@ static inline void emulated_squares(unsigned *r, unsigned address, bool across) 
       const uint16_t *from;
       memcpy(&from, emulated_of_lane(8 * square + row), sizeof from);
       if ((uintptr_t)from % 16) emulated_violations++;
+      if (across || !k) order_access(from + column, across ? 2 : 4, false);
       half[k] = from[column];
     }
     r[square] = half[0] | half[1] << 16;
   }
-  __syncwarp();
+  emulated_meet();
 }
 
 static inline void load_squares(unsigned *r, unsigned at) { emulated_squares(r, at, false); }
@@ -206,7 +233,7 @@ static inline float product_of_f32(float sum, unsigned x, unsigned y) { return f
 static inline void emulated_multiply(float *c, const unsigned *a, unsigned b0, unsigned b1, emulated_product *product) {
   const unsigned lane = threadIdx.x % EMULATED_WARP, own[6] = {a[0], a[1], a[2], a[3], b0, b1};
   memcpy(emulated_of_lane(lane), own, sizeof own);
-  __syncwarp();
+  emulated_meet();
   for (unsigned i = 0; i < 4; i++) {
     const unsigned row = lane / 4, column = lane % 4 * 2 + i % 2;
     for (unsigned k = 0; k < 8; k++) {
@@ -216,7 +243,7 @@ static inline void emulated_multiply(float *c, const unsigned *a, unsigned b0, u
       c[i] = product(c[i], left[k / 4 * 2 + i / 2], right[4 + k / 4]);
     }
   }
-  __syncwarp();
+  emulated_meet();
 }
 
 /* mma.m16n8k16 of bf16, and mma.m16n8k8 of tf32: an element in the place of a pair. */
@@ -225,6 +252,7 @@ static inline void multiply_squares_f32(float *c, const unsigned *a, unsigned b0
 
 static inline unsigned load_word(unsigned address) {
   unsigned word;
+  order_access(shared + address, sizeof word, false);
   memcpy(&word, shared + address, sizeof word);
   return word;
 }
@@ -255,6 +283,7 @@ static bool all_are(unsigned first, unsigned n, fibre_state state) {
 }
 
 static void release(unsigned first, unsigned n) {
+  if (block.fibre[first].state != FIBRE_MEETS) order_barrier(first, n);
   for (unsigned i = 0; i < n; i++) block.fibre[first + i].state = FIBRE_RUNS;
 }
 
@@ -269,7 +298,7 @@ static void run_warp(unsigned first, unsigned turn) {
       swapcontext(&block.scheduler, &block.fibre[block.at].context);
       went_on = true;
     }
-    if (all_are(first, EMULATED_WARP, FIBRE_AT_WARP)) release(first, EMULATED_WARP);
+    if (all_are(first, EMULATED_WARP, FIBRE_AT_WARP) || all_are(first, EMULATED_WARP, FIBRE_MEETS)) release(first, EMULATED_WARP);
     else if (!went_on) return;
   }
 }
@@ -286,20 +315,23 @@ static bool run_block(unsigned threads) {
   }
 }
 
-/* Returns how many accesses lay outside, and waits were in vain. */
+/* Returns how many accesses lay outside or were races, and waits were in vain. */
 static long long emulate(emulated_call *k, void **arguments, long long blocks, unsigned threads, bool synchronises) {
   emulated_violations = 0;
+  *emulated_wrong = 0;
   block.kernel = k;
   block.arguments = arguments;
   block.fibres = synchronises;
   for (long long b = 0; b < blocks; b++) {
     blockIdx.x = (unsigned)b;
     memset(shared, 0xA5, synchronises ? sizeof shared : 0);
+    order_new_block(threads);
     for (unsigned t = 0; t < threads && !synchronises; t++) {
       threadIdx.x = t;
       k(arguments);
     }
     if (synchronises && !run_block(threads)) emulated_violations++;
   }
+  if (emulated_violations && !*emulated_wrong) snprintf(emulated_wrong, sizeof emulated_wrong, "%lld accesses lie outside of buffers or askew, or waits are in vain", emulated_violations);
   return emulated_violations;
 }

@@ -12,7 +12,7 @@ typedef struct {
   emulation *kernels;
   uint32_t *of_launch;
   const char **names;
-  char failure[128];
+  char failure[384];
 } emulated;
 
 static void *emulated_allocate(device *d, int64_t bytes) {
@@ -40,8 +40,8 @@ static void emulated_copy(device *d, void *to, const void *from, int64_t bytes) 
 
 static void emulated_launch(device *d, uint32_t number, void *const *buffers) {
   emulated *e = (emulated *)d;
-  const int64_t outside = emulation_run(e->kernels, e->of_launch[number], buffers);
-  if (outside && !*e->failure) snprintf(e->failure, sizeof e->failure, "kernel %s: %lld accesses outside of buffers", e->names[number], (long long)outside);
+  const char *wrong = emulation_run(e->kernels, e->of_launch[number], buffers);
+  if (wrong && !*e->failure) snprintf(e->failure, sizeof e->failure, "kernel %s: %s", e->names[number], wrong);
 }
 
 static const char *emulated_failure(device *d) {

@@ -14,6 +14,7 @@ typedef long long emulated_run(void **arguments);
 struct emulation {
   void *library;
   emulated_run **run;
+  const char *wrong;
 };
 
 /* The kernels, and for each a function that hands it its arguments. */
@@ -69,6 +70,7 @@ emulation *emulation_of(const emulated_kernel *kernels, uint32_t n, arena *into,
     e->library = dlopen(arena_printf(into, "%s/kernels.so", folder), RTLD_NOW | RTLD_LOCAL);
     if (!e->library) *error = arena_string(into, dlerror());
   }
+  if (e && e->library) e->wrong = dlsym(e->library, "emulated_wrong");
   for (uint32_t i = 0; e && e->library && i < n; i++) *(void **)&e->run[i] = dlsym(e->library, arena_printf(into, "run_%s", kernels[i].symbol));
   if (!getenv("SSLC_KEEP_EMULATION")) remove_folder(folder, into);
   if (e && e->library) return e;
@@ -76,7 +78,7 @@ emulation *emulation_of(const emulated_kernel *kernels, uint32_t n, arena *into,
   return NULL;
 }
 
-int64_t emulation_run(const emulation *e, uint32_t kernel, void *const *arguments) { return e->run[kernel]((void **)(uintptr_t)arguments); }
+const char *emulation_run(const emulation *e, uint32_t kernel, void *const *arguments) { return e->run[kernel]((void **)(uintptr_t)arguments) ? e->wrong : NULL; }
 
 void emulation_free(emulation *e) {
   if (!e) return;

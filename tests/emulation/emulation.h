@@ -14,8 +14,8 @@ typedef struct {
 
 /* Several kernels in one module. NULL and *error (in `into`) when it cannot be compiled. */
 emulation *emulation_of(const emulated_kernel *kernels, uint32_t n, arena *into, const char **error);
-/* Runs kernel number `kernel`; returns how many accesses lay outside their buffers, where the text was made to test that. */
-int64_t emulation_run(const emulation *e, uint32_t kernel, void *const *arguments);
+/* Runs kernel number `kernel`. What was wrong with its accesses, until the next run, as far as the text was made to be watched; or NULL. */
+const char *emulation_run(const emulation *e, uint32_t kernel, void *const *arguments);
 void emulation_free(emulation *e);
 
 #endif

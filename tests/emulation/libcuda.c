@@ -81,7 +81,7 @@ static size_t total(void) {
 static void perform(const task *t) {
   if (t->kind == LAUNCH) {
     stand_in_launches++;
-    if (t->kernel->run && t->kernel->run(t->arguments, t->blocks, t->threads)) fputs("a kernel's access is not aligned\n", stderr), abort();
+    if (t->kernel->run && t->kernel->run(t->arguments, t->blocks, t->threads)) fprintf(stderr, "a kernel: %s\n", (const char *)dlsym(t->kernel->library, "emulated_wrong")), abort();
   } else if (t->kind == RECORD) {
     t->event->done = t->value;
   } else if (t->kind != FILL) {
