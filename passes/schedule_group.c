@@ -11,7 +11,7 @@ bool schedule_groups(scheduler *s) {
   static const team_tile choices[] = {{128, 256, 64, 64, 256, 4, true}, {128, 128, 64, 64, 128, 4, true}, {128, 64, 64, 64, 64, 4, true}, {64, 64, 64, 64, 64, 4, true}};
   enum { N = sizeof choices / sizeof *choices };
   team_form f;
-  if (!s->target->groups || !kernel_team(s->kernel, &f) || f.type != DTYPE_BF16) return false;
+  if (!s->target->tiles || !s->target->groups || !kernel_team(s->kernel, &f) || f.type != DTYPE_BF16) return false;
   if (f.rows.points < LEAST_ROWS || f.lanes.points < LEAST_LANES || f.sums.points < LEAST_SUMS) return false;
   uint32_t i = 0;
   while (i + 1 < N && (choices[i].lanes > f.lanes.points || f.batch.points * pieces(f.rows.points, choices[i].rows) * pieces(f.lanes.points, choices[i].lanes) < ENOUGH_TEAMS)) i++;

@@ -32,7 +32,7 @@ static inline unsigned emulated_field(unsigned long long descriptor, int bit) { 
 /* An element, `k` along the sum, in the swizzle of 128 bytes: rows of 64 elements, eight of which are a unit. Along the sum: a row is a
  * result, units are the stride apart. Across: a row is a neighbour, units are the stride apart, and each further 64 results the leading
  * distance. Bits 4 to 6 of an address are exchanged by bits 7 to 9 of it. */
-static inline unsigned emulated_element(unsigned long long descriptor, bool across, unsigned result, unsigned k) {
+static inline unsigned emulated_place(unsigned long long descriptor, bool across, unsigned result, unsigned k) {
   enum { UNIT = 8, ROW_BYTES = 128, ROW = 64 };
   const unsigned leading = emulated_field(descriptor, 16), stride = emulated_field(descriptor, 32);
   unsigned at = emulated_field(descriptor, 0);
@@ -40,10 +40,23 @@ static inline unsigned emulated_element(unsigned long long descriptor, bool acro
   if (across) at += result / ROW * leading + k / UNIT * stride + k % UNIT * ROW_BYTES + result % ROW * 2;
   else at += result / UNIT * stride + result % UNIT * ROW_BYTES + k * 2;
   at ^= (at >> 7 & 7) << 4;
-  if (at + 2 > EMULATED_SHARED) return emulated_violations++, 0;
+  return at + 2 > EMULATED_SHARED ? emulated_violations++, 0 : at;
+}
+
+static inline unsigned emulated_element(unsigned long long descriptor, bool across, unsigned result, unsigned k) {
   uint16_t bits;
-  memcpy(&bits, emulated_view + at, sizeof bits);
+  memcpy(&bits, emulated_view + emulated_place(descriptor, across, result, k), sizeof bits);
   return bits;
+}
+
+/* What reads for a warp. */
+static inline unsigned emulated_unit(void) { return 2 * order.threads + threadIdx.x / EMULATED_WARP; }
+
+/* Eight neighbours at once lie together. */
+static inline void emulated_note_reads(unsigned long long descriptor, bool across, unsigned first, unsigned results, unsigned group) {
+  enum { CHUNK = 8, DEPTH = 16 };
+  for (unsigned i = 0; i < results; i += across ? CHUNK : 1)
+    for (unsigned k = 0; k < DEPTH; k += across ? 1 : CHUNK) order_access_of(emulated_unit(), group, shared + emulated_place(descriptor, across, first + i, k), 2 * CHUNK, false);
 }
 
 /* What a thread has of 64 rows: of its warp's 16 those of lane / 4 and 8 below, and of each 8 columns two. */
@@ -64,6 +77,9 @@ static inline void emulated_multiply_group(unsigned columns, float *sums, unsign
   emulated_product_task t = {sums, columns, rows, lanes, across_rows, across_lanes, emulated_products[threadIdx.x].group};
   if (emulated_products[threadIdx.x].n == EMULATED_PRODUCTS || !emulated_products[threadIdx.x].fenced) emulated_violations++;
   else emulated_products[threadIdx.x].tasks[emulated_products[threadIdx.x].n++] = t;
+  if (threadIdx.x % EMULATED_WARP) return;
+  emulated_note_reads(rows, across_rows, threadIdx.x / EMULATED_WARP % 4 * 16, 16, t.group);
+  emulated_note_reads(lanes, across_lanes, 0, columns, t.group);
 }
 
 /* Groups but the latest `open`. */
@@ -75,6 +91,7 @@ static inline void emulated_settle(unsigned open) {
     else emulated_perform(&t);
   }
   emulated_products[threadIdx.x].n = kept;
+  if (emulated_products[threadIdx.x].group > open) order_learn(emulated_unit(), emulated_products[threadIdx.x].group - open);
 }
 
 #define PRODUCT(n, d, rows, lanes, across_rows, across_lanes) emulated_multiply_group(n, d, rows, lanes, across_rows, across_lanes)
