@@ -13,4 +13,7 @@ if(NOT SSLC_SANITIZE)
     endforeach()
     set_tests_properties(budgets/sm_80_${precision} budgets/sm_90_${precision} PROPERTIES TIMEOUT 3000)
   endforeach()
+  # Most kernels are those of sm_90_bf16, which the cache has then.
+  add_test(NAME budgets/sm_90_wgmma COMMAND sh -c "exec \"$0\" 90 bf16 ${gpu_code}/sm_90_wgmma.txt \"\${XDG_CACHE_HOME:-$HOME/.cache}/sslc-budgets\" \"$@\"" $<TARGET_FILE:budgets> ${examples})
+  set_tests_properties(budgets/sm_90_wgmma PROPERTIES ENVIRONMENT SSLC_WGMMA=1 DEPENDS budgets/sm_90_bf16 COST 999 TIMEOUT 3000)
 endif()
