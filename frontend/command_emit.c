@@ -224,6 +224,7 @@ static int make_purpose(const program_arguments *a, const char *architecture, bo
   int number;
   *out = (purpose){0};
   if (!program_device(a, form, &number)) return EXIT_USAGE;
+  if (number == BEST) number = PROCESSOR; /* the same text wherever it is made */
   if (number != PROCESSOR && architecture) return command_usage(form, "--device %s has an architecture of its own; leave --arch or --device out", a->device);
   if (number == PROCESSOR && !architecture && !of_gpu) return host_target(&out->target), EXIT_GOOD;
   out->capability = number == PROCESSOR ? capability_of(architecture ? architecture : "sm_80") : capability_here(number);

@@ -43,6 +43,7 @@ static void show_facts(const char *path, sslc_program *p) {
     printf("a step's temporaries take %s; %s are in use at once (+%.1f %%)\n", figure_bytes(f.temporary_bytes).text, figure_bytes(f.live_bytes).text,
            100.0 * (double)(f.temporary_bytes - f.live_bytes) / (double)f.live_bytes);
   if (f.device_bytes) printf("%s: %s of %s that are free\n", f.device, figure_bytes(f.device_bytes).text, figure_bytes(f.device_free_bytes).text);
+  if (f.passed_over) printf("on this processor; not on %s\n", f.passed_over);
   sslc_origin from;
   for (size_t i = 0; sslc_get_origin(p, i, &from); i++) {
     printf("%s: %u of %u weights from %s (%s)", from.model, from.taken, from.taken + from.missing, from.file, from.part);
@@ -55,7 +56,7 @@ static void show_facts(const char *path, sslc_program *p) {
 }
 
 bool program_device(const program_arguments *a, const char *form, int *number) {
-  return hardware_parse(a->device, number) || (command_usage(form, "--device takes auto, cpu, cuda or cuda:N, got %s", a->device), false);
+  return hardware_parse(a->device, number) || (command_usage(form, "--device takes auto, cpu, cuda or cuda:N, got %s", hardware_meant(a->device)), false);
 }
 
 sslc_program *program_compile(const command *c, const program_arguments *a, const char *path, const char *form, int *status) {

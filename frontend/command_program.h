@@ -29,7 +29,7 @@ typedef struct {
   {"--no-cache", OPTION_FLAG, &(a).no_cache, NULL, "compiles all kernels anew"},                                       \
   {"--checked", OPTION_FLAG, &(a).checked, NULL, "tests every access against its array; slow"},                        \
   {"--quiet", OPTION_FLAG, &(a).quiet, NULL, "says nothing but results and errors"}
-#define DEVICE_OPTION(a) {"--device", OPTION_TEXT, &(a).device, "DEVICE", "cpu, cuda (the first NVIDIA GPU) or cuda:N; auto: this processor, for now (auto)"}
+#define DEVICE_OPTION(a) {"--device", OPTION_TEXT, &(a).device, "DEVICE", "cpu, cuda (the first NVIDIA GPU) or cuda:N; auto: a GPU where one can be used (auto)"}
 /* Those that change what a program means. */
 #define MEANING_OPTIONS(a)                                                                                             \
   {"--set", OPTION_LIST, &(a).set, "NAME=VALUE", "an option of the program; may be given again for others"},           \

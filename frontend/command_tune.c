@@ -173,7 +173,8 @@ int command_tune(command *c) {
   a.quiet |= json;
   int number;
   if (!program_device(&a, form, &number)) return EXIT_USAGE;
-  if (number != PROCESSOR) return command_fail("schedules of GPUs are not searched yet: tune works on this processor");
+  if (number >= 0) return command_fail("schedules of GPUs are not searched yet: tune works on this processor");
+  a.device = "cpu";
   bool text = is_kernel(c->args[0]);
   sslc_program *p = text ? NULL : program_compile(c, &a, c->args[0], form, &status);
   if (!text && !p) return status;

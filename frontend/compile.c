@@ -106,6 +106,10 @@ static bool fits_device(sslc_program *p) {
   const hardware_facts *on = hardware_describe(p->hardware);
   const int64_t needed = session_device_bytes(p);
   if (!on->is_gpu || needed <= on->free_bytes) return true;
+  if (p->may_pass_over) {
+    p->passed_over = arena_printf(p->arena, "%s: this program takes %s, and %s are free", p->device, figure_bytes(needed).text, figure_bytes(on->free_bytes).text);
+    return false;
+  }
   diagnostic *d = diagnose(p->diagnostics, DIAG_DEVICE_MEMORY, (span){0}, "this program takes %s on %s, which has %s, %s of them free", figure_bytes(needed).text, p->device,
                            figure_bytes(on->total_bytes).text, figure_bytes(on->free_bytes).text);
   diagnostic_set_help(p->diagnostics, d, "a smaller batch, --precision bf16, or --memory %lldM, with which the step makes values again instead of keeping them",
@@ -311,17 +315,19 @@ static void note_lack(sslc_program *p, diagnostic *d, const char *what) {
 static sslc_status open_hardware(sslc_program *p, const sslc_options *o) {
   int number;
   hardware_lack lack;
-  if (!hardware_parse(o->device, &number)) return session_fail(p, SSLC_BAD_CALL, "a device is auto, cpu, cuda or cuda:N, got %s", o->device);
-  if (number != PROCESSOR && o->checked) return session_fail(p, SSLC_BAD_CALL, "accesses are tested on processors only; --checked goes with --device cpu");
-  p->hardware = hardware_open(number, p->arena, &lack);
+  if (!hardware_parse(o->device, &number)) return session_fail(p, SSLC_BAD_CALL, "a device is auto, cpu, cuda or cuda:N, got %s", hardware_meant(o->device));
+  if (number >= 0 && o->checked) return session_fail(p, SSLC_BAD_CALL, "accesses are tested on processors only; --checked goes with --device cpu");
+  p->hardware = hardware_open(o->checked ? PROCESSOR : number, p->arena, &lack);
   if (!p->hardware) {
-    diagnostic *d = diagnose(p->diagnostics, DIAG_NO_DEVICE, (span){0}, "the device %s cannot be used", o->device);
+    diagnostic *d = diagnose(p->diagnostics, DIAG_NO_DEVICE, (span){0}, "the device %s cannot be used", hardware_meant(o->device));
     note_lack(p, d, lack.device);
     note_lack(p, d, lack.compiler);
     diagnostic_set_help(p->diagnostics, d, "--device cpu runs the same program on this processor; sslc info says what was found");
     return refuse(p, SSLC_NO_RESOURCE);
   }
   const hardware_facts *f = hardware_describe(p->hardware);
+  p->may_pass_over = f->is_gpu && number == BEST;
+  if (lack.device || lack.compiler) p->passed_over = lack.device ? lack.device : arena_printf(p->arena, "cuda:0: %s", lack.compiler);
   p->device = f->is_gpu ? arena_printf(p->arena, "%s, %s, %s", f->name, f->model, f->target.name) : arena_printf(p->arena, "%s, %s", f->name, f->model);
   return SSLC_OK;
 }
@@ -366,14 +372,27 @@ static sslc_status compile_guarded(sslc_program *p, const char *path, const char
   return session_fail(p, status, "out of memory while compiling");
 }
 
-static sslc_status compile(const char *path, const char *text, const char *name, const sslc_options *o, sslc_program **out) {
-  static const sslc_options defaults;
+static sslc_status compile_once(const char *path, const char *text, const char *name, const sslc_options *o, sslc_program **out) {
   sslc_program *p = *out = calloc(1, sizeof *p);
   if (p && !(p->arena = arena_new())) {
     free(p);
     *out = NULL;
   }
-  return *out ? compile_guarded(p, path, text, name, o ? o : &defaults) : SSLC_NO_RESOURCE;
+  return *out ? compile_guarded(p, path, text, name, o) : SSLC_NO_RESOURCE;
+}
+
+/* What does not fit the GPU that "auto" took is compiled for the processor. */
+static sslc_status compile(const char *path, const char *text, const char *name, const sslc_options *o, sslc_program **out) {
+  sslc_options here = o ? *o : (sslc_options){0};
+  sslc_program *of_gpu;
+  sslc_status status = compile_once(path, text, name, &here, out);
+  if (!status || !*out || !(*out)->may_pass_over || !(*out)->passed_over) return status;
+  of_gpu = *out;
+  here.device = "cpu";
+  status = compile_once(path, text, name, &here, out);
+  if (*out) (*out)->passed_over = arena_string((*out)->arena, of_gpu->passed_over);
+  sslc_free(of_gpu);
+  return status;
 }
 
 sslc_status sslc_compile_file(const char *path, const sslc_options *options, sslc_program **out) { return compile(path, NULL, path, options, out); }

@@ -164,7 +164,7 @@ sslc_status sslc_get_facts(sslc_program *p, sslc_facts *out) {
   const hardware_facts *on = hardware_describe(p->hardware);
   *out = (sslc_facts){.parameters = x->parameters, .peak_bytes = peak_bytes(p), .temporary_bytes = step->arena_bytes, .live_bytes = plan_live_bytes(step, p->arena), .batch = x->batch, .steps = x->steps, .epochs = x->epochs,
                       .steps_per_epoch = x->steps_per_epoch, .step = p->stepper.done, .kernels = p->kernels, .compiled = p->kernels_compiled,
-                      .compile_seconds = p->compile_seconds, .device = p->device, .device_bytes = on->is_gpu ? session_device_bytes(p) : 0, .device_free_bytes = on->free_bytes};
+                      .compile_seconds = p->compile_seconds, .device = p->device, .device_bytes = on->is_gpu ? session_device_bytes(p) : 0, .device_free_bytes = on->free_bytes, .passed_over = p->passed_over};
   return SSLC_OK;
 }
 

@@ -51,6 +51,8 @@ struct sslc_program {
   bool checked;
   hardware *hardware; /* that it runs on */
   const char *device; /* what it is, for people */
+  bool may_pass_over; /* a GPU that nobody asked for by name: what does not fit it goes to the processor */
+  const char *passed_over; /* such a GPU, and why it is not used; or NULL */
   const char *lost;  /* its device failed: how, and the handle is of no more use; malloc'ed */
   const char *cache; /* directory, NULL for none */
   run_origin origin;

@@ -85,8 +85,10 @@ typedef struct {
   int64_t memory;        /* bytes that tensors may take at once, sslc_facts.peak_bytes; 0: no limit. Above it, values of a step are made
                           * again instead of kept, with the same bits, in more time; SSLC_BAD_PROGRAM when that is not enough */
   int checked;           /* not 0: every access is tested against its array; slow, to find a bug of the compiler; on processors only */
-  const char *device;    /* "cpu", "cuda" (the first GPU), "cuda:1" (the second); NULL or "auto": the processor. A GPU gives the same draws and,
-                          * within rounding, the same numbers; states go from one to the other. SSLC_NO_RESOURCE when it cannot be used */
+  const char *device;    /* "cpu", "cuda" (the first GPU), "cuda:1" (the second); NULL or "auto": what the environment's SSLC_DEVICE says, or else
+                          * the first GPU, where there is one that can be used and that the program fits, and the processor elsewhere. A GPU
+                          * gives the same draws and, within rounding, the same numbers; states go from one to the other.
+                          * SSLC_NO_RESOURCE when the one that was named cannot be used */
 } sslc_options;
 
 /* Compiles a program, all of it: nothing is left that could fail to compile later. options may be NULL. *out is a handle in
@@ -129,6 +131,7 @@ typedef struct {
   double compile_seconds;
   const char *device;            /* "cuda:0, NVIDIA H200, sm_90" or "cpu, znver4"; valid as long as the handle */
   int64_t device_bytes, device_free_bytes; /* of a GPU's own memory: what of peak_bytes lies there, and what was free; else 0 */
+  const char *passed_over;       /* a GPU that is there and that "auto" did not take, and why; else NULL */
 } sslc_facts;
 
 SSLC_API sslc_status sslc_get_facts(sslc_program *p, sslc_facts *out);

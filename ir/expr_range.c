@@ -104,6 +104,15 @@ static bool range_and(const expr *e, const interval *x, interval *out) {
   return true;
 }
 
+/* No bit beyond the highest of both. */
+static bool range_xor(const expr *e, const interval *x, interval *out) {
+  (void)e;
+  const int64_t bits = x[0].high | x[1].high;
+  if (x[0].low < 0 || x[1].low < 0) return false;
+  *out = (interval){0, bits ? (int64_t)(UINT64_MAX >> __builtin_clzll((uint64_t)bits)) : 0};
+  return true;
+}
+
 static bool range_shr(const expr *e, const interval *x, interval *out) {
   (void)e;
   if (x[0].low < 0 || x[1].low != x[1].high || x[1].low < 0 || x[1].low > 62) return false;
@@ -126,7 +135,7 @@ static range_rule *const range_rules[OP_COUNT] = {
     [OP_ADD] = range_add,  [OP_SUB] = range_sub, [OP_MUL] = range_mul, [OP_NEG] = range_neg,
     [OP_ABS] = range_abs,  [OP_MAX] = range_max, [OP_MIN] = range_min, [OP_FLOOR_DIV] = range_floor_div,
     [OP_MOD] = range_mod,  [OP_AND] = range_and, [OP_SHR] = range_shr, [OP_SELECT] = range_select,
-    [OP_CAST] = range_cast};
+    [OP_CAST] = range_cast, [OP_XOR] = range_xor};
 
 static interval range_of_apply(const expr *e, interval whole) {
   interval x[3], out;

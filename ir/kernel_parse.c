@@ -353,7 +353,9 @@ static bool parse_loop(parser *p, schedule_loop *l) {
 static bool parse_team(parser *p, team_tile *t) {
   bool good = scan_integer(p->s, &t->rows) && scan_integer(p->s, &t->lanes) && scan_integer(p->s, &t->sums) && scan_expect_word(p->s, "of");
   good = good && scan_integer(p->s, &t->warp_rows) && scan_integer(p->s, &t->warp_lanes) && scan_expect(p->s, ",") && scan_expect_word(p->s, "stages");
-  return good && scan_integer(p->s, &t->stages) && scan_expect(p->s, "}");
+  good = good && scan_integer(p->s, &t->stages);
+  t->groups = good && scan_accept(p->s, ",");
+  return good && (!t->groups || scan_expect_word(p->s, "groups")) && scan_expect(p->s, "}");
 }
 
 static bool parse_schedule(parser *p) {

@@ -160,12 +160,13 @@ static const char *check_parallel(checker *c, uint32_t axis) {
 }
 
 static const char *check_team(checker *c, const team_tile *t) {
-  enum { TILE = 16, VECTOR = 32, MOST_WARPS = 32, MOST = 1024 };
+  enum { TILE = 16, VECTOR = 32, MOST_WARPS = 32, MOST = 1024, PANEL = 64, MOST_GROUP_LANES = 256, MOST_GROUPS = 4 };
   const int64_t sizes[] = {t->rows, t->lanes, t->sums, t->warp_rows, t->warp_lanes, t->stages};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
     if (sizes[i] < 1 || sizes[i] > MOST) WRONG("a team of a size that there is none of");
   if (t->rows % t->warp_rows || t->lanes % t->warp_lanes || t->warp_rows % TILE || t->warp_lanes % VECTOR || t->sums % (TILE / 2)) WRONG("the blocks of a team's warps are not made of tiles");
-  if (t->rows / t->warp_rows * (t->lanes / t->warp_lanes) > MOST_WARPS || t->stages < 2) WRONG("a team of too many warps, or too few stages");
+  if (t->groups && (t->warp_rows % PANEL || t->warp_lanes % PANEL || t->warp_lanes > MOST_GROUP_LANES || t->sums != PANEL || t->stages < 3)) WRONG("the blocks of a team's groups are not made of panels of 64, or there are too few stages");
+  if (t->rows / t->warp_rows * (t->lanes / t->warp_lanes) > (t->groups ? MOST_GROUPS : MOST_WARPS) || t->stages < 2) WRONG("a team of too many warps, or too few stages");
   return NULL;
 }
 

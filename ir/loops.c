@@ -83,6 +83,8 @@ void loops_tile_shape(const loops *l, uint32_t tile, uint32_t *rows, uint32_t *c
   *columns = of_lanes || tile < l->sum_tiles ? TILE_LANES : l->tile_pairs;
 }
 
+int64_t loops_panel_place(int64_t offset, int64_t row, int64_t column) { return offset + row * PANEL + (column ^ row % PANEL_CHUNK * PANEL_CHUNK); }
+
 /* -- remainders ------------------------------------------------------------------------------------------ */
 
 static const loops_expr *look_up(const loops_expr *e, loops_definition *of, const void *context) {

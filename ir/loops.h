@@ -25,6 +25,7 @@ typedef enum {
                      from element offset args[0]; inactive lanes are 0 */
   LOOPS_DOT,      /* f32: args[2] + the products of the high halves + those of the low halves of args[0] and args[1], which are
                      pairs; subnormals may count as 0 */
+  LOOPS_INTERLEAVE, /* the first lanes of all two or four args, then their second ones, and so on */
   LOOPS_CALL,     /* f64 only: the backend's scalar library for op (exp, log, ...) */
   LOOPS_REDUCE    /* all `active` lanes of args[0] by op (ADD, MAX, MIN), halves added pairwise: a scalar */
 } loops_kind;
@@ -50,8 +51,16 @@ typedef enum {
   STATEMENT_COPY,   /* in each lane, `active` neighbours from offset `source` of buffer `from` to `offset` of local `number`; zeros where `value` is false */
   STATEMENT_COMMIT, /* ends a group of copies */
   STATEMENT_WAIT,   /* until at most the `number` latest groups are under way */
-  STATEMENT_BARRIER
+  STATEMENT_BARRIER,
+  STATEMENT_PRODUCT, /* by four warps together, in the background: sums of 64 rows by 16 `active` lanes take in the products of 64 neighbours,
+                        bf16 from `offset` of local `number` and from `source` of local `from`; a warp has 16 rows of sums, from tile[0] on */
+  STATEMENT_SETTLE   /* until at most the `number` latest products are under way; those read and write what they are given until then */
 } statement_kind;
+
+/* What a PRODUCT reads are panels of 64 results by 64 neighbours of the sum, one behind the other. A panel has 64 rows in memory, a
+ * result each or, `across`, a neighbour each, in chunks of 8; chunk c of row r lies in the place of chunk c ^ r % 8, so that neighbours
+ * of both kinds meet all banks. */
+enum { PANEL = 64, PANEL_CHUNK = 8, GROUP_WARPS = 4 };
 
 /* Tiles of a matrix unit. All of one kind have one shape: the first `sum_tiles` hold `tile_rows` rows of TILE_LANES sums in f32; then
  * `row_tiles` with as many rows of `tile_pairs` pairs of bf16; then `lane_tiles` with `tile_pairs` rows of TILE_LANES pairs.
@@ -77,14 +86,15 @@ struct statement {
   const loops_expr *begin, *end;  /* FOR: scalar i64, counts up by `step` while below end */
   int64_t step;
   const loops_expr *value;        /* IF: scalar bool; SET; STORE; COPY: bool of the lanes of `offset`, or NULL: everywhere */
-  const loops_expr *offset;       /* STORE, TILE: scalar i64 element offset; COPY: a vector of them */
+  const loops_expr *offset;       /* STORE, TILE, PRODUCT: scalar i64 element offset; COPY: a vector of them */
   uint32_t active;                /* STORE: how many lanes, from lane 0, contiguous unless stride != 1 */
   int64_t stride;                 /* STORE: elements between lanes; TILE: between rows */
   tile_action action;             /* TILE */
   uint32_t tile[3];               /* TILE */
-  bool across;                    /* TILE */
-  uint32_t from;                  /* COPY: buffer */
-  const loops_expr *source;       /* COPY: i64, of the lanes of `offset` */
+  bool across;                    /* TILE; PRODUCT: rows */
+  bool across_lanes;              /* PRODUCT */
+  uint32_t from;                  /* COPY, PRODUCT: buffer */
+  const loops_expr *source;       /* COPY: i64, of the lanes of `offset`; PRODUCT: as offset */
   bool streams;                   /* STORE: of a whole aligned vector that nobody reads soon, past the caches */
   block body;                     /* FOR, IF */
 };
@@ -134,6 +144,8 @@ statement *loops_append(loops *l, block *to, statement s);
  * for, NULL where that is not one value. */
 typedef const loops_expr *loops_definition(const void *context, uint32_t number);
 bool loops_is_remainder(const loops_expr *e, loops_definition *of, const void *context, int64_t *by);
+/* Where the element at a row and a column of panels from `offset` on lies. */
+int64_t loops_panel_place(int64_t offset, int64_t row, int64_t column);
 /* Rows of a tile, and columns of four bytes each. */
 void loops_tile_shape(const loops *l, uint32_t tile, uint32_t *rows, uint32_t *columns);
 char *loops_print(const loops *l, arena *into);

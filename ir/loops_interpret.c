@@ -109,6 +109,9 @@ static void evaluate(const machine *m, const loops_expr *e, vector *out) {
     case LOOPS_DOT:
       for (uint32_t i = 0; i < e->lanes; i++) out->lane[i] = dot(args[0].lane[i], args[1].lane[i], args[2].lane[i]);
       break;
+    case LOOPS_INTERLEAVE:
+      for (uint32_t i = 0; i < e->lanes; i++) out->lane[i] = args[i % e->n_args].lane[i / e->n_args];
+      break;
     case LOOPS_REDUCE: out->lane[0] = reduce(e, args[0]); break;
   }
 }
@@ -162,6 +165,29 @@ static void run_tile(const machine *m, const statement *s) {
     if (s->action == TILE_LOAD) memcpy(m->tiles[tile][i], at, 4 * columns);
     else memcpy(at, m->tiles[tile][i], 4 * columns);
   }
+}
+
+/* Two neighbours of the sum from 2 * pair on, of a result. */
+static scalar panel_pair(const machine *m, uint32_t buffer, int64_t offset, bool across, int64_t result, int64_t pair) {
+  const uint16_t *at = m->buffers[buffer];
+  uint32_t half[2];
+  for (int64_t k = 0; k < 2; k++) {
+    const int64_t neighbour = 2 * pair + k, first = offset + result / PANEL * PANEL * PANEL;
+    half[k] = at[across ? loops_panel_place(first, neighbour, result % PANEL) : loops_panel_place(first, result % PANEL, neighbour)];
+  }
+  return (scalar){.integer = (int64_t)(half[0] | half[1] << 16)};
+}
+
+/* Of one warp, whose rows lie behind those of the warps of its group before it. */
+static void run_product(const machine *m, const statement *s) {
+  const int64_t rows = evaluate_index(m, s->offset), lanes = evaluate_index(m, s->source), first = m->registers[m->loops->team_register].lane[0].integer % GROUP_WARPS * TILE_LANES;
+  for (uint32_t i = 0; i < TILE_LANES; i++)
+    for (uint32_t j = 0; j < s->active * TILE_LANES; j++) {
+      uint32_t *const at = &m->tiles[s->tile[0] + j / TILE_LANES][i][j % TILE_LANES];
+      scalar sum = element_load(DTYPE_F32, at, 0);
+      for (int64_t k = 0; k < PANEL / 2; k++) sum = dot(panel_pair(m, s->number, rows, s->across, first + i, k), panel_pair(m, s->from, lanes, s->across_lanes, j, k), sum);
+      element_store(DTYPE_F32, at, 0, sum);
+    }
 }
 
 static void run_copy(const machine *m, const statement *s) {
@@ -220,7 +246,8 @@ static void run_by_one(const machine *m, const statement *s) {
     case STATEMENT_TILE: run_tile(m, s); break;
     case STATEMENT_STORE: run_store(m, s); break;
     case STATEMENT_COPY: run_copy(m, s); break;
-    default: break; /* copies are complete at once, and warps keep step */
+    case STATEMENT_PRODUCT: run_product(m, s); break;
+    default: break; /* copies and products are complete at once, and warps keep step */
   }
 }
 

@@ -49,7 +49,7 @@ static void print_expr(printer *p, const loops_expr *e) {
       print_lanes(p, e);
       break;
     default: {
-      static const char *const names[] = {[LOOPS_SPLAT] = "splat", [LOOPS_RAMP] = "ramp", [LOOPS_FMA] = "fma", [LOOPS_DOT] = "dot"};
+      static const char *const names[] = {[LOOPS_SPLAT] = "splat", [LOOPS_RAMP] = "ramp", [LOOPS_FMA] = "fma", [LOOPS_DOT] = "dot", [LOOPS_INTERLEAVE] = "interleave"};
       const char *name = e->kind == LOOPS_APPLY || e->kind == LOOPS_CALL || e->kind == LOOPS_REDUCE ? op_table[e->op].name : names[e->kind];
       text_add(&p->out, "%s%s(", e->kind == LOOPS_CALL ? "call " : e->kind == LOOPS_REDUCE ? "reduce " : "", name);
       print_args(p, e);
@@ -83,6 +83,14 @@ static void print_copy(printer *p, const statement *s) {
   text_add(&p->out, "\n");
 }
 
+static void print_product(printer *p, const statement *s) {
+  text_add(&p->out, "t%u..%u += product %s[", s->tile[0], s->tile[0] + s->active - 1, p->loops->buffers[s->number].name);
+  print_expr(p, s->offset);
+  text_add(&p->out, "]%s %s[", s->across ? " across" : "", p->loops->buffers[s->from].name);
+  print_expr(p, s->source);
+  text_add(&p->out, "]%s\n", s->across_lanes ? " across" : "");
+}
+
 static void print_block(printer *p, const block *b, int depth) {
   for (uint32_t i = 0; i < b->n; i++) {
     const statement *s = b->items[i];
@@ -110,6 +118,8 @@ static void print_block(printer *p, const block *b, int depth) {
       case STATEMENT_COMMIT: text_add(&p->out, "commit\n"); break;
       case STATEMENT_WAIT: text_add(&p->out, "wait %u\n", s->number); break;
       case STATEMENT_BARRIER: text_add(&p->out, "barrier\n"); break;
+      case STATEMENT_PRODUCT: print_product(p, s); break;
+      case STATEMENT_SETTLE: text_add(&p->out, "settle %u\n", s->number); break;
       case STATEMENT_STORE:
         text_add(&p->out, "%s[", p->loops->buffers[s->number].name);
         print_expr(p, s->offset);

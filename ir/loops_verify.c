@@ -177,6 +177,11 @@ static void check(checker *c, const loops_expr *e) {
     for (int i = 0; i < 3; i++)
       if (e->args[i]->type != (i < 2 ? DTYPE_U32 : DTYPE_F32) || e->args[i]->lanes != e->lanes || e->type != DTYPE_F32) fail(c, "dot of wrong types");
     break;
+  case LOOPS_INTERLEAVE:
+    if (e->n_args != 2 && e->n_args != 4) fail(c, "lanes are taken from two or four values");
+    for (uint32_t i = 0; i < e->n_args; i++)
+      if (e->args[i]->type != e->type || e->args[i]->lanes * e->n_args != e->lanes) fail(c, "lanes are taken from unlike values");
+    break;
   case LOOPS_REDUCE:
     if (e->lanes != 1 || e->args[0]->type != e->type) fail(c, "a reduction to another type");
     break;
@@ -312,6 +317,24 @@ static void check_copy(checker *c, const statement *s) {
   go_back(c, before);
 }
 
+/* Panels from an offset on, each at a multiple of the size of eight rows. */
+static void check_panels(checker *c, uint32_t buffer, const loops_expr *offset, int64_t n) {
+  const loops *l = c->loops;
+  if (buffer >= l->n_buffers || l->buffers[buffer].place != PLACE_LOCAL || l->buffers[buffer].type != DTYPE_BF16 || offset->lanes != 1) fail(c, "a product of what are no local buffers of bf16");
+  else check_access(c, "product", buffer, offset, 1, (uint32_t)(n * PANEL * PANEL), 1);
+}
+
+static void check_product(checker *c, const statement *s) {
+  enum { MOST_TILES = 16, PANEL_TILES = PANEL / TILE_LANES };
+  check(c, s->offset);
+  check(c, s->source);
+  if (c->error) return;
+  if (c->loops->team % GROUP_WARPS || !c->loops->team) fail(c, "a product by less than a group");
+  if (!s->active || s->active % PANEL_TILES || s->active > MOST_TILES || s->tile[0] + s->active > c->loops->sum_tiles) fail(c, "a product into tiles that do not exist");
+  check_panels(c, s->number, s->offset, 1);
+  check_panels(c, s->from, s->source, s->active / PANEL_TILES);
+}
+
 static void check_block(checker *c, const block *b) {
   for (uint32_t i = 0; i < b->n && !c->error; i++) {
     const statement *s = b->items[i];
@@ -322,9 +345,11 @@ static void check_block(checker *c, const block *b) {
     case STATEMENT_STORE: check_store(c, s); break;
     case STATEMENT_TILE: check_tile(c, s); break;
     case STATEMENT_COPY: check_copy(c, s); break;
+    case STATEMENT_PRODUCT: check_product(c, s); break;
     case STATEMENT_COMMIT:
     case STATEMENT_WAIT:
     case STATEMENT_BARRIER:
+    case STATEMENT_SETTLE:
       if (!c->loops->team) fail(c, "a barrier without a team");
       break;
     }

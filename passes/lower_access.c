@@ -70,12 +70,29 @@ static location part_location(lowering *l, const location *index, int64_t diviso
 
 static layout spelled(const kernel_buffer *b) { return b->layout.n ? b->layout : layout_row_major(&b->type); }
 
+/* x of x / n and x % n: of two dimensions that lie together, the second n long, it is the place in both. NULL: something else. */
+static const expr *joined_index(const expr *quotient, const expr *rest, int64_t n) {
+  const bool both = quotient->kind == EXPR_APPLY && quotient->op == OP_FLOOR_DIV && rest->kind == EXPR_APPLY && rest->op == OP_MOD;
+  if (!both || quotient->args[0] != rest->args[0] || quotient->args[1] != rest->args[1]) return NULL;
+  return rest->args[1]->kind == EXPR_CONSTANT && rest->args[1]->constant.integer == n ? rest->args[0] : NULL;
+}
+
 static location buffer_offset(lowering *l, uint32_t buffer, const expr *const *index) {
   const kernel_buffer *b = &l->kernel->buffers[buffer];
   layout order = spelled(b);
   location dims[MAX_RANK], offset = {0};
   int64_t stride = 1;
-  for (uint32_t i = 0; i < b->type.rank; i++) dims[i] = index_location(l, index[i], b->type.dim[i]);
+  bool done[MAX_RANK] = {false};
+  for (uint32_t i = order.n; order.n == b->type.rank && i-- > 1;) {
+    const uint32_t outer = order.part[i - 1].dim, inner = order.part[i].dim;
+    const expr *joined = joined_index(index[outer], index[inner], b->type.dim[inner]);
+    if (!joined || done[inner]) continue;
+    dims[inner] = index_location(l, joined, b->type.dim[outer] * b->type.dim[inner]);
+    dims[outer] = (location){.form = affine_constant(0)};
+    done[outer] = done[inner] = true;
+  }
+  for (uint32_t i = 0; i < b->type.rank; i++)
+    if (!done[i]) dims[i] = index_location(l, index[i], b->type.dim[i]);
   for (uint32_t i = order.n; i-- > 0; stride *= order.part[i].extent) {
     uint32_t dim = order.part[i].dim;
     int64_t divisor = order.part[i].divisor, extent = order.part[i].extent;

@@ -15,6 +15,7 @@ typedef struct {
   int64_t warps;
   int64_t chunk, depth; /* elements that are copied at once; neighbours of the sum in a tile */
   affine warp;          /* number */
+  bool panels;          /* operands lie in them, for groups of warps (ir/loops.h) */
 } team_base;
 
 typedef struct {
@@ -25,8 +26,9 @@ typedef struct {
   affine at;                 /* which block of the result */
   bool across;
   uint32_t local;
-  int64_t rows, columns, stride; /* of the block in memory on the chip */
+  int64_t rows, columns, stride; /* of the block in memory on the chip; panels stand one behind the other, without padding */
   affine lane_row, lane_chunk;   /* of it that a lane copies */
+  affine lane_place;             /* in panels: that of the chunk in its row */
 } operand_block;
 
 affine times(const affine *a, int64_t factor);
@@ -50,5 +52,20 @@ void describe_operand(const team_base *t, operand_block *o, const char *name);
 void bring_operand(const team_base *t, const operand_block *o, const affine *step, const affine *turn);
 /* `n` tiles from number `first` on, beginning at neighbour `from` of the result and `sum` of the sum. */
 void load_tiles(const team_base *t, const operand_block *o, uint32_t first, int64_t n, const affine *from, const affine *turn, const affine *sum);
+
+/* Binds the axes of an operand at a row and a column of its block; columns are counted in units of what is copied at once. An expr of
+ * NULL: they are the operand's. */
+operand bind_operand(const team_base *t, const operand_block *o, const affine *step, const affine *row, const affine *column);
+/* Emits a copy in each lane, of what bound axes say, where `test` holds; the value of the factor there, or 0. */
+void copy_chunk(const team_base *t, const operand_block *o, const affine *to, operand test);
+operand factor_value(const team_base *t, const operand_block *o, operand test);
+
+/* -- lower_panel.c: the same for blocks in panels */
+
+void describe_panels(const team_base *t, operand_block *o);
+void copy_panels(const team_base *t, const operand_block *o, const affine *step, const affine *turn);
+void compute_panels(const team_base *t, const operand_block *o, const affine *step, const affine *turn);
+/* Where the results from `first` * `each` on begin. */
+affine panel_place(const operand_block *o, const affine *turn, const affine *first, int64_t each);
 
 #endif

@@ -110,7 +110,7 @@ static bool lies_in_chunks(const kernel *k, const expr *read, uint32_t along, in
 
 static void number_lanes(const team_base *t, operand_block *o) {
   lowering *l = t->l;
-  const int64_t wide = o->columns / t->chunk;
+  const int64_t wide = (t->panels ? PANEL : o->columns) / t->chunk;
   const affine lanes = {.lane = 1};
   l->lanes = l->active = WARP_LANES;
   const operand lane = share(l, value_of_index(l, &lanes));
@@ -130,13 +130,13 @@ void describe_operand(const team_base *t, operand_block *o, const char *name) {
   o->rows = o->across ? o->depth : o->block;
   o->columns = o->across ? o->block : o->depth;
   /* Words of f32 across are read one by one: rows of 8 banks each, four of which meet all 32. */
-  o->stride = o->columns + (o->across ? 8 : t->chunk);
+  o->stride = o->columns + (t->panels ? 0 : o->across ? 8 : t->chunk);
   if (o->read) number_lanes(t, o);
+  if (t->panels) describe_panels(t, o);
   o->local = loops_add_buffer(t->l->loops, (loops_buffer){.name = name, .type = t->type, .place = PLACE_LOCAL, .written = true, .elements = o->stages * o->rows * o->stride});
 }
 
-/* Binds the axes of an operand at a row and a column of its block; columns are counted in units of what is copied at once. */
-static operand bind_operand(const team_base *t, const operand_block *o, const affine *step, const affine *row, const affine *column) {
+operand bind_operand(const team_base *t, const operand_block *o, const affine *step, const affine *row, const affine *column) {
   lowering *l = t->l;
   const bool copied = o->read;
   const int64_t unit = copied ? t->chunk : 1;
@@ -151,6 +151,20 @@ static affine local_place(const operand_block *o, const affine *turn, const affi
   return plus(at, column);
 }
 
+void copy_chunk(const team_base *t, const operand_block *o, const affine *to, operand test) {
+  lowering *l = t->l;
+  operand edge;
+  const operand from = copy_place(l, o->read, &edge), at = emit_affine(l, to);
+  test = both(l, test, edge);
+  emit(l, (statement){.kind = STATEMENT_COPY,
+                      .number = o->local,
+                      .from = o->read->number,
+                      .active = (uint32_t)t->chunk,
+                      .offset = loops_splat(l->loops, at.expr, WARP_LANES),
+                      .source = loops_splat(l->loops, from.expr, WARP_LANES),
+                      .value = test.expr ? loops_splat(l->loops, test.expr, WARP_LANES) : NULL});
+}
+
 /* A chunk a lane: neighbouring lanes copy neighbouring chunks. */
 static void copy_chunks(const team_base *t, const operand_block *o, const affine *step, const affine *turn) {
   lowering *l = t->l;
@@ -161,18 +175,15 @@ static void copy_chunks(const team_base *t, const operand_block *o, const affine
     affine row = plus(times(&t->warp, high), &o->lane_row);
     row.constant += i * high * t->warps;
     const affine to = local_place(o, turn, &row, &column);
-    operand test = bind_operand(t, o, step, &row, &o->lane_chunk), edge;
-    const operand from = copy_place(l, o->read, &edge), at = emit_affine(l, &to);
-    test = both(l, test, edge);
-    emit(l, (statement){.kind = STATEMENT_COPY,
-                        .number = o->local,
-                        .from = o->read->number,
-                        .active = (uint32_t)t->chunk,
-                        .offset = loops_splat(l->loops, at.expr, WARP_LANES),
-                        .source = loops_splat(l->loops, from.expr, WARP_LANES),
-                        .value = test.expr ? loops_splat(l->loops, test.expr, WARP_LANES) : NULL});
+    copy_chunk(t, o, &to, bind_operand(t, o, step, &row, &o->lane_chunk));
   }
   l->lanes = l->active = 1;
+}
+
+operand factor_value(const team_base *t, const operand_block *o, operand test) {
+  lowering *l = t->l;
+  const operand v = cast_value(l, lower_expr(l, o->factor), t->type);
+  return test.expr ? apply_op(l, OP_SELECT, t->type, (operand[]){test, v, constant_value(l, t->type, (scalar){.real = 0})}, 3) : v;
 }
 
 /* Element by element, a lane each, computed on the way. */
@@ -194,10 +205,7 @@ static void compute_elements(const team_base *t, const operand_block *o, const a
   if (o->rows * wide % t->warps) fail_lowering(l, "a team has more warps than its operands have vectors");
   if (along->n && l->kernel->axes[fastest].extent % o->columns == 0) l->vector_axis = (int32_t)fastest;
   else column = register_form(l, value_of_index(l, &column), (interval){0, o->columns - 1 + WARP_LANES - vector_of});
-  const operand test = bind_operand(t, o, step, &row, &column);
-  operand v = cast_value(l, lower_expr(l, o->factor), t->type);
-  if (test.expr) v = apply_op(l, OP_SELECT, t->type, (operand[]){test, v, constant_value(l, t->type, (scalar){.real = 0})}, 3);
-  const operand at = emit_affine(l, &to);
+  const operand v = factor_value(t, o, bind_operand(t, o, step, &row, &column)), at = emit_affine(l, &to);
   emit(l, (statement){.kind = STATEMENT_STORE, .number = o->local, .offset = at.expr, .active = (uint32_t)vector_of, .stride = 1, .value = loops_splat(l->loops, v.expr, WARP_LANES)});
   l->vector_axis = -1;
   l->lanes = l->active = 1;
@@ -205,7 +213,10 @@ static void compute_elements(const team_base *t, const operand_block *o, const a
   emit(l, (statement){.kind = STATEMENT_FOR, .number = round, .begin = loops_integer(l->loops, 0), .end = loops_integer(l->loops, rounds), .step = 1, .body = body});
 }
 
-void bring_operand(const team_base *t, const operand_block *o, const affine *step, const affine *turn) { (o->read ? copy_chunks : compute_elements)(t, o, step, turn); }
+void bring_operand(const team_base *t, const operand_block *o, const affine *step, const affine *turn) {
+  if (t->panels) (o->read ? copy_panels : compute_panels)(t, o, step, turn);
+  else (o->read ? copy_chunks : compute_elements)(t, o, step, turn);
+}
 
 void load_tiles(const team_base *t, const operand_block *o, uint32_t first, int64_t n, const affine *from, const affine *turn, const affine *sum) {
   lowering *l = t->l;

@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "ir/expr.h"
+#include "passes/schedule.h"
 
 typedef struct {
   const square_part *part;
@@ -32,6 +33,12 @@ typedef struct {
   int64_t slab_stride, factor_stride;
   uint32_t square_tiles;
   int32_t lanes_of[64], value_of[64]; /* by stage: memory for what lanes have reduced, and for what is complete; -1: none */
+  struct {
+    const expr *is;
+    int8_t after; /* the sweep that completes what it is made of; -1: it is there from the beginning */
+    uint32_t local;
+  } of_row[MOST_ROW_VALUES]; /* computed or read once a row */
+  uint32_t n_of_row;
 } squares_team;
 
 static bool is_reduction(const squares_team *t, uint32_t number) {
@@ -100,6 +107,53 @@ static void describe_reductions(squares_team *t) {
   }
 }
 
+static bool is_costly(const expr *e) {
+  if (e->kind == EXPR_READ || (e->kind == EXPR_APPLY && (e->op == OP_DIV || !strcmp(op_table[e->op].lowering, "math")))) return true;
+  for (uint32_t i = 0; i < e->n_args; i++)
+    if (is_costly(e->args[i])) return true;
+  return false;
+}
+
+static int8_t completed_after(const squares_team *t, const expr *e) {
+  const stage *s = e->kind == EXPR_STAGE ? &t->l->kernel->stages[e->number] : NULL;
+  if (s) return s->monoid == MONOID_NONE ? completed_after(t, s->body) : t->form.sweep[e->number];
+  int8_t after = -1;
+  for (uint32_t i = 0; i < e->n_args; i++) {
+    const int8_t of_part = completed_after(t, e->args[i]);
+    if (of_part > after) after = of_part;
+  }
+  return after;
+}
+
+/* The largest parts of an expression that are the same for a whole row, where computing them again for each block of columns costs. */
+static void collect_of_rows(squares_team *t, const expr *e, bool *seen) {
+  const kernel *k = t->l->kernel;
+  const uint32_t row = t->form.rows.axis[0];
+  axis_set of_rows = AXIS(row);
+  for (uint32_t i = 0; i < t->form.batch.n; i++) of_rows |= AXIS(t->form.batch.axis[i]);
+  if (seen[e->id] || t->n_of_row == MOST_ROW_VALUES) return;
+  seen[e->id] = true;
+  if (e->kind == EXPR_STAGE) {
+    if (k->stages[e->number].monoid == MONOID_NONE) collect_of_rows(t, k->stages[e->number].body, seen);
+  } else if (e->kind != EXPR_CONSTANT && e->type == DTYPE_F32 && e->axes >> row & 1 && !(e->axes & ~of_rows)) {
+    if (!is_costly(e)) return;
+    t->of_row[t->n_of_row].is = e;
+    t->of_row[t->n_of_row].after = completed_after(t, e);
+    t->of_row[t->n_of_row++].local = add_local(t, "of_row", DTYPE_F32, t->tile.rows);
+    t->l->uses[e->id] += 2; /* it is looked for */
+  } else {
+    for (uint32_t i = 0; i < e->n_args; i++) collect_of_rows(t, e->args[i], seen);
+  }
+}
+
+static void describe_rows(squares_team *t) {
+  const kernel *k = t->l->kernel;
+  bool *seen = ARENA_ARRAY(t->l->arena, bool, k->exprs->count);
+  for (uint32_t i = 0; i < k->n_stages; i++)
+    if (is_reduction(t, i)) collect_of_rows(t, k->stages[i].body, seen);
+  for (uint32_t i = 0; i < t->form.n_products; i++) collect_of_rows(t, t->form.product[i].factor[0], seen);
+}
+
 /* -- rows ----------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -150,9 +204,11 @@ static void store_local(lowering *l, uint32_t buffer, const affine *at, operand 
   emit(l, (statement){.kind = STATEMENT_STORE, .number = buffer, .offset = to.expr, .active = lanes, .stride = 1, .value = loops_splat(l->loops, v.expr, lanes)});
 }
 
-/* What earlier sweeps have completed for the row that is bound. */
+/* What is there for the row that is bound, and for all blocks of columns. */
 static void know_values(squares_team *t, const affine *row, uint32_t sweep) {
   lowering *l = t->l;
+  for (uint32_t i = 0; i < t->n_of_row; i++)
+    if (t->of_row[i].after < (int8_t)sweep) add_known(l, t->of_row[i].is, t->of_row[i].is->axes, load_local(l, t->of_row[i].local, row, 1));
   for (uint32_t i = 0; i < l->kernel->n_stages; i++)
     if (t->value_of[i] >= 0 && t->form.sweep[i] < (int8_t)sweep && l->stages[i].uses) add_known(l, &l->stages[i].value, l->kernel->stages[i].free, load_local(l, (uint32_t)t->value_of[i], row, 1));
 }
@@ -211,9 +267,9 @@ typedef struct {
   uint32_t n;
 } waiting;
 
-static void wait_to_store(lowering *l, waiting *w, uint32_t buffer, const affine *at, operand value) {
+static void wait_to_store(lowering *l, waiting *w, uint32_t buffer, const affine *at, operand v) {
   if (w->n == MOST_WAITING) fail_lowering(l, "too many stages beside squares");
-  else w->store[w->n].buffer = buffer, w->store[w->n].at = *at, w->store[w->n++].value = share(l, value);
+  else w->store[w->n].buffer = buffer, w->store[w->n].at = *at, w->store[w->n++].value = share(l, v);
 }
 
 /* Vectors of columns, and which of their lanes are columns. */
@@ -400,6 +456,20 @@ static affine share_place(const squares_team *t, const affine *own, int64_t i, i
   return at;
 }
 
+/* Of the row that is bound, what has been completed by a sweep. */
+static void keep_of_row(squares_team *t, const affine *row, int8_t after) {
+  for (uint32_t i = 0; i < t->n_of_row; i++)
+    if (t->of_row[i].after == after) store_local(t->l, t->of_row[i].local, row, lower_expr(t->l, t->of_row[i].is), 1);
+}
+
+static void keep_of_rows(squares_team *t) {
+  row_loop r;
+  const affine first = first_of_share(t);
+  open_rows(t, &r, &first, TILE / t->beside);
+  keep_of_row(t, &r.row, -1);
+  close_rows(t, &r, TILE / t->beside);
+}
+
 static void complete_reductions(squares_team *t, uint32_t sweep) {
   lowering *l = t->l;
   const kernel *k = l->kernel;
@@ -426,6 +496,7 @@ static void complete_reductions(squares_team *t, uint32_t sweep) {
       store_local(l, (uint32_t)t->value_of[i], &r.row, x[0], 1);
     }
   }
+  keep_of_row(t, &r.row, (int8_t)sweep);
   close_rows(t, &r, TILE / t->beside);
 }
 
@@ -450,6 +521,7 @@ static void sweep_over(squares_team *t, uint32_t sweep) {
     plain_statement(l, STATEMENT_COMMIT, 0);
   }
   if (reduces_in(t, sweep)) clear_lanes(t, sweep);
+  if (!sweep && t->n_of_row) keep_of_rows(t);
   open_frame(l, &body, false);
   const uint32_t index = new_register(l, DTYPE_I64, 1, (interval){0, t->steps - 1}, l->depth - 1);
   const affine step = affine_register(index, 1);
@@ -550,6 +622,7 @@ void lower_team_squares(lowering *l) {
   for (uint32_t i = 0; i < t.form.n_squares; i++) describe_square(&t, i);
   for (uint32_t i = 0; i < t.form.n_products; i++) describe_product(&t, i);
   describe_reductions(&t);
+  describe_rows(&t);
   for (uint32_t i = t.square_tiles; i < l->loops->sum_tiles; i++) emit(l, (statement){.kind = STATEMENT_TILE, .action = TILE_ZERO, .tile = {i}});
   for (uint32_t i = 0; i < t.form.n_sweeps; i++) sweep_over(&t, i);
   for (uint32_t i = 0; i < t.form.n_products; i++) finish_product(&t, &t.product[i]);

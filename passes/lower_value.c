@@ -186,8 +186,39 @@ static bool divide_byte(lowering *l, const expr *e, operand *out) {
   return true;
 }
 
+/* Random bits of neighbours: one counter gives four words, which as many lanes take. A warp's lanes each make their own. */
+static bool random_neighbours(lowering *l, const expr *e, operand *out) {
+  enum { WORDS = 4, MOST_LANES = 16, COUNTER = 2 };
+  const axis_set along = l->vector_axis < 0 ? 0 : (axis_set)1 << l->vector_axis;
+  affine index;
+  operand args[6];
+  if (l->lanes % WORDS || l->lanes > MOST_LANES || !(e->args[COUNTER]->axes & along) || !affine_of(l, e->args[COUNTER], AFFINE_ANALYSE, &index)) return false;
+  const interval range = affine_range(l, &index);
+  bool fours = index.lane == 1 && index.constant % WORDS == 0 && range.low >= 0 && range.high <= UINT32_MAX;
+  for (uint32_t i = 0; i < index.n; i++) fours &= index.term[i].coefficient % WORDS == 0, index.term[i].coefficient /= WORDS;
+  for (uint32_t i = 0; i < e->n_args; i++) fours &= i == COUNTER || !(e->args[i]->axes & along);
+  if (!fours) return false;
+  index.constant /= WORDS;
+  const uint32_t lanes = l->lanes, active = l->active;
+  l->lanes = l->active = lanes / WORDS;
+  const loops_expr *exprs[6], *words[WORDS];
+  uint32_t level = 0;
+  for (uint32_t i = 0; i < e->n_args; i++) {
+    args[i] = i == COUNTER ? cast_value(l, value_of_index(l, &index), DTYPE_U32) : lower_expr(l, e->args[i]);
+    exprs[i] = loops_splat(l->loops, share(l, args[i]).expr, l->lanes);
+    if (args[i].level > level) level = args[i].level;
+  }
+  l->lanes = lanes;
+  l->active = active;
+  expansion x = {l, level, args};
+  math_random_words(&(math_builder){l->loops, &x, share_expansion}, exprs, words);
+  *out = (operand){loops_node(l->loops, (loops_expr){.kind = LOOPS_INTERLEAVE, .type = DTYPE_U32, .lanes = lanes, .n_args = WORDS, .args = words}), level};
+  return true;
+}
+
 static operand evaluate_apply(lowering *l, const expr *e) {
   operand args[6];
+  if (e->op == OP_RANDOM_BITS && random_neighbours(l, e, &args[0])) return args[0];
   if (e->op == OP_DIV && divide_byte(l, e, &args[0])) return args[0];
   decision holds = decide_truth(l, e->op == OP_SELECT ? e->args[0] : e);
   if (holds != UNDECIDED && e->op == OP_SELECT) return lower_expr(l, e->args[holds == ALWAYS ? 1 : 2]);

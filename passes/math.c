@@ -89,20 +89,36 @@ static term power_of_two(const maths *m, term exponent) {
 static const double integral = 0x1.8p23;
 static const int64_t integral_bits = 0x4b400000;
 
-/* e^(x + tail), the tail much smaller: x = n ln 2 + r, and e^r = 1 + r + r^2 q(r). Beyond the ends of
- * the range the result is 0 or infinite already. 2^n in two factors reaches the denormal numbers. */
-static term exponential(const maths *m, term x, term tail) {
-  x = select(m, less(m, x, number(m, -105)), number(m, -105), x);
-  x = keep(m, select(m, less(m, number(m, 89.5), x), number(m, 89.5), x));
+/* x = n ln 2 + r, and e^r = 1 + r + r^2 q(r). */
+typedef struct {
+  term power;    /* e^r */
+  term exponent; /* n */
+} reduced;
+
+static reduced reduced_exponential(const maths *m, term x, term tail) {
   term counted = keep(m, fused(m, x, number(m, 1.44269504088896341), number(m, integral)));
   term n = keep(m, sub(m, counted, number(m, integral)));
   term r = fused(m, n, number(m, -ln2_low), fused(m, n, number(m, -ln2_high), x));
   r = keep(m, tail ? add(m, r, tail) : r);
   term q = POLYNOMIAL(m, r, 0.499999935, 0.166665207, 0.0416683869, 0.0083687097, 0.0013814643);
   term p = add(m, fused(m, mul(m, r, r), q, r), number(m, 1));
-  term exponent = keep(m, sub(m, bits(m, counted), integer(m, DTYPE_I32, integral_bits)));
-  term half = keep(m, apply(m, OP_SHR, exponent, integer(m, DTYPE_I32, 1)));
-  return mul(m, mul(m, p, power_of_two(m, half)), power_of_two(m, sub(m, exponent, half)));
+  return (reduced){p, keep(m, sub(m, bits(m, counted), integer(m, DTYPE_I32, integral_bits)))};
+}
+
+/* e^(x + tail), the tail much smaller. Beyond the ends of the range the result is 0 or infinite already. 2^n in two factors
+ * reaches the denormal numbers. */
+static term exponential(const maths *m, term x, term tail) {
+  x = select(m, less(m, x, number(m, -105)), number(m, -105), x);
+  x = keep(m, select(m, less(m, number(m, 89.5), x), number(m, 89.5), x));
+  reduced s = reduced_exponential(m, x, tail);
+  term half = keep(m, apply(m, OP_SHR, s.exponent, integer(m, DTYPE_I32, 1)));
+  return mul(m, mul(m, s.power, power_of_two(m, half)), power_of_two(m, sub(m, s.exponent, half)));
+}
+
+/* Of x between -80 and 80, or NaN. */
+static term exponential_inside(const maths *m, term x) {
+  reduced s = reduced_exponential(m, x, NULL);
+  return mul(m, s.power, power_of_two(m, s.exponent));
 }
 
 /* -- logarithm -------------------------------------------------------------------------------------------- */
@@ -211,12 +227,12 @@ static term expand_cos(const maths *m, const term *args) { return circular(m, ar
 
 /* -- tanh and erf ----------------------------------------------------------------------------------------- */
 
-/* x + x^3 P(x^2) near 0; else 1 - 2 / (e^2|x| + 1). */
+/* x + x^3 P(x^2) near 0; else 1 - 2 / (e^2|x| + 1), which rounds to 1 before 10. */
 static term expand_tanh(const maths *m, const term *args) {
   term x = args[0], a = keep(m, magnitude(m, x)), z = keep(m, mul(m, x, x));
   term p = POLYNOMIAL(m, z, -0.333332677, 0.133309879, -0.0536984383, 0.0204972824, -0.00554124598);
   term near = fused(m, mul(m, x, z), p, x);
-  term e = exponential(m, add(m, a, a), NULL);
+  term clamped = keep(m, select(m, less(m, number(m, 10), a), number(m, 10), a)), e = exponential_inside(m, add(m, clamped, clamped));
   term far = sub(m, number(m, 1), divide(m, number(m, 2), add(m, e, number(m, 1))));
   return select(m, less(m, a, number(m, 0.625)), near, with_sign(m, far, x));
 }
@@ -231,36 +247,56 @@ static term expand_erf(const maths *m, const term *args) {
   term clamped = keep(m, select(m, less(m, end, a), end, a));
   term g = POLYNOMIAL(m, clamped, 0.000353735157, 1.12703997, 0.638225794, 0.103037263, -0.0218052655, 0.00293959359,
                       -0.000185572567);
-  term far = sub(m, number(m, 1), exponential(m, negate(m, g), NULL));
+  term far = sub(m, number(m, 1), exponential_inside(m, negate(m, g)));
   return select(m, less(m, a, number(m, 1)), near, with_sign(m, far, x));
 }
 
 /* -- random bits ------------------------------------------------------------------------------------------ */
 
+enum { ROUNDS = 10 };
+static const int64_t low_word = 0xffffffff;
+
 static pair wide_product(const maths *m, term x, int64_t factor) {
   term p = keep(m, mul(m, apply_one(m, OP_CAST, DTYPE_I64, x), integer(m, DTYPE_I64, factor)));
   term high = apply(m, OP_SHR, p, integer(m, DTYPE_I64, 32));
+  if (x->type == DTYPE_I64) return (pair){both(m, high, integer(m, DTYPE_I64, low_word)), both(m, p, integer(m, DTYPE_I64, low_word))};
   return (pair){apply_one(m, OP_CAST, DTYPE_U32, high), apply_one(m, OP_CAST, DTYPE_U32, p)};
 }
 
-/* Philox4x32-10 (Salmon et al., SC 2011), as ops.def describes the operands. */
-static term expand_random_bits(const maths *m, const term *args) {
-  term key[2] = {args[0], args[1]}, three = integer(m, DTYPE_U32, 3);
-  term c[4] = {keep(m, apply(m, OP_SHR, args[2], integer(m, DTYPE_U32, 2))), args[3], args[4], args[5]};
-  for (int round = 0; round < 10; round++) {
+/* Philox4x32-10 (Salmon et al., SC 2011), as ops.def describes the operands. The counter's words are of u32, or of i64, as a processor's
+ * vectors multiply them. */
+static void philox(const maths *m, const term key[2], term c[4]) {
+  static const int64_t step[2] = {0x9E3779B9, 0xBB67AE85};
+  const dtype t = c[0]->type;
+  term k[2] = {key[0], key[1]};
+  for (int round = 0; round < ROUNDS; round++) {
     pair p = wide_product(m, c[0], 0xD2511F53), q = wide_product(m, c[2], 0xCD9E8D57);
-    term first = apply(m, OP_XOR, apply(m, OP_XOR, q.high, c[1]), key[0]);
-    term third = apply(m, OP_XOR, apply(m, OP_XOR, p.high, c[3]), key[1]);
+    term mine[2];
+    for (int i = 0; i < 2; i++) mine[i] = t == DTYPE_I64 ? apply_one(m, OP_CAST, t, k[i]) : k[i];
+    term first = apply(m, OP_XOR, apply(m, OP_XOR, q.high, c[1]), mine[0]);
+    term third = apply(m, OP_XOR, apply(m, OP_XOR, p.high, c[3]), mine[1]);
     c[0] = keep(m, first);
     c[1] = keep(m, q.low);
     c[2] = keep(m, third);
     c[3] = keep(m, p.low);
-    key[0] = keep(m, add(m, key[0], integer(m, DTYPE_U32, 0x9E3779B9)));
-    key[1] = keep(m, add(m, key[1], integer(m, DTYPE_U32, 0xBB67AE85)));
+    for (int i = 0; i < 2; i++) k[i] = keep(m, add(m, k[i], integer(m, DTYPE_U32, step[i])));
   }
-  term word = keep(m, both(m, args[2], three)), result = c[3];
+}
+
+static term expand_random_bits(const maths *m, const term *args) {
+  term c[4] = {keep(m, apply(m, OP_SHR, args[2], integer(m, DTYPE_U32, 2))), args[3], args[4], args[5]};
+  philox(m, args, c);
+  term word = keep(m, both(m, args[2], integer(m, DTYPE_U32, 3))), result = c[3];
   for (int i = 2; i >= 0; i--) result = select(m, equal(m, word, integer(m, DTYPE_U32, i)), c[i], result);
   return result;
+}
+
+void math_random_words(const math_builder *b, const loops_expr *const *args, const loops_expr *words[4]) {
+  const maths m = {b, args[2]->lanes};
+  term c[4] = {args[2], args[3], args[4], args[5]};
+  for (int i = 0; i < 4; i++) c[i] = apply_one(&m, OP_CAST, DTYPE_I64, c[i]);
+  philox(&m, args, c);
+  for (int i = 0; i < 4; i++) words[i] = apply_one(&m, OP_CAST, DTYPE_U32, c[i]);
 }
 
 /* --------------------------------------------------------------------------------------------------------- */

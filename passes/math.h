@@ -15,4 +15,7 @@ typedef struct math_builder {
  * call of the backend's library. NULL when the op has no expansion. */
 const loops_expr *math_expand(const math_builder *b, op_id op, const loops_expr *const *args, uint32_t n);
 
+/* The four words of random bits of each four counters that differ in the lowest two bits of the first: args[2] is a quarter of it. */
+void math_random_words(const math_builder *b, const loops_expr *const *args, const loops_expr *words[4]);
+
 #endif

@@ -3,13 +3,14 @@
  * as long as that takes next to no time, by maps alone, as relu of a norm from what the convolution made. At the peak some values only wait:
  * the cheapest of them for its bytes and its wait is made a second time in front of its next use, by the same kernel, so that the bits stay.
  * What a repetition reads must be there anyway or be small beside what it makes; a repetition may be what another value waits for, so that
- * whole chains are made again. */
+ * whole chains are made again. A copy in another layout that waits can be made late, and compute what it copies. */
 #include "passes/passes.h"
 
 #include <math.h>
 
 #include "ir/expr.h"
 #include "ir/work.h"
+#include "passes/compute_in_copy.h"
 
 /* A machine's products in the time of one byte, of an elementwise operation, of one that is expanded; repetitions, by launches at first; what
  * of a value its inputs may be to be kept for it; what of the peak a value is at least, and of the step's work all repetitions at most,
@@ -24,6 +25,7 @@ typedef struct {
 typedef struct {
   plan *plan;
   arena *arena;
+  const target *target;
   kernel_cost *costs;
   uint32_t n_costs, costs_capacity;
   double work; /* of a step, where maps alone are repeated */
@@ -89,24 +91,41 @@ static uint32_t overwritten_at(const plan *p, const plan_buffer *state) {
   return p->n_launches;
 }
 
+static bool is_there(const plan *p, uint32_t buffer, uint32_t at) {
+  const plan_buffer *b = &p->buffers[buffer];
+  return b->storage == STORAGE_STATE ? overwritten_at(p, b) >= at : b->storage != STORAGE_TEMPORARY || b->last >= at;
+}
+
 /* For a value of so many bytes. */
 static bool can_repeat(const plan *p, const plan_launch *l, uint32_t at, int64_t bytes) {
   if (l->repeat) return false;
   for (uint32_t i = 0; i < l->kernel->n_buffers; i++) {
     const plan_buffer *b = &p->buffers[l->buffers[i]];
-    if (l->kernel->buffers[i].access == ACCESS_OUT ? b->storage != STORAGE_TEMPORARY
-        : b->storage == STORAGE_STATE              ? overwritten_at(p, b) < at
-                                                   : b->storage == STORAGE_TEMPORARY && b->last < at && SMALL * b->bytes > bytes)
-      return false;
+    const bool written = l->kernel->buffers[i].access == ACCESS_OUT;
+    if (written ? b->storage != STORAGE_TEMPORARY : !is_there(p, l->buffers[i], at) && (b->storage == STORAGE_STATE || SMALL * b->bytes > bytes)) return false;
   }
   return true;
 }
 
-/* A value that waits at a launch: which, for which launch, and what making it again is worth. */
+/* The latest launch, up to `use`, at which all is there that another reads. */
+static uint32_t as_late_as(const plan *p, const plan_launch *l, uint32_t use) {
+  for (uint32_t i = 0; i < l->kernel->n_buffers; i++)
+    while (l->kernel->buffers[i].access == ACCESS_IN && !is_there(p, l->buffers[i], use)) use--;
+  return use;
+}
+
+/* A value that waits at a launch: which, for which launch, and what making it again is worth; by the copy that made it, put off, where
+ * that has a kernel. */
 typedef struct {
   uint32_t buffer, use;
   double score, cost;
+  plan_launch copy;
 } candidate;
+
+static void offer(candidate *best, candidate one, double bytes_waiting) {
+  one.score = bytes_waiting / one.cost;
+  if (one.score > best->score) *best = one;
+}
 
 static candidate best_at(repetition *r, uint32_t peak, int64_t least) {
   const plan *p = r->plan;
@@ -118,9 +137,16 @@ static candidate best_at(repetition *r, uint32_t peak, int64_t least) {
     while (!uses(&p->launches[before], i)) before--;
     while (!uses(&p->launches[use], i)) use++;
     const plan_launch *maker = &p->launches[b->first];
-    if ((r->maps_only && !is_map(maker->kernel)) || !can_repeat(p, maker, use, b->bytes)) continue;
-    const double cost = cost_of(r, maker->kernel), score = (double)b->bytes * (use - before) / cost;
-    if (score > best.score) best = (candidate){i, use, score, cost};
+    candidate one = {.buffer = i, .use = use};
+    if ((!r->maps_only || is_map(maker->kernel)) && can_repeat(p, maker, use, b->bytes)) {
+      one.cost = cost_of(r, maker->kernel);
+      offer(&best, one, (double)b->bytes * (use - before));
+    }
+    if (before == b->first && compute_in_copy(p, maker, peak + 1, is_there, &one.copy)) {
+      one.use = as_late_as(p, &one.copy, use);
+      one.cost = fmax(cost_of(r, one.copy.kernel) - cost_of(r, maker->kernel), 1);
+      offer(&best, one, (double)b->bytes * (one.use - before));
+    }
   }
   return best;
 }
@@ -164,17 +190,30 @@ static plan copy_of(const plan *p) {
   return kept;
 }
 
-/* At most so many repetitions, of values of `worth` bytes; returns how many brought what is in use to its least. */
-static uint32_t repeat_makers(repetition *r, uint32_t most, int64_t enough, int64_t worth) {
+/* The copy goes to where it is read. */
+static void compute_late(repetition *r, const candidate *c) {
+  plan *p = r->plan;
+  const uint32_t first = p->buffers[c->buffer].first;
+  schedule_kernel((kernel *)(uintptr_t)c->copy.kernel, r->target);
+  memmove(p->launches + first, p->launches + first + 1, (c->use - 1 - first) * sizeof *p->launches);
+  p->launches[c->use - 1] = c->copy;
+  plan_note_lives(p);
+}
+
+/* At most so many repetitions, of values of `worth` bytes; returns how many brought what is in use to its least, of so many. */
+static uint32_t repeat_makers(repetition *r, uint32_t most, int64_t enough, int64_t worth, uint32_t *made) {
   plan *p = r->plan;
   double left = r->maps_only ? r->work / NEARLY_FREE : INFINITY;
   uint32_t peak, useful = 0;
   int64_t live = peak_of(p, &peak, r->arena), least = live;
+  *made = 0;
   for (uint32_t n = 1; n <= most && live > enough && peak < p->n_launches; n++) {
     const candidate best = best_at(r, peak, worth);
     if (best.score <= 0 || best.cost > left) break;
     left -= best.cost;
-    repeat_maker(r, best.buffer, best.use);
+    if (best.copy.kernel) compute_late(r, &best);
+    else repeat_maker(r, best.buffer, best.use);
+    *made = n;
     live = peak_of(p, &peak, r->arena);
     if (live < least) least = live, useful = n;
   }
@@ -183,14 +222,15 @@ static uint32_t repeat_makers(repetition *r, uint32_t most, int64_t enough, int6
 
 /* Twice: the second time without those that lowered nothing any more. */
 bool pass_rematerialise(plan *p, pass_context *c) {
-  repetition r = {.plan = p, .arena = c->arena, .maps_only = !c->most_live_bytes};
+  repetition r = {.plan = p, .arena = c->arena, .target = c->target, .maps_only = !c->most_live_bytes};
   plan_note_lives(p);
   r.work = r.maps_only ? cost_of_plan(&r, p) : 0;
   const plan given = copy_of(p);
   const int64_t worth = r.maps_only ? plan_live_bytes(p, c->arena) / WORTH : 0;
-  const uint32_t n = p->n_launches, useful = repeat_makers(&r, MOST_REPETITIONS * n, c->most_live_bytes, worth);
-  if (p->n_launches == n + useful) return true;
+  uint32_t made;
+  const uint32_t useful = repeat_makers(&r, MOST_REPETITIONS * p->n_launches, c->most_live_bytes, worth, &made);
+  if (made == useful) return true;
   *p = given;
-  repeat_makers(&r, useful, c->most_live_bytes, worth);
+  repeat_makers(&r, useful, c->most_live_bytes, worth, &made);
   return true;
 }

@@ -208,7 +208,7 @@ static void schedule_for(kernel *k, const target *t) {
   visit_all_reads(k, note_edges, &s);
   s.tested = tested_axes(k);
   k->schedule = (schedule){0};
-  if (!schedule_copy(&s) && !schedule_team_squares(&s) && !schedule_squares(&s) && !schedule_team(&s) && (contraction_stage < 0 || !schedule_contraction(&s, &form))) schedule_rows(&s);
+  if (!schedule_copy(&s) && !schedule_team_squares(&s) && !schedule_squares(&s) && !schedule_groups(&s) && !schedule_team(&s) && (contraction_stage < 0 || !schedule_contraction(&s, &form))) schedule_rows(&s);
   k->schedule.loops = s.loops;
   k->schedule.n = s.n;
 }

@@ -4,6 +4,7 @@
  *   schedule_contraction.c  a register tile of vectors by broadcasts
  *   schedule_squares.c      products whose results are reduced and multiplied again, on chip
  *   schedule_team.c         a product of matrices by a team of warps
+ *   schedule_group.c        the same by groups of four, where a target asks for them
  *   schedule_team_squares.c squares by teams of warps
  *   schedule_rows.c         everything else: rows with one vector axis, and copies
  *   schedule_warps.c        what is different for a GPU */
@@ -78,6 +79,7 @@ bool schedule_copy(scheduler *s);
 bool schedule_squares(scheduler *s);
 /* False when it is none for a matrix unit that warps have. */
 bool schedule_team(scheduler *s);
+bool schedule_groups(scheduler *s);
 bool schedule_team_squares(scheduler *s);
 /* False when no axis fills vectors. */
 bool schedule_contraction(scheduler *s, const contraction_form *c);

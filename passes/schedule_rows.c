@@ -54,6 +54,24 @@ static bool lies_otherwise(const scheduler *s) {
   return t.other;
 }
 
+enum { FEW_SUMS = 2 }; /* beside which not much else is computed */
+
+/* Vectors of columns that are summed side by side in registers. */
+static int64_t columns_together(const scheduler *s, int64_t sums) {
+  const int64_t most = s->target->vector_registers / 2;
+  return !sums ? 1 : sums <= FEW_SUMS && most / sums > ROW_UNROLL ? most / sums : ROW_UNROLL;
+}
+
+/* Whether long rows are read whole, one after the other, and added to sums in the first cache: what memory delivers best, where the
+ * other axes are pieces enough for all threads. */
+static bool rows_pass_whole(const scheduler *s, uint32_t vector, int64_t sums, int64_t columns) {
+  enum { ENOUGH_PIECES = 8 };
+  int64_t others = 1;
+  for (uint32_t a = 0; a < s->kernel->n_axes; a++)
+    if (s->shared & AXIS(a) && a != vector) others *= extent(s, a);
+  return sums && sums <= FEW_SUMS && extent(s, vector) > columns && others >= ENOUGH_PIECES && sums * extent(s, vector) * (int64_t)sizeof(float) <= s->target->l1_bytes / 2;
+}
+
 void schedule_rows(scheduler *s) {
   const kernel *k = s->kernel;
   int32_t vector = has_argmax(k) && !s->target->warps ? -1 : best_axis(s, s->used, vector_score);
@@ -75,8 +93,11 @@ void schedule_rows(scheduler *s) {
   }
   /* A vector axis that all stages keep is cut in tiles outside the reductions, so that these run over
    * registers; alone it also gives the threads their pieces. */
-  int64_t tile = vector < 0 ? 1 : s->lanes * (s->target->warps ? unroll_for_warps(s, (uint32_t)vector, ROW_UNROLL) : s->reduced ? ROW_UNROLL : 1);
-  bool tiled = along && (s->shared & along) && (blocked ? width : extent(s, (uint32_t)vector)) > tile;
+  int64_t sums = 0;
+  for (uint32_t i = 0; i < k->n_stages; i++) sums += k->stages[i].monoid != MONOID_NONE;
+  int64_t tile = vector < 0 ? 1 : s->lanes * (s->target->warps ? unroll_for_warps(s, (uint32_t)vector, ROW_UNROLL) : columns_together(s, sums));
+  const bool columns = along && (s->shared & along), whole = columns && !s->target->warps && !blocked && rows_pass_whole(s, (uint32_t)vector, sums, tile);
+  bool tiled = columns && !whole && (blocked ? width : extent(s, (uint32_t)vector)) > tile;
   if (tiled) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = tile};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
   const axis_set inner = s->used & ~s->shared & ~along;
@@ -91,14 +112,12 @@ void schedule_rows(scheduler *s) {
   }
   if (vector < 0) return;
   int64_t left = tiled ? tile : blocked ? width : extent(s, (uint32_t)vector);
-  if (left > s->lanes) {
-    if (reduces_along && left > s->lanes * ROW_UNROLL) {
-      add_loop(s, (uint32_t)vector, s->lanes * ROW_UNROLL, LOOP_SERIAL);
-      left = s->lanes * ROW_UNROLL;
-    }
+  if ((reduces_along || whole) && left > s->lanes * ROW_UNROLL) {
+    add_loop(s, (uint32_t)vector, s->lanes * ROW_UNROLL, LOOP_SERIAL);
+    left = s->lanes * ROW_UNROLL;
   }
   /* Tiles in registers are spelled out; a long row that a map walks is a loop. */
-  add_vectors(s, (uint32_t)vector, left, left <= s->lanes * ROW_UNROLL ? LOOP_UNROLL : LOOP_SERIAL);
+  add_vectors(s, (uint32_t)vector, left, left <= (tiled ? tile : s->lanes * ROW_UNROLL) ? LOOP_UNROLL : LOOP_SERIAL);
 }
 
 /* -- copies ------------------------------------------------------------------------------------------------------ */

@@ -94,29 +94,6 @@ static bool follow(search *s, value v) {
   return is_multiplied && returns;
 }
 
-static bool is_large_product(const search *s, const target *t, value v) {
-  const graph *g = s->graph;
-  const node *n = graph_node(g, v);
-  const tensor_type *type = graph_type(g, v);
-  if (n->op != OP_CONTRACT || (type->dtype != DTYPE_F32 && type->dtype != DTYPE_F64)) return false;
-  const tensor_type *left = graph_type(g, n->operands[0]), *right = graph_type(g, n->operands[1]);
-  if (left->dtype != type->dtype || type_bytes(type) <= (t->warps ? t->large_bytes : t->l1_bytes)) return false;
-  const int64_t size = type_elements(type), x = type_elements(left), y = type_elements(right);
-  for (int which = 0; which < 2; which++)
-    for (uint32_t d = 0; d < n->contraction->rank[which]; d++)
-      if (!index_is_plain(&n->contraction->operand[which][d])) return false;
-  /* x y / size = batch summed^2; the batch is what both and the result have */
-  double batch = 1;
-  for (uint32_t d = 0; d < n->contraction->result_rank; d++) {
-    uint32_t in = 0;
-    for (int which = 0; which < 2; which++)
-      for (uint32_t e = 0; e < n->contraction->rank[which]; e++) in += n->contraction->operand[which][e].term[0].axis == n->contraction->result[d];
-    if (in == 2) batch *= (double)type->dim[d];
-  }
-  const double summed = (double)x * (double)y / ((double)size * batch);
-  return size >= x + y && summed <= (double)MOST_SUMMED * MOST_SUMMED;
-}
-
 /* What stands in memory behind an operand: itself, or what views of one value show of it. */
 static value behind_views(const graph *g, value v) {
   for (;;) {
@@ -131,6 +108,40 @@ static value behind_narrowing(const graph *g, const target *t, value v) {
   const node *n = graph_node(g, v);
   const bool is_widened = n->op == OP_CAST && graph_type(g, v)->dtype == DTYPE_F32 && graph_type(g, n->operands[0])->dtype == DTYPE_BF16;
   return t->warps && t->tiles && (is_widened || n->op == OP_TF32) ? n->operands[0] : v;
+}
+
+/* On the matrix unit of a GPU squares are made again for little, and what reads them is one launch instead of several. */
+static int64_t largest_in_memory(const search *s, const target *t, const node *n) {
+  enum { MADE_FOR_LITTLE = 16 };
+  bool narrow = true;
+  for (int i = 0; i < 2; i++) {
+    const value behind = behind_views(s->graph, n->operands[i]);
+    narrow &= behind_narrowing(s->graph, t, behind) != behind;
+  }
+  return !t->warps ? t->l1_bytes : narrow ? t->large_bytes / MADE_FOR_LITTLE : t->large_bytes;
+}
+
+static bool is_large_product(const search *s, const target *t, value v) {
+  const graph *g = s->graph;
+  const node *n = graph_node(g, v);
+  const tensor_type *type = graph_type(g, v);
+  if (n->op != OP_CONTRACT || (type->dtype != DTYPE_F32 && type->dtype != DTYPE_F64)) return false;
+  const tensor_type *left = graph_type(g, n->operands[0]), *right = graph_type(g, n->operands[1]);
+  if (left->dtype != type->dtype || type_bytes(type) <= largest_in_memory(s, t, n)) return false;
+  const int64_t size = type_elements(type), x = type_elements(left), y = type_elements(right);
+  for (int which = 0; which < 2; which++)
+    for (uint32_t d = 0; d < n->contraction->rank[which]; d++)
+      if (!index_is_plain(&n->contraction->operand[which][d])) return false;
+  /* x y / size = batch summed^2; the batch is what both and the result have */
+  double batch = 1;
+  for (uint32_t d = 0; d < n->contraction->result_rank; d++) {
+    uint32_t in = 0;
+    for (int which = 0; which < 2; which++)
+      for (uint32_t e = 0; e < n->contraction->rank[which]; e++) in += n->contraction->operand[which][e].term[0].axis == n->contraction->result[d];
+    if (in == 2) batch *= (double)type->dim[d];
+  }
+  const double summed = (double)x * (double)y / ((double)size * batch);
+  return size >= x + y && summed <= (double)MOST_SUMMED * MOST_SUMMED;
 }
 
 squares *find_squares(const graph *g, const target *t, bool *refused, arena *a) {

@@ -51,7 +51,7 @@ bool kernel_team_squares(const kernel *k, team_squares *out);
 int64_t team_padded(dtype type, int64_t points); /* so many neighbours that a copy of all warps is a whole number of rows */
 /* Of memory on the chip, at most. `tile` NULL: of the smallest that there is. */
 int64_t team_squares_bytes(const team_squares *f, const team_tile *tile);
-enum { TEAM_BYTES = 96 << 10 }; /* that every GPU with matrix units has for a team */
+enum { MOST_ROW_VALUES = 8, TEAM_BYTES = 96 << 10 }; /* what is computed once a row; that every GPU with matrix units has for a team */
 
 /* -- for both */
 bool is_team_factor(const kernel *k, const expr *e, dtype type); /* a value in f32 that is always one that the type has */

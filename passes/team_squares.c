@@ -162,7 +162,7 @@ int64_t team_squares_bytes(const team_squares *f, const team_tile *tile) {
   const team_tile smallest = {.rows = TILE, .lanes = VECTOR, .warp_lanes = VECTOR, .stages = 2};
   const team_tile *t = tile ? tile : &smallest;
   const int64_t warp_rows = t->rows * (t->lanes / t->warp_lanes), slab = warp_rows * (t->warp_lanes + PADDING);
-  int64_t bytes = (f->most_reductions * warp_rows * VECTOR + f->n_reductions * t->rows) * WORD + (BUFFERS + f->n_reductions) * ALIGNMENT;
+  int64_t bytes = (f->most_reductions * warp_rows * VECTOR + (f->n_reductions + MOST_ROW_VALUES) * t->rows) * WORD + (BUFFERS + f->n_reductions + MOST_ROW_VALUES) * ALIGNMENT;
   for (uint32_t i = 0; i < f->n_squares; i++) {
     const int64_t sums = team_padded(f->type, f->square[i].walk.points);
     bytes += slab * WORD;

@@ -21,6 +21,7 @@ struct hardware {
   bool holds_context; /* else every instance would make it anew */
   nvrtc *compiler;
   arena *arena;
+  const char *cache; /* of kernels; NULL: none */
   const cuda_kernel *gather; /* made for the first instance; NULL: every batch comes from the host */
   bool asked_gather;
   device *store;
@@ -32,10 +33,17 @@ struct device_code {
   cuda_executable *gpu;
 };
 
+const char *hardware_meant(const char *text) {
+  const char *said = getenv("SSLC_DEVICE");
+  if (text && strcmp(text, "auto")) return text;
+  return said && *said ? said : "auto";
+}
+
 bool hardware_parse(const char *text, int *number) {
   int read = 0;
-  *number = PROCESSOR;
-  if (!text || !strcmp(text, "auto") || !strcmp(text, "cpu")) return true;
+  text = hardware_meant(text);
+  *number = strcmp(text, "auto") ? PROCESSOR : BEST;
+  if (*number == BEST || !strcmp(text, "cpu")) return true;
   *number = 0;
   if (!strcmp(text, "cuda")) return true;
   return sscanf(text, "cuda:%3d%n", number, &read) == 1 && !text[read] && *number >= 0 && text[5] >= '0' && text[5] <= '9';
@@ -74,7 +82,21 @@ static void describe_gpu(hardware *h) {
                               .peak_flops = speed.flops, .peak_bytes = speed.bytes};
 }
 
+static hardware *open_best(arena *into, hardware_lack *lack) {
+  cuda_driver probe;
+  char *error = NULL;
+  const bool has_driver = cuda_driver_open(&probe, &error), is_there = has_driver && cuda_count(&probe) > 0;
+  hardware_lack of_gpu = {0};
+  free(error);
+  hardware *h = is_there ? hardware_open(0, into, &of_gpu) : NULL;
+  if (has_driver) cuda_driver_close(&probe);
+  if (!h) h = hardware_open(PROCESSOR, into, lack);
+  if (h) *lack = of_gpu;
+  return h;
+}
+
 hardware *hardware_open(int number, arena *into, hardware_lack *lack) {
+  if (number == BEST) return open_best(into, lack);
   hardware *h = calloc(1, sizeof *h);
   *lack = (hardware_lack){h ? NULL : "out of memory", NULL};
   if (!h) return NULL;
@@ -107,10 +129,11 @@ const hardware_facts *hardware_describe(const hardware *h) { return &h->facts; }
 
 /* -- code and what runs it ---------------------------------------------------------------------------------------------- */
 
-device_code *hardware_compile(const hardware *h, const plan *p, const compile_options *o, compile_report *report, const char **error) {
+device_code *hardware_compile(hardware *h, const plan *p, const compile_options *o, compile_report *report, const char **error) {
   device_code *c = calloc(1, sizeof *c);
   *error = "out of memory";
   if (!c) return NULL;
+  h->cache = o->cache_directory;
   if (h->facts.is_gpu) c->gpu = executable_compile_cuda(p, h->compiler, h->gpu.capability, o, report, error);
   else c->processor = executable_compile_cpu(p, o, report, error);
   if (c->gpu || c->processor) return c;
@@ -134,7 +157,7 @@ device *hardware_store(hardware *h) {
 
 instance *hardware_instance(hardware *h, const plan *p, device_code *c, thread_pool *pool, char **error) {
   const char *none = NULL;
-  if (h->facts.is_gpu && !h->asked_gather) h->gather = cuda_gather_kernel(h->compiler, h->gpu.capability, h->arena, &none);
+  if (h->facts.is_gpu && !h->asked_gather) h->gather = cuda_gather_kernel(h->compiler, h->gpu.capability, h->cache, h->arena, &none);
   h->asked_gather = true;
   if (h->facts.is_gpu) return instance_on(p, device_cuda_new(c->gpu, h->gather, &h->driver, h->number, error), error);
   device *d = device_cpu_new(c->processor, pool);

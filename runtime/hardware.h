@@ -5,20 +5,22 @@
 #include "ir/target.h"
 #include "runtime/instance.h"
 
-enum { PROCESSOR = -1 };
+enum { PROCESSOR = -1, BEST = -2 /* the first GPU, where there is one that can be used, else the processor */ };
 
-/* "cpu", "cuda" (the first GPU), "cuda:1" (the second), or "auto", as NULL is too: that is the processor, as long as no GPU has run this. False
- * when it is none of these. */
+/* What "auto", as NULL is too, stands for: what SSLC_DEVICE says, or "auto". Others stand for themselves. */
+const char *hardware_meant(const char *text);
+/* "cpu", "cuda" (the first GPU), "cuda:1" (the second), or "auto": BEST. False when it means none of these. */
 bool hardware_parse(const char *text, int *number);
 
 typedef struct hardware hardware;
 
-/* Why there is none: texts in the arena, or NULL of what is as it should be. */
+/* What a GPU lacks: texts in the arena, or NULL of what is as it should be. */
 typedef struct {
   const char *device, *compiler;
 } hardware_lack;
 
-/* PROCESSOR, or the number of a GPU. NULL and *lack when it cannot be used. */
+/* PROCESSOR, BEST, or the number of a GPU. NULL and *lack when it cannot be used; of BEST there always is one, and a lack only of a GPU that
+ * is there and was passed over. */
 hardware *hardware_open(int number, arena *into, hardware_lack *lack);
 void hardware_close(hardware *h);
 
@@ -35,9 +37,9 @@ typedef struct {
 /* Until it is closed. */
 const hardware_facts *hardware_describe(const hardware *h);
 
-/* Machine code of a plan for it, as the executables of codegen are. */
+/* Machine code of a plan for it, as the executables of codegen are. A cache directory must outlive the hardware. */
 typedef struct device_code device_code;
-device_code *hardware_compile(const hardware *h, const plan *p, const compile_options *o, compile_report *report, const char **error);
+device_code *hardware_compile(hardware *h, const plan *p, const compile_options *o, compile_report *report, const char **error);
 void device_code_free(device_code *c);
 /* Where a GPU that has an instance holds data for all of them; NULL of a processor, and when it cannot. Closed with the hardware. */
 device *hardware_store(hardware *h);

@@ -62,3 +62,7 @@ include(tests/device/device.cmake)
 include(tests/budgets/budgets.cmake)
 include(tests/fuzz/fuzz.cmake)
 include(tests/programs/programs.cmake)
+
+# What no test says it runs on a GPU runs on the processor, also where there is one.
+get_property(all_tests DIRECTORY PROPERTY TESTS)
+set_property(TEST ${all_tests} APPEND PROPERTY ENVIRONMENT SSLC_DEVICE=cpu)

@@ -378,6 +378,12 @@ static LLVMValueRef dot(emitter *e, const loops_expr *x) {
   return value_dot(&e->values, x->lanes, args);
 }
 
+static LLVMValueRef interleave(emitter *e, const loops_expr *x) {
+  LLVMValueRef args[4] = {NULL};
+  for (uint32_t i = 0; i < x->n_args; i++) args[i] = expression(e, x->args[i]);
+  return value_interleave(&e->values, args, x->n_args, x->args[0]->lanes);
+}
+
 typedef LLVMValueRef expression_rule(emitter *e, const loops_expr *x);
 
 static LLVMValueRef constant(emitter *e, const loops_expr *x) {
@@ -398,6 +404,7 @@ static expression_rule *const expression_rules[] = {
     [LOOPS_FMA] = apply,
     [LOOPS_PAIRS] = pairs,
     [LOOPS_DOT] = dot,
+    [LOOPS_INTERLEAVE] = interleave,
     [LOOPS_CALL] = call,
     [LOOPS_REDUCE] = reduce,
 };

@@ -61,6 +61,28 @@ LLVMValueRef value_lanes(const value_builder *b, LLVMValueRef v, uint32_t first,
   return LLVMBuildShuffleVector(b->builder, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(index, count), "");
 }
 
+/* Lane i of the result is lane order(i) of both values, one behind the other. */
+static LLVMValueRef shuffle(const value_builder *b, LLVMValueRef x, LLVMValueRef y, const uint32_t *order, uint32_t lanes) {
+  LLVMValueRef index[MAX_LANES];
+  for (uint32_t i = 0; i < lanes; i++) index[i] = LLVMConstInt(LLVMInt32TypeInContext(b->context), order[i], 0);
+  return LLVMBuildShuffleVector(b->builder, x, y, LLVMConstVector(index, lanes), "");
+}
+
+LLVMValueRef value_interleave(const value_builder *b, const LLVMValueRef *values, uint32_t n, uint32_t lanes) {
+  LLVMTypeRef i32 = LLVMInt32TypeInContext(b->context);
+  uint32_t order[MAX_LANES];
+  if (lanes == 1) {
+    LLVMValueRef v = LLVMGetPoison(LLVMVectorType(LLVMTypeOf(values[0]), n));
+    for (uint32_t i = 0; i < n; i++) v = LLVMBuildInsertElement(b->builder, v, values[i], LLVMConstInt(i32, i, 0), "");
+    return v;
+  }
+  LLVMValueRef half[2] = {values[0], values[1]};
+  for (uint32_t i = 0; i < 2 * lanes; i++) order[i] = i;
+  for (uint32_t i = 0; n == 4 && i < 2; i++) half[i] = shuffle(b, values[2 * i], values[2 * i + 1], order, 2 * lanes);
+  for (uint32_t i = 0; i < n * lanes; i++) order[i] = i % n * lanes + i / n;
+  return shuffle(b, half[0], half[1], order, n * lanes);
+}
+
 LLVMValueRef value_intrinsic(const value_builder *b, const char *name, LLVMTypeRef *types, unsigned n_types,
                              LLVMValueRef *args, unsigned n_args) {
   unsigned id = LLVMLookupIntrinsicID(name, strlen(name));

@@ -33,6 +33,9 @@ LLVMValueRef value_round(const value_builder *b, dtype t, uint32_t lanes, LLVMVa
 LLVMValueRef value_cast(const value_builder *b, dtype from, dtype to, uint32_t lanes, LLVMValueRef v);
 
 /* Calls the intrinsic `name`, overloaded on `types`. */
+/* The first lanes of two or four values, then their second ones, and so on. */
+LLVMValueRef value_interleave(const value_builder *b, const LLVMValueRef *values, uint32_t n, uint32_t lanes);
+
 LLVMValueRef value_intrinsic(const value_builder *b, const char *name, LLVMTypeRef *types, unsigned n_types,
                              LLVMValueRef *args, unsigned n_args);
 

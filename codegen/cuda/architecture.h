@@ -4,7 +4,7 @@
 
 #include "ir/target.h"
 
-/* Of compute capability MAJOR.MINOR, as 10 * MAJOR + MINOR. */
+/* Of compute capability MAJOR.MINOR, as 10 * MAJOR + MINOR. With SSLC_WGMMA=1 products of bf16 on sm_90 are those of groups of warps. */
 void cuda_target(unsigned capability, target *out);
 
 #endif

@@ -269,6 +269,18 @@ static const char *reduce_text(writer *w, const loops_expr *e) {
   return name;
 }
 
+/* Those lanes that have a value give it to those that take it. */
+static const char *interleave_text(writer *w, const loops_expr *e) {
+  const char *type = register_types[e->type], *text = NULL;
+  w->synchronises = true;
+  for (uint32_t i = e->n_args; i-- > 0;) {
+    const char *value = value_text(w, e->args[i]), *name = arena_printf(w->arena, "v%u", w->n_values++);
+    write_line(w, "const %s %s = shuffle_%s(%s, lane / %u);", type, name, type, value, e->n_args);
+    text = text ? arena_printf(w->arena, "lane %% %u == %u ? %s : %s", e->n_args, i, name, text) : name;
+  }
+  return arena_printf(w->arena, "(%s)", text);
+}
+
 /* -- all of them ------------------------------------------------------------------------------------------------------ */
 
 static const char *library_text(writer *w, const loops_expr *e) {
@@ -305,6 +317,7 @@ static const char *plain_text(writer *w, const loops_expr *e) {
     case LOOPS_FMA: return fma_text(w, e);
     case LOOPS_PAIRS: return pairs_text(w, e);
     case LOOPS_DOT: return arena_printf(w->arena, "bf16_dot(%s, %s, %s)", value_text(w, e->args[0]), value_text(w, e->args[1]), value_text(w, e->args[2]));
+    case LOOPS_INTERLEAVE: return interleave_text(w, e);
     case LOOPS_CALL: return library_text(w, e);
     case LOOPS_REDUCE: return reduce_text(w, e);
   }

@@ -169,12 +169,14 @@ static const char *log_of(const nvrtc *n, program p, arena *into) {
   return n->log(p, text) ? "" : text;
 }
 
-/* The number that stands before `word`. */
+/* The number that stands before `word`, wherever one does. */
 static unsigned number_before(const char *log, const char *word) {
-  const char *at = strstr(log, word);
-  if (!at) return 0;
-  while (at > log && at[-1] >= '0' && at[-1] <= '9') at--;
-  return (unsigned)strtoul(at, NULL, 10);
+  for (const char *at = strstr(log, word); at; at = strstr(at + 1, word)) {
+    const char *from = at;
+    while (from > log && from[-1] >= '0' && from[-1] <= '9') from--;
+    if (from < at) return (unsigned)strtoul(from, NULL, 10);
+  }
+  return 0;
 }
 
 static bool take_code(const nvrtc *n, program p, nvrtc_form form, nvrtc_code *out) {

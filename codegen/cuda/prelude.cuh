@@ -213,6 +213,42 @@ FUNCTION u32 tf32_word(u32 x) {
 #endif
 #endif
 
+/* -- groups of four warps: the matrix unit that reads memory on the chip itself (wgmma), of sm_90a --------------------- */
+
+#define PANELS_ALIGNED __attribute__((aligned(1024)))
+/* What the unit is told of panels of 64 by 64 bf16 (ir/loops.h): where they begin; that the next panel follows behind this one,
+ * eight rows behind eight rows, and that chunks are swizzled in 128 bytes. All in units of 16 bytes. */
+FUNCTION u64 panels(u32 at) { return (u64)(at >> 4 & 0x3fffu) | 512ull << 16 | 64ull << 32 | 1ull << 62; }
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+FUNCTION void products_see(void) { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+#define EIGHT(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define SUMS_32(d, i) EIGHT(d, i), EIGHT(d, i + 8), EIGHT(d, i + 16), EIGHT(d, i + 24)
+#define SUMS_64(d) SUMS_32(d, 0)
+#define SUMS_128(d) SUMS_64(d), SUMS_32(d, 32)
+#define SUMS_192(d) SUMS_128(d), SUMS_32(d, 64)
+#define SUMS_256(d) SUMS_192(d), SUMS_32(d, 96)
+#define NAMES_64 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define NAMES_128 NAMES_64 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define NAMES_192 NAMES_128 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define NAMES_256 NAMES_192 ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+#define REST_64 "%32, %33, p, 1, 1, %34, %35;"
+#define REST_128 "%64, %65, p, 1, 1, %66, %67;"
+#define REST_192 "%96, %97, p, 1, 1, %98, %99;"
+#define REST_256 "%128, %129, p, 1, 1, %130, %131;"
+/* 64 by n sums of 16 products. */
+#define PRODUCT(n, d, rows, lanes, across_rows, across_lanes)                                                       \
+  asm volatile("{ .reg .pred p; setp.eq.u32 p, 0, 0; wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" NAMES_##n "}, " REST_##n " }" \
+               : SUMS_##n(d) : "l"(rows), "l"(lanes), "n"(across_rows), "n"(across_lanes))
+/* Nobody touches the first `tiles` of sums on the other side of this. */
+#define SUMS_STAY(tiles, d) _Pragma("unroll") for (i32 i_ = 0; i_ < 8 * tiles; i_++) asm volatile("" : "+f"((d)[i_]) :: "memory")
+#define PRODUCT_BEGIN(tiles, d) \
+  SUMS_STAY(tiles, d); \
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory")
+#define PRODUCT_END() asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory")
+#define PRODUCTS_WAIT(n) asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(n) : "memory")
+#endif
+
 typedef struct {
   f32 x, y;
 } __attribute__((aligned(8))) two_f32;

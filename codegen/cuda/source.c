@@ -7,8 +7,10 @@
 enum {
   WARPS = 4,               /* of a block, where their memory on the chip allows it */
   MOST_SHARED = 96 << 10,  /* bytes of a block; what every device from sm_80 on has */
+  MOST_SHARED_OF_GROUPS = 227 << 10, /* what sm_90 has */
   MOST_OWN = 16 << 10,     /* bytes of arrays of a thread that works alone */
-  LOCAL_ALIGNMENT = 16
+  LOCAL_ALIGNMENT = 16,
+  PANEL_ALIGNMENT = 1024  /* of eight rows, as the swizzle counts them */
 };
 
 void write_error(writer *w, const char *message) {
@@ -154,16 +156,36 @@ static void write_copy(writer *w, const statement *s) {
 static void write_commit(writer *w, const statement *s) { (void)s, write_line(w, "COPIES_COMMIT();"); }
 static void write_wait(writer *w, const statement *s) { write_line(w, "COPIES_WAIT(%u);", s->number); }
 
+/* What the warps have written is there for products too, which read memory another way. */
 static void write_barrier(writer *w, const statement *s) {
   (void)s;
+  if (w->groups) write_line(w, "products_see();");
   write_line(w, "__syncthreads();");
   w->read = w->written = false;
+}
+
+static void write_product(writer *w, const statement *s) {
+  const loops_expr *values[] = {s->offset, s->source};
+  begin_values(w, values, 2);
+  const char *rows = chip_text(w, s->number, s->offset), *lanes = chip_text(w, s->from, s->source);
+  const int across[] = {s->across, s->across_lanes}, step[] = {across[0] ? PANEL : 1, across[1] ? PANEL : 1};
+  write_line(w, "PRODUCT_BEGIN(%u, t%u);", s->active, s->tile[0]);
+  for (int k = 0; k < PANEL; k += 2 * PANEL_CHUNK)
+    write_line(w, "PRODUCT(%u, t%u, panels(%s + %zuu), panels(%s + %zuu), %d, %d);", s->active * TILE_LANES, s->tile[0], rows, (size_t)(k * step[0]) * sizeof(uint16_t), lanes,
+               (size_t)(k * step[1]) * sizeof(uint16_t), across[0], across[1]);
+  write_line(w, "PRODUCT_END();");
+}
+
+static void write_settle(writer *w, const statement *s) {
+  write_line(w, "PRODUCTS_WAIT(%u);", s->number);
+  if (s->number == 0) write_line(w, "SUMS_STAY(%u, t0);", w->loops->sum_tiles);
 }
 
 static void write_block(writer *w, const block *b) {
   static void (*const rules[])(writer *w, const statement *s) = {
       [STATEMENT_FOR] = write_for, [STATEMENT_IF] = write_if, [STATEMENT_SET] = write_set, [STATEMENT_STORE] = write_store, [STATEMENT_TILE] = write_tile,
-      [STATEMENT_COPY] = write_copy, [STATEMENT_COMMIT] = write_commit, [STATEMENT_WAIT] = write_wait, [STATEMENT_BARRIER] = write_barrier};
+      [STATEMENT_COPY] = write_copy, [STATEMENT_COMMIT] = write_commit, [STATEMENT_WAIT] = write_wait, [STATEMENT_BARRIER] = write_barrier,
+      [STATEMENT_PRODUCT] = write_product, [STATEMENT_SETTLE] = write_settle};
   begin_wide_accesses(w, b);
   for (uint32_t i = 0; i < b->n && !w->error; i++) rules[b->items[i]->kind](w, b->items[i]);
   end_wide_accesses(w);
@@ -174,6 +196,7 @@ static void write_block(writer *w, const block *b) {
 typedef struct {
   uint32_t lanes;
   bool *read, *written; /* by buffer */
+  bool groups;          /* of warps multiply */
 } usage;
 
 static void note_expr(usage *u, const loops_expr *e) {
@@ -191,6 +214,7 @@ static void note_block(usage *u, const block *b) {
     if (s->source) note_expr(u, s->source);
     if (s->kind == STATEMENT_STORE || (s->kind == STATEMENT_TILE && s->action == TILE_STORE)) u->written[s->number] = true;
     if (s->kind == STATEMENT_TILE && s->action == TILE_LOAD) u->read[s->number] = true;
+    if (s->kind == STATEMENT_PRODUCT) u->read[s->number] = u->read[s->from] = u->groups = true;
     if (s->kind == STATEMENT_COPY) u->written[s->number] = u->read[s->from] = true;
     if (s->kind == STATEMENT_FOR || s->kind == STATEMENT_IF) note_block(u, &s->body);
   }
@@ -227,10 +251,16 @@ static void write_head(writer *w, uint32_t threads) {
   text_add(&w->out, ") {\n");
 }
 
-static uint32_t local_bytes(const loops *l) {
+/* Of a local buffer, as far as the next. */
+static int64_t padded_bytes(const writer *w, uint32_t buffer) {
+  const loops_buffer *b = &w->loops->buffers[buffer];
+  const int64_t alignment = w->groups ? PANEL_ALIGNMENT : LOCAL_ALIGNMENT;
+  return (b->elements * (int64_t)dtype_bytes(b->type) + alignment - 1) / alignment * alignment;
+}
+
+static uint32_t local_bytes(const writer *w) {
   int64_t bytes = 0;
-  for (uint32_t i = l->n_arguments; i < l->n_buffers; i++)
-    bytes += (l->buffers[i].elements * (int64_t)dtype_bytes(l->buffers[i].type) + LOCAL_ALIGNMENT - 1) / LOCAL_ALIGNMENT * LOCAL_ALIGNMENT;
+  for (uint32_t i = w->loops->n_arguments; i < w->loops->n_buffers; i++) bytes += padded_bytes(w, i);
   return bytes > INT32_MAX ? INT32_MAX : (uint32_t)bytes;
 }
 
@@ -239,7 +269,7 @@ static void write_locals(writer *w, uint32_t bytes) {
   const loops *l = w->loops;
   uint32_t at = 0;
   if (bytes && w->lanes > 1) {
-    write_line(w, "extern __shared__ u8 shared[];");
+    write_line(w, "extern __shared__ %su8 shared[];", w->groups ? "PANELS_ALIGNED " : "");
     if (l->team) write_line(w, "u8 *const local = shared;");
     else write_line(w, "u8 *const local = shared + threadIdx.x / %d * %u;", WARP, bytes);
   }
@@ -249,12 +279,18 @@ static void write_locals(writer *w, uint32_t bytes) {
     else write_line(w, "%s *const b%u = (%s *)(local + %u);", type, i, type, at);
     if (w->options->checked && w->lanes > 1) write_line(w, "CALLED(\"%s\", b%u, %lld);", l->buffers[i].name, i, (long long)l->buffers[i].elements);
     if (l->team) write_line(w, "const u32 a%u = on_chip(b%u);", i, i);
-    at += (uint32_t)(l->buffers[i].elements * (int64_t)dtype_bytes(l->buffers[i].type) + LOCAL_ALIGNMENT - 1) / LOCAL_ALIGNMENT * LOCAL_ALIGNMENT;
+    at += (uint32_t)padded_bytes(w, i);
   }
 }
 
+/* Sums of groups are one array, of which their instruction takes a part. */
 static void write_tiles(writer *w) {
   const loops *l = w->loops;
+  if (w->groups) {
+    write_line(w, "f32 t0[%u];", 8 * l->sum_tiles);
+    for (uint32_t i = 1; i < l->sum_tiles; i++) write_line(w, "f32 *const t%u = t0 + %u;", i, 8 * i);
+    return;
+  }
   for (uint32_t i = 0; l->team && i < l->sum_tiles + l->row_tiles + l->lane_tiles; i++) write_line(w, i < l->sum_tiles ? "f32 t%u[8];" : "u32 t%u[4];", i);
 }
 
@@ -290,16 +326,17 @@ static void write_registers(writer *w) {
 
 bool cuda_source_of(const loops *l, const source_options *o, arena *into, cuda_source *out, const char **error) {
   writer w = {.loops = l, .options = o, .arena = into, .out.arena = into, .lanes = 1};
-  usage u = {1, ARENA_ARRAY(into, bool, l->n_buffers + 1), ARENA_ARRAY(into, bool, l->n_buffers + 1)};
+  usage u = {.lanes = 1, .read = ARENA_ARRAY(into, bool, l->n_buffers + 1), .written = ARENA_ARRAY(into, bool, l->n_buffers + 1)};
   note_block(&u, &l->body);
   w.lanes = u.lanes;
   find_ranges(&w);
   find_exchanged(&w, &u);
-  const uint32_t bytes = local_bytes(l);
+  w.groups = u.groups;
+  const uint32_t bytes = local_bytes(&w);
   uint32_t together = l->team ? 1 : w.lanes > 1 ? WARPS : WARP * WARPS; /* iterations of a block */
   while (w.lanes > 1 && together > 1 && together * bytes > MOST_SHARED) together /= 2;
   if (w.lanes > WARP) write_error(&w, arena_printf(into, "vectors of %u lanes", w.lanes));
-  if (bytes > (w.lanes > 1 ? MOST_SHARED : MOST_OWN)) write_error(&w, arena_printf(into, "local buffers of %u bytes do not fit on the chip", bytes));
+  if (bytes > (w.groups ? MOST_SHARED_OF_GROUPS : w.lanes > 1 ? MOST_SHARED : MOST_OWN)) write_error(&w, arena_printf(into, "local buffers of %u bytes do not fit on the chip", bytes));
   *out = (cuda_source){.blocks = (l->iterations + together - 1) / together, .threads = l->team ? l->team * WARP : w.lanes > 1 ? together * WARP : together, .shared_bytes = w.lanes > 1 ? together * bytes : 0};
   write_head(&w, out->threads);
   w.depth = 1;

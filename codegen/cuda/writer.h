@@ -32,6 +32,7 @@ typedef struct {
   expr_uses *uses;      /* of the statement at hand */
   uint32_t n_values;    /* names given to what is used twice */
   bool synchronises;
+  bool groups;          /* of four warps multiply panels */
   /* Memory that lanes of a warp hand each other values through: buffers that are both read and written. */
   bool *exchanged;      /* by buffer */
   bool read, written;   /* such memory, since the last barrier */

@@ -29,7 +29,7 @@ Array = structure("Array", (text, "data split field"), (flag, "type"), (number, 
 Options = structure("Options", (ctypes.POINTER(Override), "overrides"), (size, "n_overrides"), (text, "data_root"), (ctypes.POINTER(Array), "arrays"),
                     (size, "n_arrays"), (pointer, "seed"), (number, "threads"), (flag, "real"), (text, "cache schedules"), (count, "memory"), (flag, "checked"), (text, "device"))
 Facts = structure("Facts", (count, "parameters peak_bytes temporary_bytes live_bytes batch steps steps_per_epoch epochs step"), (number, "kernels compiled"), (real, "compile_seconds"), (text, "device"),
-                  (count, "device_bytes device_free_bytes"))
+                  (count, "device_bytes device_free_bytes"), (text, "passed_over"))
 Tensor = structure("Tensor", (text, "name"), (flag, "type"), (number, "rank"), (count * 8, "shape"), (size, "bytes"))
 Score = structure("Score", (text, "features protocol measure"), (real, "value"), (flag, "is_fraction"), (text, "text"))
 Launch = structure("Launch", (text, "kernel file"), (number, "line"), (text, "part"), (real, "seconds flops bytes"))
@@ -49,7 +49,7 @@ def picture(generator, channels, height, width):
 class Program:
     """A compiled program."""
 
-    def __init__(self, library, path, threads, cache, settings=None, arrays=(), precision="f32", device="auto", data_root=None):
+    def __init__(self, library, path, threads, cache, settings=None, arrays=(), precision="f32", device="cpu", data_root=None):
         self.sslc = ctypes.CDLL(library)
         self.sslc.sslc_message.restype = text
         self.sslc.sslc_metric.restype = real

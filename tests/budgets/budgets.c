@@ -21,7 +21,7 @@ typedef struct {
 
 /* What a product keeps in registers it is made for: all that a thread can have, and nothing spilled. Other kernels wait for memory: with
  * 192 registers a multiprocessor still has 320 threads of them. Threads that work alone keep an array of a crop's ten tries. */
-static const budget contractions = {"contraction", 255, 96 << 10, 0, 0}, others = {"other kernel", 192, 96 << 10, 0, 64};
+static const budget contractions = {"contraction", 255, 96 << 10, 0, 0}, by_groups = {"by groups", 255, 227 << 10, 0, 0}, others = {"other kernel", 192, 96 << 10, 0, 64};
 
 typedef struct {
   unsigned capability;
@@ -52,7 +52,7 @@ static const char *excess(const cuda_kernel *k, const budget *b) {
 
 static void inspect(example *e, const char *which, const cuda_kernel *k, const kernel *made_of, const diagnostics *d, arena *a) {
   const bool contracts = kernel_work_of(made_of).flops > 0;
-  const budget *b = contracts ? &contractions : &others;
+  const budget *b = made_of->schedule.team.groups ? &by_groups : contracts ? &contractions : &others;
   const char *too_many = excess(k, b), *place = span_text(d->sources, made_of->where, a);
   fprintf(e->of->table, "%-16s %-8s %-40s %-12s %9" PRId64 " %7u %9u %6u %7u %5u  %s\n", e->name, which, k->name, b->what, k->blocks, k->threads, k->registers, k->shared_bytes,
           k->spilled_bytes, k->local_bytes, place);

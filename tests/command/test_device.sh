@@ -5,6 +5,7 @@ program=$2/tests/command/device.ssl
 build=$(dirname "$sslc")
 driver=$build/libstand_in_cuda.so compiler=$build/libstand_in_nvrtc.so
 export SSLC_LIBCUDA="$driver" SSLC_NVRTC="$compiler"
+unset SSLC_DEVICE
 
 # close A B TOLERANCE: metrics of two runs, the same lines with numbers that agree.
 close() {
@@ -50,14 +51,43 @@ says "KERNEL void"
 status 2 emit --device cuda --arch sm_90 --stage cuda "$program"
 complains "leave --arch or --device out"
 
+# What auto is: a GPU that can be used and that the program fits. Of one that is there and is not used, that is said; of none, nothing.
+status 0 check "$program"
+says "cuda:0, stand-in 0, sm_80: "
+status 0 check --device auto "$program"
+says "cuda:0, stand-in 0, sm_80: "
+SSLC_NVRTC=/nowhere/libnvrtc.so status 0 check "$program"
+says "on this processor; not on cuda:0: NVRTC, the compiler of the CUDA toolkit, was not found. Looked for: /nowhere/libnvrtc.so"
+SSLC_STAND_IN_MIB=0 status 0 check "$program"
+says "on this processor; not on cuda:0, stand-in 0, sm_80: this program takes "
+SSLC_STAND_IN_FAILS=cuMemGetInfo_v2:1 status 0 check "$program"
+says "on this processor; not on cuda:0: made to fail"
+for unused in SSLC_LIBCUDA=/nowhere/libcuda.so.1 SSLC_STAND_IN_FAILS=cuInit:1 SSLC_DEVICE=cpu; do
+  export "$unused"
+  status 0 check "$program"
+  [ "$(grep -c 'cuda\|processor' out err)" = "out:0
+err:0" ] || fail "$unused: there is nothing to say about GPUs"
+  unset "${unused%%=*}"
+  export SSLC_LIBCUDA="$driver"
+done
+SSLC_DEVICE=cuda:1 status 0 check "$program"
+says "cuda:1, stand-in 1, sm_80: "
+SSLC_DEVICE=gpu status 2 check "$program"
+complains "--device takes auto, cpu, cuda or cuda:N, got gpu"
+SSLC_DEVICE=gpu status 0 check --device cpu "$program"
+status 0 check --checked "$program"
+[ "$(grep -c cuda out)" = 0 ] || fail "what is tested is tested on the processor"
+status 0 emit --stage asm "$program"
+
 # The same run.
 status 0 check --device cuda:1 "$program"
 says "cuda:1, stand-in 1, sm_80: "
 says "of 64.0 MiB that are free"
 status 0 run --out cpu --quiet --device cpu "$program"
-status 0 run --out auto --quiet "$program"
-same cpu/checkpoint.safetensors auto/checkpoint.safetensors
 status 0 run --out gpu --quiet --device cuda "$program"
+status 0 run --out auto "$program"
+says "cuda:0, stand-in 0, sm_80: "
+same gpu/checkpoint.safetensors auto/checkpoint.safetensors
 close cpu/metrics.jsonl gpu/metrics.jsonl 2e-4
 close cpu/evaluation.jsonl gpu/evaluation.jsonl 0.15 # of ten samples, whose neighbours may be equally near
 head -n 1 cpu/evaluation.jsonl >first && head -n 1 gpu/evaluation.jsonl >second
@@ -75,16 +105,23 @@ status 0 run --out there --steps 7 --quiet --device cuda "$program"
 cp -r there back
 status 0 run --out there --resume --quiet --device cuda "$program"
 same gpu/checkpoint.safetensors there/checkpoint.safetensors
-status 0 run --out back --resume --quiet "$program"
+status 0 run --out back --resume --quiet --device cpu "$program"
 complains "another processor or device"
 close cpu/metrics.jsonl back/metrics.jsonl 2e-4
-status 0 run --out forth --steps 7 --quiet "$program"
+status 0 run --out forth --steps 7 --quiet --device cpu "$program"
 status 0 run --out forth --resume --quiet --device cuda "$program"
 close cpu/metrics.jsonl forth/metrics.jsonl 2e-4
 
 status 0 profile --steps 1 --device cuda --quiet "$program"
 says "cuda:0, stand-in 0, sm_80: 128 GFLOP/s, 16.0 GB/s"
 [ "$(awk 'length > 80' out | wc -l)" = 0 ] || fail "a line of the profile is longer than 80 columns"
+
+# A language model: attention, texts, and bytes that are drawn one by one.
+mkdir text && cp "$2/README.md" text/input.txt
+for device in cpu cuda; do
+  status 0 run --out gpt_$device --steps 3 --quiet --device $device --data-root text --set window=15 --set dim=16 --set layers=1 --set heads=2 --set batch=8 "$2/examples/gpt.ssl"
+done
+close gpt_cpu/metrics.jsonl gpt_cuda/metrics.jsonl 2e-4
 
 # A device that fails in the middle: the run ends with what went wrong, and the last good checkpoint stays and can be gone on with. At each
 # place: before training, in a step, where a run is captured or replayed, and in an evaluation.

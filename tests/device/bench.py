@@ -60,11 +60,12 @@ def attempt(what, work):
 def shapes(rows):
     peer = peer_process()
     seconds, part = (0.01, ["product 64x64x64"]) if TINY else (0.1, [])
-    for precision in ("bf16", "tf32", "f32"):
-        command = [PACK / "bin/tests", "shapes", "-", precision, str(seconds), *part]
-        for line in subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.splitlines():
+    for precision in ("bf16", "tf32", "f32", "wgmma"):  # the last: bf16 by groups of warps, where the device has them
+        by_groups = precision == "wgmma"
+        command = [PACK / "bin/tests", "shapes", "-", "bf16" if by_groups else precision, str(seconds), *part]
+        for line in subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"SSLC_WGMMA": "1" if by_groups else "0"}).stdout.splitlines():
             row = json.loads(line)
-            theirs = attempt(row["name"], lambda: peer.ask("contraction", name=row["name"], precision=precision, seconds=seconds)) if peer else None
+            theirs = None if by_groups else attempt(row["name"], lambda: peer.ask("contraction", name=row["name"], precision=precision, seconds=seconds)) if peer else None
             rows.add(part="shapes", name=row["name"], precision=precision, sslc=row.get("seconds"), flops=row.get("flops"), eager=theirs)
     if peer:
         peer.close()

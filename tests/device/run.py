@@ -52,8 +52,8 @@ class Runner:
             output, status = process.communicate()[0] + f"\nended after {limit:.0f} s\n", None
         return status, time.monotonic() - start, output
 
-    def together(self, name, title, jobs, limit):
-        """Several commands at once, one result: green when all are."""
+    def together(self, name, title, jobs, limit, on_trial=False):
+        """Several commands at once, one result: green when all are. What is on trial is only noted."""
         start, wrong = time.monotonic(), []
         with concurrent.futures.ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
             found = list(pool.map(lambda job: self.run(job[1], limit, job[2] if len(job) > 2 else None), jobs))
@@ -67,7 +67,10 @@ class Runner:
                 wrong.append(job[0])
             elif status is None:
                 wrong.append(f"{job[0]} (no end)")
-        self.parity.append((name, title, len(jobs), wrong, time.monotonic() - start))
+        if on_trial:
+            self.notes.append(f"{title}: {'green' if not wrong else 'RED: ' + ', '.join(wrong)}")
+        else:
+            self.parity.append((name, title, len(jobs), wrong, time.monotonic() - start))
         self.say(f"{name}: {'green' if not wrong else 'RED: ' + ', '.join(wrong)}")
 
     def bench(self, name, limit):
@@ -93,6 +96,8 @@ def find_libraries():
 def parity(r):
     tests = PACK / "bin/tests"
     r.together("ops", "bits of the interpreter", [(name, [tests, name, "-"]) for name in (["cuda"] if TINY else ["teams", "cuda", "backends"])], 120)
+    if not TINY:
+        r.together("wgmma", "products by wgmma (sm_90 alone)", [("teams", [tests, "teams", "-"], {"SSLC_WGMMA": "1"})], 60, on_trial=True)
     few = {"SSLC_RANDOM_GRAPHS": "1"} if TINY else {}
     graphs = [("graphs", [tests, "emulated", "random_graphs"], few), ("contractions", [tests, "emulated", "contractions"]), ("random ways", [tests, "metamorphic", "random_graphs*"])]
     r.together("graphs", "random graphs, contractions", graphs[:1] if TINY else graphs, 120)

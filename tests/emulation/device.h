@@ -26,7 +26,7 @@ typedef struct {
   unsigned x, y, z;
 } emulated_index;
 static emulated_index threadIdx, blockIdx;
-unsigned char shared[EMULATED_SHARED] __attribute__((aligned(128)));
+unsigned char shared[EMULATED_SHARED] __attribute__((aligned(1024)));
 
 static inline unsigned __float_as_uint(float x) {
   unsigned bits;
@@ -260,6 +260,8 @@ static inline unsigned load_word(unsigned address) {
 /* cvt.rna.tf32.f32 */
 static inline unsigned tf32_word(unsigned x) { return __uint_as_float(x) != __uint_as_float(x) ? x : (x + 0x1000u) & 0xffffe000u; }
 
+#include "groups.h"
+
 /* -- blocks ------------------------------------------------------------------------------------------------------- */
 
 static void start_fibre(unsigned thread) {
@@ -270,6 +272,7 @@ static void start_fibre(unsigned thread) {
   f->context.uc_link = NULL;
   f->state = FIBRE_RUNS;
   f->n_copies = f->group = 0;
+  emulated_products_start(thread);
   makecontext(&f->context, run_fibre, 0);
 }
 

@@ -42,7 +42,7 @@ static void open_gpu(void) {
   atexit(close_gpu);
   if (!asked || !*asked) return;
   if (!hardware_parse(asked, &gpu.number)) lacking = "is no device";
-  else if (gpu.number == PROCESSOR) return;
+  else if (gpu.number < 0) return;
   else if (!cuda_driver_open(&gpu.driver, &error) || !cuda_describe(&gpu.driver, gpu.number, &facts, &error)) lacking = error;
   else if (!(gpu.nvrtc = nvrtc_open(gpu.arena, &lacking))) lacking = lacking ? lacking : "no NVRTC";
   if (lacking) {

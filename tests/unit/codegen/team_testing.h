@@ -9,11 +9,14 @@
 static nvrtc *compiler;
 
 static inline void check_compiles(const loops *l, arena *a) {
+  enum { FIRST_WITH_GROUPS = 90 };
   static const unsigned capabilities[] = {80, 90};
+  const bool by_groups = !l->row_tiles;
   uint32_t *groups = ARENA_ARRAY(a, uint32_t, l->n_arguments + 1);
   for (uint32_t i = 0; i < l->n_arguments; i++) groups[i] = i;
   for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++) {
     const char *error = NULL;
+    if (by_groups && capabilities[i] < FIRST_WITH_GROUPS) continue;
     cuda_source source;
     nvrtc_code code;
     nvrtc_target chosen;

@@ -254,6 +254,27 @@ static void fused_multiplication_rounds_once(void **state) {
   }
 }
 
+static void lanes_are_taken_in_turns(void **state) {
+  (void)state;
+  FOR_EACH_LANES(lanes) {
+    for (uint32_t n = 2; n <= 4 && n <= lanes; n += 2) {
+      arena *a = arena_new();
+      bench b = make_bench(a, "interleave");
+      b.lanes = lanes;
+      b.loops->iterations = ELEMENTS / lanes;
+      operands o = add_operands(&b);
+      for (dtype t = 0; t < DTYPE_COUNT; t++) {
+        const loops_expr *args[4];
+        for (uint32_t i = 0; i < n; i++) args[i] = load_at(&b, o.any[t][i % 3], here(&b), lanes / n, lanes / n, 1);
+        const loops_expr *v = loops_node(b.loops, (loops_expr){.kind = LOOPS_INTERLEAVE, .type = t, .lanes = lanes, .n_args = n, .args = args});
+        store_at(&b, add_buffer(&b, dtype_name(t), t, ELEMENTS, true), here(&b), v, lanes, 1);
+      }
+      check(&b, false);
+      arena_free(a);
+    }
+  }
+}
+
 static void scalar_library_calls(void **state) {
   static const op_id called[] = {OP_EXP, OP_LOG, OP_SIN, OP_COS, OP_TANH, OP_ERF, OP_POW};
   (void)state;
@@ -530,6 +551,7 @@ int main(void) {
       cmocka_unit_test(ops_mean_what_the_table_says),
       cmocka_unit_test(division_by_constants),
       cmocka_unit_test(fused_multiplication_rounds_once),
+      cmocka_unit_test(lanes_are_taken_in_turns),
       cmocka_unit_test(scalar_library_calls),
       cmocka_unit_test(near_lanes_are_picked),
       cmocka_unit_test(accesses_touch_active_lanes_only),

@@ -53,7 +53,7 @@ static void the_kernel_that_gathers_compiles(void **state) {
   nvrtc *n = opened(a);
   (void)state;
   for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++) {
-    const cuda_kernel *k = cuda_gather_kernel(n, capabilities[i], a, &error);
+    const cuda_kernel *k = cuda_gather_kernel(n, capabilities[i], NULL, a, &error);
     if (!k) fail_msg("sm_%u: %s", capabilities[i], error);
     assert_memory_equal(k->image, ELFMAG, SELFMAG);
     assert_int_equal(k->spilled_bytes, 0);

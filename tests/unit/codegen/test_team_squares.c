@@ -16,12 +16,12 @@ typedef struct {
 
 /* Warps below each other, beside each other, and both; blocks that fit, are cut off, and are longer than what there is. */
 static const size sizes[] = {
-    {2, 64, 128, 32, "team 64 64 16 of 16 64, stages 2", "team 64 32 16 of 16 32, stages 2"},
-    {3, 37, 53, 24, "team 32 64 16 of 16 32, stages 2", "team 32 64 16 of 16 32, stages 2"},
-    {2, 70, 101, 40, "team 32 32 16 of 16 32, stages 2", "team 16 32 16 of 16 32, stages 3"},
-    {2, 33, 20, 64, "team 16 64 16 of 16 32, stages 2", "team 16 64 16 of 16 32, stages 2"},
+    {2, 64, 64, 32, "team 64 64 16 of 16 64, stages 2", "team 64 32 16 of 16 32, stages 2"},
+    {2, 37, 53, 24, "team 32 64 16 of 16 32, stages 2", "team 32 64 16 of 16 32, stages 2"},
+    {2, 40, 70, 40, "team 32 32 16 of 16 32, stages 2", "team 16 32 16 of 16 32, stages 3"},
+    {2, 33, 20, 48, "team 16 64 16 of 16 32, stages 2", "team 16 64 16 of 16 32, stages 2"},
     {2, 19, 150, 16, "team 16 128 16 of 16 32, stages 2", "team 16 64 16 of 16 32, stages 2"},
-    {2, 16, 64, 96, "team 16 32 16 of 16 32, stages 2", "team 16 32 16 of 16 32, stages 2"},
+    {2, 16, 32, 96, "team 16 32 16 of 16 32, stages 2", "team 16 32 16 of 16 32, stages 2"},
 };
 
 /* Where a value lies near the middle between two of bf16, it may be rounded to either: few are off by more than sums in another order. */
@@ -84,8 +84,10 @@ static void check_both(const char *text, size_t number) {
   free(rounded);
 }
 
-/* softmax(q k / 4) v, with a mask or without; also its maxima and sums. */
+/* softmax(q k / 4) v, with a mask or without; also its maxima and sums. Where all scores are far below 0, what lies beyond the columns
+ * has exponentials that are infinite. */
 static void attention(void **state) {
+  static const char far_below[] = " + max(abs(s) * -1000, -200)";
   (void)state;
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     char text[2000];
@@ -94,14 +96,14 @@ static void attention(void **state) {
              "kernel forward {\n  in q : bf16[%d,%d,%d]\n  in k : bf16[%d,%d,%d]\n  in v : bf16[%d,%d,%d]\n  out m : f32[%d,%d]\n  out t : f32[%d,%d]\n  out y : %s[%d,%d,%d]\n"
              "  axes b:%d i:%d j:%d r:%d d:%d\n"
              "  s[b,i,j] : f32 = sum r of f32(q[b, i, r]) * f32(k[b, j, r])\n"
-             "  scores[b,i,j] : f32 = %ss * 0.25%s\n"
+             "  scores[b,i,j] : f32 = %ss * 0.25%s%s\n"
              "  most[b,i] : f32 = max j of scores -> m[b, i]\n"
              "  part[b,i,j] : f32 = exp(scores - most)\n"
              "  total[b,i] : f32 = sum j of part -> t[b, i]\n"
              "  p[b,i,j] : f32 = part / total\n"
              "  acc[b,i,d] : f32 = sum j of f32(bf16(p)) * f32(v[b, j, d])%s\n%s}\nschedule { %s }\n",
              s->batch, s->rows, s->depth, s->batch, s->columns, s->depth, s->batch, s->columns, s->depth, s->batch, s->rows, s->batch, s->rows, i % 2 ? "bf16" : "f32", s->batch, s->rows, s->depth,
-             s->batch, s->rows, s->columns, s->depth, s->depth, i % 2 ? "select(le(i32(j), i32(i)), " : "", i % 2 ? ", -1e+30)" : "", i % 2 ? "" : " -> y[b, i, d]",
+             s->batch, s->rows, s->columns, s->depth, s->depth, i % 2 ? "select(le(i32(j), i32(i)), " : "", i == 2 ? far_below : "", i % 2 ? ", -1e+30)" : "", i % 2 ? "" : " -> y[b, i, d]",
              i % 2 ? "  z[b,i,d] : bf16 = bf16(acc / total) -> y[b, i, d]\n" : "", s->team);
     check_both(text, i);
   }

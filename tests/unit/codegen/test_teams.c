@@ -29,10 +29,26 @@ static void check_one(const char *text) {
   arena_free(a);
 }
 
+/* The same text by groups of warps, in blocks that its own schedule would not do for. On a real GPU where they are asked for. */
+static void check_groups(const char *text) {
+  target gpu;
+  gpu_target(&gpu);
+  if (gpu_is_real() && !gpu.groups) return;
+  static const char *const blocks[] = {"64 64 64 of 64 64, stages 3", "128 128 64 of 64 128, stages 4"};
+  const char *chosen = strstr(text, "schedule {");
+  for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+    char *by_groups = malloc(strlen(text) + 100);
+    sprintf(by_groups, "%.*sschedule { team %s, groups }\n", (int)(chosen - text), text, blocks[i]);
+    check_one(by_groups);
+    free(by_groups);
+  }
+}
+
 static void check_team(const char *text) {
   char *rounded = in_tf32(text);
   check_one(text);
   check_one(rounded);
+  check_groups(text);
   free(rounded);
 }
 

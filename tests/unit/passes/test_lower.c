@@ -230,6 +230,24 @@ static void bytes_are_divided_as_written(void **state) {
   }
 }
 
+/* The quotient and the rest of one index, in dimensions that lie together, are one place: neighbours are one load. */
+static void flattened_dimensions_are_walked_as_one(void **state) {
+  (void)state;
+  static const struct {
+    const char *layout, *divisor;
+    bool one;
+  } cases[] = {{"", "7", true}, {" {0 2 1}", "7", false}, {"", "6", false}, {" {1 2 0}", "7", true}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    arena *a = arena_new();
+    const char *error = NULL, *text = arena_printf(a, "kernel flat {\n  in x : f32[3,5,7]%s\n  out y : f32[3,30]\n  axes i:3 j:30\n"
+                                                      "  s[i,j] : f32 = x[i, j / %s, j %% %s] -> y[i, j]\n}\nschedule { for i, j/8, j vector }\n",
+                                                   cases[i].layout, cases[i].divisor, cases[i].divisor);
+    check_kernel(text);
+    if (!strstr(loops_print(lower_kernel(kernel_of_text(a, text), a, &error), a), "gather") != cases[i].one) fail_msg("%s", text);
+    arena_free(a);
+  }
+}
+
 /* Past the caches go whole aligned vectors of results that no cache holds. */
 static void large_results_are_streamed(void **state) {
   (void)state;
@@ -296,6 +314,7 @@ int main(void) {
       cmocka_unit_test(random_schedules_carry_out_definitions),
       cmocka_unit_test(choices_of_the_space_carry_out_definitions),
       cmocka_unit_test(bytes_are_divided_as_written),
+      cmocka_unit_test(flattened_dimensions_are_walked_as_one),
       cmocka_unit_test(large_results_are_streamed),
       cmocka_unit_test(equal_kernels_are_lowered_once),
       cmocka_unit_test(impossible_schedules_are_reported),

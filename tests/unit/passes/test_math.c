@@ -124,11 +124,28 @@ static void powers_follow_the_library(void **state) {
   }
 }
 
+/* Neighbours share a counter where lanes begin at a multiple of four of the words; not where they go in twos. */
 static void random_bits_are_those_of_the_definition(void **state) {
   (void)state;
-  check_kernel("kernel random {\n  in k : u32[2]\n  out y : u32[3,37]\n  axes i:3 j:37\n"
-               "  s[i,j] : u32 = random_bits(k[0], k[1], u32(j), u32(i), 5, 4294967295) -> y[i, j]\n}\n"
-               "schedule { for i, j/16, j vector }\n");
+  static const struct {
+    const char *counter, *others, *schedule;
+    bool shared;
+  } cases[] = {
+      {"u32(j)", "u32(i), 5", "i, j/16, j vector", true},        {"u32(j)", "u32(i), 5", "i, j/4, j vector", true},
+      {"u32(i * 40 + j)", "7, 5", "i, j/8, j vector", true},     {"u32(i * 37 + j)", "7, 5", "i, j/8, j vector", false},
+      {"u32(j * 2)", "u32(i), 5", "i, j/16, j vector", false},   {"u32(i)", "u32(j), 5", "i, j/16, j vector", false},
+      {"u32(j)", "u32(i), u32(j)", "i, j/16, j vector", false},  {"u32(j)", "u32(i), 5", "i, j/32, j vector", false},
+      {"u32(j) + 3", "u32(i), 5", "i, j/16, j vector", false},   {"u32(j)", "u32(i), 5", "i, j/2, j vector", false},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    arena *a = arena_new();
+    const char *error = NULL, *text = arena_printf(a, "kernel random {\n  in k : u32[2]\n  out y : u32[3,37]\n  axes i:3 j:37\n"
+                                                      "  s[i,j] : u32 = random_bits(k[0], k[1], %s, %s, 4294967295) -> y[i, j]\n}\nschedule { for %s }\n",
+                                                   cases[i].counter, cases[i].others, cases[i].schedule);
+    check_kernel(text);
+    if (!strstr(loops_print(lower_kernel(kernel_of_text(a, text), a, &error), a), "interleave(") == cases[i].shared) fail_msg("%s", text);
+    arena_free(a);
+  }
 }
 
 static void doubles_and_bf16_are_lowered_too(void **state) {

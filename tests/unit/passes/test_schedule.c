@@ -103,10 +103,26 @@ static void teams_leave_no_processor_idle(void **state) {
   assert_int_equal(pieces_of(&gpu, NARROW_PRODUCT("256", "2304", "65536")), 0);
 }
 
+/* Where they are asked for, and the product is one for them. What a group cannot make is made in another way. */
+static void groups_are_asked_for(void **state) {
+  (void)state;
+  target with_unit = gpu;
+  with_unit.tiles = with_unit.groups = true;
+  assert_schedule_on(&with_unit, NARROW_PRODUCT("8192", "8192", "1024"), "schedule { team 128 256 64 of 64 256, stages 4, groups }");
+  assert_schedule_on(&with_unit, NARROW_PRODUCT("131072", "64", "576"), "schedule { team 128 64 64 of 64 64, stages 4, groups }");
+  assert_schedule_on(&with_unit, NARROW_PRODUCT("512", "512", "512"), "schedule { team 64 64 64 of 64 64, stages 4, groups }");
+  assert_schedule_on(&with_unit, NARROW_PRODUCT("8192", "8192", "32"), "schedule { team 128 128 32 of 64 64, stages 3 }");
+  assert_schedule_on(&with_unit,
+                     "kernel k {\n  in x : bf16[8192,1024]\n  in w : bf16[1024,64,8]\n  out y : f32[8192,64,8]\n  axes i:8192 j:64 l:8 r:1024\n"
+                     "  s[i,j,l] : f32 = sum r of f32(x[i, r]) * f32(w[r, j, l]) -> y[i, j, l]\n}\n",
+                     "schedule { for ");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(tiles_leave_enough_warps),
       cmocka_unit_test(teams_leave_no_processor_idle),
+      cmocka_unit_test(groups_are_asked_for),
       cmocka_unit_test(lanes_follow_long_sums_of_few_results),
       cmocka_unit_test(epilogues_read_along_rows),
       cmocka_unit_test(images_stay_where_panels_pass_by),

@@ -20,7 +20,8 @@ static const char text[] =
     "train p { data: shapes.train, batch: 8, steps: 20, optimizer: sgd(lr: 1e-1) }\n"
     "eval f(flatten(img)) { knn(k: 3, data: shapes) }\n";
 
-static char cache[] = "/tmp/sslc-device-XXXXXX";
+static char folder[] = "/tmp/sslc-device-XXXXXX";
+static const char *cache = folder;
 
 static sslc_program *compiled(const char *device, sslc_status wanted) {
   sslc_program *p = NULL;
@@ -100,14 +101,29 @@ static void data_stay_on_the_device(void **state) {
   enum { LIST = 4 * (1 + 8), BATCH = 8 * 48 };
   float losses[2];
   for (int kept = 0; kept < 2; kept++) {
+    cache = kept ? folder : ""; /* which has the kernel that gathers */
     sslc_program *p = compiled("cuda", SSLC_OK);
-    if (!kept) setenv("SSLC_STAND_IN_FAILS", "nvrtcCompileProgram:1", 1); /* of the kernel that gathers: then it goes without */
+    if (!kept) setenv("SSLC_STAND_IN_FAILS", "nvrtcCompileProgram:1", 1); /* of that kernel: then it goes without */
     assert_int_equal(bytes_of_ten_steps(p), 10 * (kept ? LIST : BATCH));
     unsetenv("SSLC_STAND_IN_FAILS");
     losses[kept] = (float)sslc_metric(p, "loss");
     sslc_free(p);
   }
   assert_true(losses[0] == losses[1]);
+}
+
+/* Of all that a run needs nothing is compiled again. */
+static void a_second_run_compiles_nothing(void **state) {
+  (void)state;
+  enum { LIST = 4 * (1 + 8) };
+  sslc_program *p = compiled("cuda", SSLC_OK);
+  MUST(sslc_run(p, 2));
+  sslc_free(p);
+  setenv("SSLC_STAND_IN_FAILS", "nvrtcCompileProgram:1", 1);
+  p = compiled("cuda", SSLC_OK);
+  assert_int_equal(bytes_of_ten_steps(p), 10 * LIST);
+  unsetenv("SSLC_STAND_IN_FAILS");
+  sslc_free(p);
 }
 
 /* A handle whose device failed says so at every call, and gives nothing of what was lost. */
@@ -157,13 +173,13 @@ static void wrong_devices_are_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(a_device_is_named_and_used), cmocka_unit_test(steps_of_both_kinds_mix), cmocka_unit_test(data_stay_on_the_device), cmocka_unit_test(a_lost_device_stays_lost),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_device_is_named_and_used), cmocka_unit_test(steps_of_both_kinds_mix), cmocka_unit_test(data_stay_on_the_device), cmocka_unit_test(a_second_run_compiles_nothing), cmocka_unit_test(a_lost_device_stays_lost),
                                      cmocka_unit_test(states_that_cannot_be_read_are_not_given), cmocka_unit_test(wrong_devices_are_refused)};
   setenv("SSLC_LIBCUDA", STAND_IN, 1);
   setenv("SSLC_NVRTC", STAND_IN_COMPILER, 1);
-  if (!mkdtemp(cache)) return 1;
+  if (!mkdtemp(folder)) return 1;
   const int failed = cmocka_run_group_tests_name("whole/device", tests, NULL, NULL);
   char command[64];
-  snprintf(command, sizeof command, "rm -rf %s", cache);
+  snprintf(command, sizeof command, "rm -rf %s", folder);
   return system(command) || failed;
 }

@@ -14,10 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "frontend/session.h"
-#include "tests/invented_data.h"
 #include "tests/unit/whole/compiled.h"
 #include "tests/unit/whole/random_pipeline.h"
+#include "tests/unit/whole/tiny_program.h"
 
 static int number_in(const char *variable) {
   const char *text = getenv(variable);
@@ -97,104 +96,14 @@ static void random_graphs_in_random_ways(void **state) {
 /* -- programs --------------------------------------------------------------------------------------------------------- */
 
 /* Settings that make a program small, where it has them. */
-static const option_override sizes[] = {{"batch", "2"},  {"epochs", "2"},  {"dim", "8"},    {"decoder", "4"},  {"depth", "1"},   {"layers", "1"},
-                                        {"heads", "2"},  {"patch", "7"},   {"window", "7"}, {"noise", "3"},    {"width", "2"},   {"classes", "6"},
-                                        {"clusters", "5"}, {"code", "3"},  {"hidden", "9"}, {"projection", "6"}};
-
-/* In place of the library's, whose products would take the interpreter minutes. */
-static const char narrow_parts[] =
-    "\nencoder small_cnn(dim = none, norm = false)(x: f32[N, C, H, W]) {\n"
-    "  let widths = [2, 3, 4]\n"
-    "  for i in 0..3 {\n"
-    "    x = x |> conv(widths[i], 3)\n"
-    "    if norm { x = x |> batch_norm() }\n"
-    "    x = x |> relu\n"
-    "    if i < 2 { x = x |> max_pool(2) }\n"
-    "  }\n"
-    "  let features = x |> global_avg_pool\n"
-    "  if dim == none { features } else { features |> linear(5) }\n"
-    "}\n"
-    "encoder mlp(hidden, out, norm = false, layers = 2, act = relu)(x) {\n"
-    "  for i in 0..layers - 1 {\n"
-    "    x = x |> linear(7, bias: !norm)\n"
-    "    if norm { x = x |> batch_norm() }\n"
-    "    x = x |> act\n"
-    "  }\n"
-    "  x |> linear(out)\n"
-    "}\n";
-
-typedef struct {
-  const char *path, *name;
-  const char *root; /* of its data; NULL: it is made up, and the program is made small */
-  option_override *settings;
-  uint32_t n_settings;
-  arena *arena;
-  diagnostics *diagnostics;
-  open_data data;
-  experiment *experiment;
-  random_source random;
-  const graph_run *init;
-} tiny_program;
-
-/* Those of `sizes` that the text declares. */
-static option_override *settings_of(const char *text, uint32_t *n, arena *a) {
-  option_override *found = ARENA_ARRAY(a, option_override, sizeof sizes / sizeof *sizes);
-  *n = 0;
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-    if (strstr(text, arena_printf(a, "option %s ", sizes[i].name))) found[(*n)++] = sizes[i];
-  return found;
-}
-
-static void lower(tiny_program *t) {
-  size_t length;
-  const char *text = session_read_text(NULL, t->path, &length, t->arena);
-  if (!text) fail_msg("cannot read %s", t->path);
-  t->data = (open_data){.root = t->root ? t->root : SOURCE_DIR "/examples", .arena = t->arena};
-  invented_data tiny = {&t->data, 64, 16, true};
-  data_catalog invented = {&tiny, describe_invented}, found = {&t->data, open_data_describe, open_data_read, open_data_weights};
-  if (!t->root) {
-    t->settings = settings_of(text, &t->n_settings, t->arena);
-    text = arena_printf(t->arena, "%s%s", text, narrow_parts);
-  }
-  lower_options o = {.real = DTYPE_F64, .overrides = t->settings, .n_overrides = t->n_settings, .catalog = t->root ? &found : &invented, .read_file = session_read_text};
-  t->experiment = lower_program(sources_add(t->diagnostics->sources, t->path, text, (uint32_t)strlen(text)), &o, t->diagnostics, t->arena);
-  open_data_release(&t->data);
-  if (!t->experiment) fail_msg("%s", diagnostics_render(t->diagnostics, t->arena, false));
-}
-
-/* States are first ones, but optimizers' moments are around 1: by those that begin at 0 Adam would make much of the rounding of a
- * gradient that is 0. Images and texts are drawn. */
-static const void *data_of(tiny_program *t, const char *role, const char *name, const tensor_type *type) {
-  const experiment *x = t->experiment;
-  bool is_state = !strcmp(role, "state"), is_moment = false;
-  for (uint32_t i = 0; is_state && i < x->n_states; i++)
-    if (!strcmp(x->states[i].name, name)) is_moment = x->states[i].kind == STATE_OPTIMIZER && dtype_is_real(type->dtype);
-  for (uint32_t i = 0; is_state && !is_moment && i < x->init->n_results; i++)
-    if (!strcmp(x->init->results[i].name, name)) return t->init->data[x->init->results[i].value];
-  void *data = arena_alloc(t->arena, (size_t)type_bytes(type) + 8);
-  for (int64_t e = 0; e < type_elements(type); e++) {
-    scalar v = {.integer = random_below(&t->random, type->dtype == DTYPE_U8 ? 256 : 5)};
-    if (dtype_is_real(type->dtype)) v.real = is_moment ? random_real(&t->random, 0.5, 1.5) : random_real(&t->random, -1, 1);
-    element_store(type->dtype, data, e, v);
-  }
-  return data;
-}
-
-static graph_binding *bindings_of(tiny_program *t, const graph *g, uint32_t *n) {
-  graph_binding *all = ARENA_ARRAY(t->arena, graph_binding, g->n_nodes + 1);
-  *n = 0;
-  for (uint32_t i = 0; i < g->n_nodes; i++) {
-    const node *at = &g->nodes[i];
-    if (at->op != OP_PARAMETER) continue;
-    const char *role = node_attribute(at, ATTR_ROLE)->as.text, *name = node_attribute(at, ATTR_NAME)->as.text;
-    all[(*n)++] = (graph_binding){role, name, data_of(t, role, name, graph_type(g, at->first_result))};
-  }
-  return all;
-}
+static const option_override tiny_options[] = {{"batch", "2"},  {"epochs", "2"},  {"dim", "8"},    {"decoder", "4"},  {"depth", "1"},   {"layers", "1"},
+                                               {"heads", "2"},  {"patch", "7"},   {"window", "7"}, {"noise", "3"},    {"width", "2"},   {"classes", "6"},
+                                               {"clusters", "5"}, {"code", "3"},  {"hidden", "9"}, {"projection", "6"}};
+static const tiny_sizes tiny = {tiny_options, sizeof tiny_options / sizeof *tiny_options, {2, 3, 4}, 5, 7};
 
 static void check_graph(tiny_program *t, const graph *g, int ways) {
   uint32_t n, scheduled = 0, refused = 0;
-  const graph_binding *bindings = bindings_of(t, g, &n);
+  const graph_binding *bindings = tiny_bindings(t, g, &n);
   expectation e = expect(g, bindings, n, 1e-9, t->arena);
   if (g == t->experiment->init) t->init = e.run;
   const char *subject = arena_printf(t->arena, "%s, graph %s", t->name, g->name);
@@ -205,7 +114,7 @@ static void check_graph(tiny_program *t, const graph *g, int ways) {
 static void check_program(tiny_program *t, int ways) {
   t->name = strrchr(t->path, '/') + 1;
   t->diagnostics = diagnostics_new(t->arena, sources_new(t->arena));
-  lower(t);
+  tiny_lower(t);
   const experiment *x = t->experiment;
   check_graph(t, x->init, 0);
   for (uint32_t i = 0; i < x->n_phases; i++) check_graph(t, x->phases[i].graph, ways);
@@ -220,7 +129,7 @@ static void examples_in_random_ways(void **state) {
   glob_t found;
   assert_int_equal(glob(SOURCE_DIR "/examples/*.ssl", 0, NULL, &found), 0);
   for (size_t i = 0; i < found.gl_pathc; i++) {
-    tiny_program t = {.path = found.gl_pathv[i], .arena = arena_new(), .random = {i}};
+    tiny_program t = {.path = found.gl_pathv[i], .sizes = &tiny, .real = DTYPE_F64, .arena = arena_new(), .random = {i}};
     if (!only || !strcmp(only, strrchr(t.path, '/') + 1)) check_program(&t, ways_asked_for());
     arena_free(t.arena);
   }
@@ -233,7 +142,7 @@ static int n_given;
 
 static void given_program_in_random_ways(void **state) {
   (void)state;
-  tiny_program t = {.path = given[1], .root = given[2], .arena = arena_new()};
+  tiny_program t = {.path = given[1], .root = given[2], .real = DTYPE_F64, .arena = arena_new()};
   t.settings = ARENA_ARRAY(t.arena, option_override, n_given);
   for (int i = 3; i < n_given; i++) {
     const char *equals = strchr(given[i], '=');
