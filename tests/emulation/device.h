@@ -326,7 +326,7 @@ static long long emulate(emulated_call *k, void **arguments, long long blocks, u
   block.fibres = synchronises;
   emulated_launches++;
   for (long long b = 0; b < blocks; b++) {
-    blockIdx.x = (unsigned)(emulated_launches % 2 ? blocks - 1 - b : b);
+    blockIdx.x = (unsigned)(emulated_launches % 2 ? b : blocks - 1 - b);
     memset(shared, 0xA5, synchronises ? sizeof shared : 0);
     order_new_block(threads);
     for (unsigned t = 0; t < threads && !synchronises; t++) {
