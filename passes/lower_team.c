@@ -94,20 +94,10 @@ static void plain_statement(lowering *l, statement_kind kind, uint32_t number) {
 
 /* The step that is brought while this one is multiplied. */
 static void bring_ahead(team *t, uint32_t index) {
-  lowering *l = t->l;
-  const int64_t ahead = t->ahead;
-  affine form = affine_register(index, 1);
-  form.constant = ahead;
-  const operand later = share(l, emit_affine(l, &form)), end = constant_value(l, DTYPE_I64, (scalar){.integer = t->steps});
-  const operand test = apply_op(l, OP_LT, DTYPE_BOOL, (operand[]){later, end}, 2);
-  block body = {0};
-  open_frame(l, &body, true);
-  l->registers[later.expr->number].range = (interval){ahead, t->steps - 1};
-  l->registers[later.expr->number].level = l->depth - 1;
-  const affine step = affine_register(later.expr->number, 1);
+  later_step later;
+  const affine step = open_later_step(t->l, index, t->ahead, t->steps, &later);
   bring_operands(t, &step);
-  close_frame(l);
-  emit(l, (statement){.kind = STATEMENT_IF, .value = test.expr, .body = body});
+  close_later_step(t->l, &later);
 }
 
 /* One barrier a step: behind it what was brought is there for all, and the stage that the next step is brought to was multiplied. Groups

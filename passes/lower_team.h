@@ -53,6 +53,14 @@ void bring_operand(const team_base *t, const operand_block *o, const affine *ste
 /* `n` tiles from number `first` on, beginning at neighbour `from` of the result and `sum` of the sum. */
 void load_tiles(const team_base *t, const operand_block *o, uint32_t first, int64_t n, const affine *from, const affine *turn, const affine *sum);
 
+/* The step that many behind the one that a loop is at, in an IF that there is one. */
+typedef struct {
+  block body;
+  operand test;
+} later_step;
+affine open_later_step(lowering *l, uint32_t index, int64_t ahead, int64_t steps, later_step *s);
+void close_later_step(lowering *l, const later_step *s);
+
 /* Binds the axes of an operand at a row and a column of its block; columns are counted in units of what is copied at once. An expr of
  * NULL: they are the operand's. */
 operand bind_operand(const team_base *t, const operand_block *o, const affine *step, const affine *row, const affine *column);

@@ -238,3 +238,19 @@ void begin_team(team_base *t, lowering *l, dtype type, int64_t warps) {
   l->loops->tile_type = type;
   l->loops->tile_pairs = TILE / 2;
 }
+
+affine open_later_step(lowering *l, uint32_t index, int64_t ahead, int64_t steps, later_step *s) {
+  affine form = affine_register(index, 1);
+  form.constant = ahead;
+  const operand later = share(l, emit_affine(l, &form)), end = constant_value(l, DTYPE_I64, (scalar){.integer = steps});
+  *s = (later_step){.test = apply_op(l, OP_LT, DTYPE_BOOL, (operand[]){later, end}, 2)};
+  open_frame(l, &s->body, true);
+  l->registers[later.expr->number].range = (interval){ahead, steps - 1};
+  l->registers[later.expr->number].level = l->depth - 1;
+  return affine_register(later.expr->number, 1);
+}
+
+void close_later_step(lowering *l, const later_step *s) {
+  close_frame(l);
+  emit(l, (statement){.kind = STATEMENT_IF, .value = s->test.expr, .body = s->body});
+}

@@ -407,20 +407,10 @@ static void bring_columns(squares_team *t, uint32_t sweep, const affine *step) {
 }
 
 static void bring_ahead(squares_team *t, uint32_t sweep, uint32_t index) {
-  lowering *l = t->l;
-  const int64_t ahead = t->tile.stages - 1;
-  affine form = affine_register(index, 1);
-  form.constant = ahead;
-  const operand later = share(l, emit_affine(l, &form)), end = constant_value(l, DTYPE_I64, (scalar){.integer = t->steps});
-  const operand test = apply_op(l, OP_LT, DTYPE_BOOL, (operand[]){later, end}, 2);
-  block body = {0};
-  open_frame(l, &body, true);
-  l->registers[later.expr->number].range = (interval){ahead, t->steps - 1};
-  l->registers[later.expr->number].level = l->depth - 1;
-  const affine step = affine_register(later.expr->number, 1);
+  later_step later;
+  const affine step = open_later_step(t->l, index, t->tile.stages - 1, t->steps, &later);
   bring_columns(t, sweep, &step);
-  close_frame(l);
-  emit(l, (statement){.kind = STATEMENT_IF, .value = test.expr, .body = body});
+  close_later_step(t->l, &later);
 }
 
 static scalar identity(const stage *s) { return (scalar){.real = s->monoid == MONOID_MAX ? -INFINITY : 0}; }
