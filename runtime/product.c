@@ -1,6 +1,7 @@
 #include "runtime/product.h"
 
 #include <math.h>
+#include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -63,6 +64,63 @@ static product *widest(void) {
 
 void product_tile(const float *left, const float *panel, int64_t n, float *out, int64_t out_stride) {
   widest()(left, panel, n, out, out_stride);
+}
+
+/* -- of bf16 ---------------------------------------------------------------------------------------------- */
+
+typedef void product_narrow(const uint16_t *left, const uint16_t *panel, int64_t pairs, const float *first, float *out);
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f,avx512bf16"))) static void narrow_512(const uint16_t *left, const uint16_t *panel, int64_t pairs, const float *first, float *out) {
+  enum { VECTORS = 3, LANES = 16 };
+  __m512 sums[TILE_ROWS][VECTORS];
+  _Pragma("GCC unroll 8") for (int r = 0; r < TILE_ROWS; r++)
+    _Pragma("GCC unroll 8") for (int v = 0; v < VECTORS; v++) sums[r][v] = _mm512_loadu_ps(first + v * LANES);
+  for (int64_t k = 0; k < pairs; k++, left += 2 * TILE_ROWS, panel += 2 * TILE_LANES) {
+    __m512bh b[VECTORS];
+    _Pragma("GCC unroll 8") for (int v = 0; v < VECTORS; v++) b[v] = (__m512bh)_mm512_loadu_si512(panel + 2 * v * LANES);
+    _Pragma("GCC unroll 8") for (int r = 0; r < TILE_ROWS; r++) {
+      int pair;
+      memcpy(&pair, left + 2 * r, sizeof pair);
+      const __m512bh a = (__m512bh)_mm512_set1_epi32(pair);
+      _Pragma("GCC unroll 8") for (int v = 0; v < VECTORS; v++) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], a, b[v]);
+    }
+  }
+  _Pragma("GCC unroll 8") for (int r = 0; r < TILE_ROWS; r++)
+    _Pragma("GCC unroll 8") for (int v = 0; v < VECTORS; v++) _mm512_storeu_ps(out + r * TILE_LANES + v * LANES, sums[r][v]);
+}
+#endif
+
+static float widened(uint16_t x) {
+  const uint32_t bits = (uint32_t)x << 16;
+  float out;
+  memcpy(&out, &bits, sizeof out);
+  return out;
+}
+
+static void narrow_portable(const uint16_t *left, const uint16_t *panel, int64_t pairs, const float *first, float *out) {
+  for (int64_t r = 0; r < TILE_ROWS; r++, out += TILE_LANES) {
+    memcpy(out, first, TILE_LANES * sizeof *out);
+    for (int64_t k = 0; k < pairs; k++)
+      for (int64_t l = 0; l < TILE_LANES; l++)
+        for (int64_t side = 0; side < 2; side++) out[l] += widened(left[(k * TILE_ROWS + r) * 2 + side]) * widened(panel[(k * TILE_LANES + l) * 2 + side]);
+  }
+}
+
+bool product_narrow_is_faster(void) {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+void product_tile_narrow(const uint16_t *left, const uint16_t *panel, int64_t pairs, const float *first, float *out) {
+  product_narrow *tile = narrow_portable;
+#if defined(__x86_64__)
+  if (product_narrow_is_faster()) tile = narrow_512;
+#endif
+  tile(left, panel, pairs, first, out);
 }
 
 float *product_memory(int64_t n) {

@@ -12,6 +12,7 @@
 
 #include "runtime/judge_internal.h"
 #include "runtime/lbfgs.h"
+#include "runtime/neighbours.h"
 #include "runtime/product.h"
 
 /* Uniform in [-1, 1). */
@@ -64,6 +65,32 @@ static void tiles_are_sums_in_order(void **state) {
         float sum = 0;
         for (int64_t k = 0; k < n; k++) sum = fmaf(left[k * TILE_ROWS + r], panel[k * TILE_LANES + l], sum);
         assert_true(out[r * OUT + l] == sum);
+      }
+  }
+}
+
+static void narrow_tiles_are_sums_of_bf16(void **state) {
+  (void)state;
+  for (int64_t pairs = 0; pairs < 25; pairs++) {
+    uint16_t left[25 * TILE_ROWS * 2], panel[25 * TILE_LANES * 2];
+    float first[TILE_LANES], out[TILE_ROWS * TILE_LANES];
+    /* 1, -1, 2, -2, 0.5, 0 and so on: sums are exact in any order */
+    static const uint16_t numbers[] = {0x3f80, 0xbf80, 0x4000, 0xc000, 0x3f00, 0, 0x3f80, 0x4040};
+    for (int i = 0; i < TILE_LANES; i++) first[i] = (float)(int)(noise() * 8);
+    for (int64_t i = 0; i < pairs * TILE_ROWS * 2; i++) left[i] = numbers[(int)((noise() + 1) * 3.99f)];
+    for (int64_t i = 0; i < pairs * TILE_LANES * 2; i++) panel[i] = numbers[(int)((noise() + 1) * 3.99f)];
+    product_tile_narrow(left, panel, pairs, first, out);
+    for (int r = 0; r < TILE_ROWS; r++)
+      for (int l = 0; l < TILE_LANES; l++) {
+        float sum = first[l];
+        for (int64_t k = 0; k < 2 * pairs; k++) {
+          const uint32_t a = (uint32_t)left[(k / 2 * TILE_ROWS + r) * 2 + k % 2] << 16, b = (uint32_t)panel[(k / 2 * TILE_LANES + l) * 2 + k % 2] << 16;
+          float x, y;
+          memcpy(&x, &a, sizeof x);
+          memcpy(&y, &b, sizeof y);
+          sum += x * y;
+        }
+        assert_true(out[r * TILE_LANES + l] == sum);
       }
   }
 }
@@ -144,6 +171,38 @@ static void rows_are_judged_in_any_company(void **state) {
   assert_true(fabs(whole.top1 * ROWS - right) < 1e-6);
   free_set(train);
   free_set(test);
+}
+
+/* Far from each other, nearly or wholly alike, many times the same, all zeros among them. */
+static void ways_find_the_same_neighbours(void **state) {
+  (void)state;
+  static const struct {
+    int64_t train, test, dims, k;
+    float distance, common, noise; /* between classes; what all share; of its own */
+    int64_t distinct;              /* 0: all */
+  } cases[] = {{3000, 301, 64, 20, 0.5f, 0, 1, 0},  {3000, 100, 513, 5, 0, 0, 1, 0},   {1500, 70, 33, 1, 0.5f, 100, 1, 0},  {2000, 300, 48, 20, 0, 1, 1e-4f, 0},
+               {2000, 270, 16, 20, 0.5f, 0, 1, 60}, {700, 30, 8, 20, 0, 1, 0, 0},      {700, 290, 1, 7, 0, 0, 1, 0},        {1000, 260, 24, 10, 0.5f, 0, 1, 999}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    const int64_t dims = cases[i].dims, k = cases[i].k, rows = cases[i].test, n = cases[i].train;
+    feature_set train = make_blobs(n, dims, 10, cases[i].distance), test = make_blobs(rows, dims, 10, cases[i].distance);
+    for (int64_t j = 0; j < n * dims; j++) ((float *)train.features)[j] = cases[i].common + cases[i].noise * train.features[j];
+    for (int64_t j = 0; j < rows * dims; j++) ((float *)test.features)[j] = cases[i].common + cases[i].noise * test.features[j];
+    if (cases[i].distinct)
+      for (int64_t j = cases[i].distinct; j < n; j++) memcpy((float *)train.features + j * dims, train.features + j % cases[i].distinct * dims, (size_t)dims * sizeof(float));
+    if (cases[i].distinct) memset((float *)train.features, 0, (size_t)dims * sizeof(float)), memset((float *)test.features, 0, (size_t)dims * sizeof(float));
+    judge_task t = {&train, &test, dims, 10};
+    neighbour *wide = calloc((size_t)(rows * k), sizeof *wide), *narrow = calloc((size_t)(rows * k), sizeof *narrow);
+    assert_true(neighbours_find(pool, &t, k, NEIGHBOURS_WIDE, wide));
+    assert_true(neighbours_find(pool, &t, k, NEIGHBOURS_NARROW, narrow));
+    for (int64_t j = 0; j < rows * k; j++)
+      if (wide[j].train != narrow[j].train || wide[j].similarity != narrow[j].similarity)
+        fail_msg("case %zu, row %lld, neighbour %lld: %lld of %.9g, and %lld of %.9g", i, (long long)(j / k), (long long)(j % k), (long long)wide[j].train, wide[j].similarity,
+                 (long long)narrow[j].train, narrow[j].similarity);
+    free(wide);
+    free(narrow);
+    free_set(train);
+    free_set(test);
+  }
 }
 
 static void random_features_give_chance(void **state) {
@@ -364,7 +423,7 @@ static void a_constant_feature_says_nothing(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(tiles_are_sums_in_order),       cmocka_unit_test(neighbours_vote_as_defined),
+      cmocka_unit_test(tiles_are_sums_in_order), cmocka_unit_test(narrow_tiles_are_sums_of_bf16), cmocka_unit_test(ways_find_the_same_neighbours),       cmocka_unit_test(neighbours_vote_as_defined),
       cmocka_unit_test(rows_are_judged_in_any_company),
       cmocka_unit_test(random_features_give_chance),   cmocka_unit_test(equal_features_are_decided_by_order),
       cmocka_unit_test(threads_change_no_bit),         cmocka_unit_test(what_makes_no_sense_is_refused),
