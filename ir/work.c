@@ -1,6 +1,7 @@
 #include "ir/work.h"
 
 #include "ir/expr.h"
+#include "ir/mask.h"
 
 enum { MOST_CONDITIONS = 32, MOST_TUPLES = 1 << 22 };
 
@@ -87,12 +88,14 @@ kernel_work kernel_work_of(const kernel *k) {
   kernel_work w = {0};
   double elements[k->n_buffers + 1];
   bool seen[k->exprs->count + 1];
+  kernel_mask mask;
+  const bool has_mask = find_mask(k, &mask);
   memset(elements, 0, sizeof elements);
   memset(seen, 0, sizeof seen);
   for (uint32_t i = 0; i < k->n_stages; i++) {
     const stage *s = &k->stages[i];
     contraction_form f;
-    if (!s->again && stage_contraction(k, i, &f) && f.left_only && f.right_only) w.flops += 2 * live_points(k, s);
+    if (!s->again && stage_contraction(k, i, &f) && f.left_only && f.right_only) w.flops += 2 * live_points(k, s) * (has_mask && is_masked(&mask, s->free | s->reduced) ? mask_share(k, &mask) : 1);
     add_reads(k, s->body, seen, elements);
     if (s->output >= 0) elements[s->output] += extent_of(k, s->free);
   }

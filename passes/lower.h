@@ -23,6 +23,7 @@
 
 #include "ir/kernel.h"
 #include "ir/loops.h"
+#include "ir/mask.h"
 
 /* Index = constant + lane * (number of the lane) + sum of coefficient * register. Registers count
  * iterations, not elements, so that blocks of a layout divide out of the coefficients. */
@@ -135,6 +136,8 @@ typedef struct {
   int32_t tile_sums, tile_edge[2]; /* memory of the thread; -1: none yet */
   struct known_table *known;
   struct coordinate_table *coordinates;
+  kernel_mask mask;
+  bool has_mask;
   uint32_t *uses; /* by expression: how often it stands in what is computed */
 } lowering;
 

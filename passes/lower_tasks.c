@@ -53,14 +53,20 @@ static participation takes_part(const lowering *l, const task *t, uint32_t at) {
   return l->stages[t->stage].vector_loop == (int32_t)at ? IN_LANES : IN_TURN;
 }
 
+/* Whether a loop over the mask's lower index stops where all points of a task are masked. */
+static bool stops_at_mask(const lowering *l, const task *t, uint32_t at) {
+  return l->has_mask && l->schedule[at].axis == l->mask.low && l->schedule[at].kind == LOOP_SERIAL && is_masked(&l->mask, t->axes) && !l->axis[l->mask.high].at.lane;
+}
+
 /* The first task and all later ones that can run with it. */
 static task_list next_run(lowering *l, task_list *pending, uint32_t at) {
   participation how = takes_part(l, &pending->items[0], at);
   uint32_t axis = how == LEFT_OUT ? MAX_AXES : l->schedule[at].axis;
+  const bool stops = stops_at_mask(l, &pending->items[0], at);
   bool *chosen = ARENA_ARRAY(l->arena, bool, pending->n);
   task_list run = {ARENA_ARRAY(l->arena, task, pending->n), 0}, rest = {pending->items, 0};
   for (uint32_t i = 0; i < pending->n; i++)
-    chosen[i] = takes_part(l, &pending->items[i], at) == how && may_join(l, pending, chosen, i, axis);
+    chosen[i] = takes_part(l, &pending->items[i], at) == how && stops_at_mask(l, &pending->items[i], at) == stops && may_join(l, pending, chosen, i, axis);
   for (uint32_t i = 0; i < pending->n; i++) {
     if (chosen[i]) run.items[run.n++] = pending->items[i];
     else rest.items[rest.n++] = pending->items[i];
@@ -272,6 +278,18 @@ static void bind_and_lower(lowering *l, task_list tasks, uint32_t at, const affi
   l->axis[axis] = saved;
 }
 
+/* How many of the trips have a point that is not masked: those that begin no later than the higher index ends. */
+static const loops_expr *trips_to_mask(lowering *l, uint32_t at, int64_t trips) {
+  const int64_t step = l->schedule[at].step;
+  affine last = l->axis[l->mask.high].at, quotient, rest;
+  last.constant += l->axis[l->mask.high].left - 1;
+  if (!affine_add(&last, &l->axis[l->mask.low].at, -1) || !affine_divide(l, &last, step, AFFINE_EMIT, &quotient, &rest)) return loops_integer(l->loops, trips);
+  quotient.constant++;
+  operand end = emit_affine(l, &quotient);
+  if (affine_range(l, &quotient).high > trips) end = apply_op(l, OP_MIN, DTYPE_I64, (operand[]){end, constant_value(l, DTYPE_I64, (scalar){.integer = trips})}, 2);
+  return share(l, end).expr;
+}
+
 static void lower_trips(lowering *l, task_list tasks, uint32_t at, int64_t from, int64_t to) {
   int64_t step = l->schedule[at].step;
   affine constant = affine_constant(from * step);
@@ -280,6 +298,7 @@ static void lower_trips(lowering *l, task_list tasks, uint32_t at, int64_t from,
     bind_and_lower(l, tasks, at, &constant, step);
     return;
   }
+  const loops_expr *end = stops_at_mask(l, &tasks.items[0], at) ? trips_to_mask(l, at, to) : loops_integer(l->loops, to);
   block body = {0};
   open_frame(l, &body, false);
   uint32_t index = new_register(l, DTYPE_I64, 1, (interval){from, to - 1}, l->depth - 1);
@@ -290,7 +309,7 @@ static void lower_trips(lowering *l, task_list tasks, uint32_t at, int64_t from,
     emit(l, (statement){.kind = STATEMENT_FOR,
                         .number = index,
                         .begin = loops_integer(l->loops, from),
-                        .end = loops_integer(l->loops, to),
+                        .end = end,
                         .step = 1,
                         .body = body});
 }
