@@ -54,6 +54,15 @@ static bool lies_otherwise(const scheduler *s) {
   return t.other;
 }
 
+/* Panels that are written side by side, so that what is read from rows are several lines each, which are fetched together. */
+static int64_t panels_together(const scheduler *s, uint32_t axis, int64_t width) {
+  enum { TOGETHER = 64 };
+  if (s->target->warps || !lies_otherwise(s)) return width;
+  int64_t group = width;
+  while (group * 2 <= TOGETHER && extent(s, axis) % (group * 2) == 0) group *= 2;
+  return group;
+}
+
 enum { FEW_SUMS = 2 }; /* beside which not much else is computed */
 
 /* Vectors of columns that are summed side by side in registers. */
@@ -82,7 +91,8 @@ void schedule_rows(scheduler *s) {
   uint32_t n = 0;
   const int64_t width = outermost_block(s, vector);
   const bool blocked = width > 1 && (s->shared & along) && extent(s, (uint32_t)vector) > width;
-  if (blocked) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = width};
+  const int64_t group = blocked ? panels_together(s, (uint32_t)vector, width) : width;
+  if (blocked) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = group};
   for (uint32_t a = 0; a < k->n_axes; a++) /* shared axes lead: stages meet inside them */
     if (s->shared & ~along & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
   sort_by_stride(s, outer + blocked, n - blocked);
@@ -98,6 +108,7 @@ void schedule_rows(scheduler *s) {
   int64_t tile = vector < 0 ? 1 : s->lanes * (s->target->warps ? unroll_for_warps(s, (uint32_t)vector, ROW_UNROLL) : columns_together(s, sums));
   const bool columns = along && (s->shared & along), whole = columns && !s->target->warps && !blocked && rows_pass_whole(s, (uint32_t)vector, sums, tile);
   bool tiled = columns && !whole && (blocked ? width : extent(s, (uint32_t)vector)) > tile;
+  if (group > width) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = width};
   if (tiled) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = tile};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
   const axis_set inner = s->used & ~s->shared & ~along;
