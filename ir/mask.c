@@ -22,12 +22,12 @@ static const expr *look_through_maps(const kernel *k, const expr *e) {
 
 static bool is_zero(const expr *e) { return e->kind == EXPR_CONSTANT && dtype_is_real(e->type) && e->constant.real == 0; }
 
-/* Whether it is 0 where points are masked. What stands beside a 0 in a product takes no part there, NaN and infinity included. */
+/* Whether it is 0 where points are masked. What stands beside a 0 in a product or under it takes no part there, NaN and infinity included. */
 static bool vanishes(const kernel *k, const kernel_mask *m, const expr *e) {
   e = look_through_maps(k, e);
   if (is_apply(e, OP_SELECT)) return (is_by(m, e->args[0]) || vanishes(k, m, e->args[1])) && (is_zero(e->args[2]) || vanishes(k, m, e->args[2]));
   if (is_apply(e, OP_MUL)) return vanishes(k, m, e->args[0]) || vanishes(k, m, e->args[1]);
-  if (is_apply(e, OP_CAST) || is_apply(e, OP_NEG)) return vanishes(k, m, e->args[0]);
+  if (is_apply(e, OP_CAST) || is_apply(e, OP_NEG) || is_apply(e, OP_DIV)) return vanishes(k, m, e->args[0]);
   return false;
 }
 

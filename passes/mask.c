@@ -6,32 +6,41 @@
 
 #include "passes/rebuild.h"
 
-static const node *behind(const graph *g, value *v, op_id op) {
-  const node *n = graph_node(g, *v);
-  if (n->op != op) return NULL;
-  *v = n->operands[0];
-  return n;
+/* Where dimension `axis` of a view's operand is in the view; -1: it is none any more. */
+static int64_t seen_at(const graph *g, const node *view, int64_t axis) {
+  const tensor_type *from = graph_type(g, view->operands[0]), *to = graph_type(g, view->first_result);
+  if (axis < 0 || view->op == OP_BROADCAST) return axis < 0 ? -1 : node_integers(view, ATTR_AXES)[axis];
+  uint32_t i = 0, j = 0;
+  for (; i < from->rank || j < to->rank; i++, j++) { /* a reshape that leaves out, or puts in, ones */
+    while (i < from->rank && from->dim[i] == 1) i++;
+    while (j < to->rank && to->dim[j] == 1) j++;
+    if (i == from->rank || j == to->rank || from->dim[i] != to->dim[j]) return -1;
+    if (i == axis) return j;
+  }
+  return -1;
 }
 
-/* The length of what an operand of a comparison counts; 0: it is no index. */
-static int64_t counted(const graph *g, value v) {
-  while (behind(g, &v, OP_BROADCAST) || behind(g, &v, OP_RESHAPE)) {}
-  return graph_node(g, v)->op == OP_IOTA && graph_type(g, v)->rank == 1 ? graph_type(g, v)->dim[0] : 0;
+static bool is_view(const node *n) { return n->op == OP_BROADCAST || n->op == OP_RESHAPE; }
+
+/* The dimension whose index v is; -1: it is none. */
+static int64_t index_of(const graph *g, value v) {
+  const node *n = graph_node(g, v);
+  return n->op == OP_IOTA ? node_integers(n, ATTR_AXIS)[0] : is_view(n) ? seen_at(g, n, index_of(g, n->operands[0])) : -1;
+}
+
+/* The dimensions whose indices v compares: the lower, and the higher one. */
+static bool compares(const graph *g, value v, int64_t axes[2]) {
+  const node *n = graph_node(g, v);
+  if (is_view(n) && !compares(g, n->operands[0], axes)) return false;
+  for (int i = 0; i < 2; i++) axes[i] = n->op == OP_LE ? index_of(g, n->operands[i]) : is_view(n) ? seen_at(g, n, axes[i]) : -1;
+  return axes[0] >= 0 && axes[1] >= 0 && axes[0] != axes[1];
 }
 
 /* Whether c is one index of a square against the other, `axis` being one of them: then no row along it is all hidden. */
 static bool keeps_some(const graph *g, value c, int64_t axis) {
-  const node *spread = behind(g, &c, OP_BROADCAST);
-  const attribute *axes = spread ? node_attribute(spread, ATTR_AXES) : NULL;
+  int64_t axes[2];
   const tensor_type *t = graph_type(g, c);
-  bool among = !axes;
-  for (uint32_t i = 0; axes && i < axes->n; i++) among |= axes->as.integers[i] == axis && t->dim[i] > 1;
-  if (!axes) among = t->dim[axis] > 1;
-  while (behind(g, &c, OP_RESHAPE)) {}
-  const node *n = graph_node(g, c);
-  if (!among || n->op != OP_LE) return false;
-  const int64_t left = counted(g, n->operands[0]), right = counted(g, n->operands[1]);
-  return left == right && left > 1 && type_elements(graph_type(g, c)) == left * right;
+  return compares(g, c, axes) && (axis == axes[0] || axis == axes[1]) && t->dim[axes[0]] == t->dim[axes[1]];
 }
 
 /* The mask of exp(x - max of x); 0: it has none. */
@@ -42,7 +51,7 @@ static value mask_of(const graph *g, const node *n) {
   if (difference->op != OP_SUB) return 0;
   const node *x = graph_node(g, difference->operands[0]);
   value most = difference->operands[1];
-  while (behind(g, &most, OP_BROADCAST) || behind(g, &most, OP_RESHAPE)) {}
+  while (is_view(graph_node(g, most))) most = graph_node(g, most)->operands[0];
   const node *m = graph_node(g, most);
   if (x->op != OP_SELECT || !graph_splat_value(g, x->operands[2], &hidden) || !(hidden.real <= MASKED)) return 0;
   if (m->op != OP_REDUCE_MAX || m->operands[0] != difference->operands[0] || node_attribute(m, ATTR_AXES)->n != 1) return 0;

@@ -51,6 +51,41 @@ static void products_use_tiles_of_registers(void **state) {
   }
 }
 
+/* Rows of a softmax that see no later columns: loops over columns stop behind the last that a block of rows sees, if all that reads
+ * what is hidden takes it for nothing. */
+#define CAUSAL(extent, hidden, otherwise)                                                                                                    \
+  "kernel causal {\n  in q : f32[%d,5]\n  in x : f32[" extent ",5]\n  out y : f32[%d,5]\n  out d : f32[" extent ",5]\n  axes i:%d j:" extent " r:5 s:5\n"       \
+  "  c[i,j] : f32 = sum r of q[i, r] * x[j, r]\n  m[i] : f32 = max j of select(le(i32(j), i32(i)), c, " hidden ")\n"                     \
+  "  p[i,j] : f32 = select(le(i32(j), i32(i)), exp(c - m), " otherwise ")\n  t[i] : f32 = sum j of p\n"                                  \
+  "  z[i,s] : f32 = sum j of p * (1 / t) * x[j, s] -> y[i, s]\n  b[j,s] : f32 = sum i of p * q[i, s] -> d[j, s]\n}\n%s"
+
+static void loops_stop_at_a_mask(void **state) {
+  (void)state;
+  static const struct {
+    const char *schedule;
+    bool stops; /* with 37 rows and columns */
+  } cases[] = {
+      {"", true},  /* row by row: from the second on */
+      {"schedule { for i/16, j/16, r, i unroll, s vector, j vector }\n", true},
+      {"schedule { for i/8, j/16, r, i unroll, s vector, j vector }\n", true},
+      {"schedule { for i/16, j/4, i unroll, r, s, j unroll }\n", true},
+      {"schedule { for i/5, j/3, i, r, s, j }\n", true},
+      {"schedule { for j/16, i/16, r, i unroll, s vector, j vector }\n", false},
+      {"schedule { for i/4, i unroll, j/8, r, s, j vector }\n", true},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    for (int kind = 0; kind < 4; kind++) { /* as it should be; another extent; too little hidden; something behind what is hidden */
+      char text[2000];
+      const int rows = kind == 1 ? 30 : 37;
+      snprintf(text, sizeof text, kind == 2 ? CAUSAL("37", "-1000", "0") : kind == 3 ? CAUSAL("37", "-1e+30", "1") : CAUSAL("37", "-1e+30", "0"), rows, rows, rows, cases[i].schedule);
+      check_kernel(text);
+      arena *a = arena_new();
+      const char *error, *lowered = loops_print(lower_kernel(kernel_of_text(a, text), a, &error), a);
+      if (!strstr(lowered, " to r") == (kind == 0 && cases[i].stops)) fail_msg("%s\n%s", text, lowered);
+      arena_free(a);
+    }
+}
+
 #define CONVOLUTION                                                                                                    \
   "kernel conv {\n  in x : f32[2,5,9,7] {0 2 3 1}\n  in w : f32[20,5,3,3] {0/8 2 3 1 0%%8}\n  in b : f32[20]\n"        \
   "  out y : f32[2,20,9,7] {0 2 3 1}\n  axes n:2 k:20 p:9 q:7 c:5 r:3 s:3\n"                                           \
@@ -308,7 +343,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_pair_inside_a_pair),
       cmocka_unit_test(maps_run_in_lanes_with_remainders),
-      cmocka_unit_test(products_use_tiles_of_registers),
+      cmocka_unit_test(products_use_tiles_of_registers), cmocka_unit_test(loops_stop_at_a_mask),
       cmocka_unit_test(convolutions_skip_padding),
       cmocka_unit_test(schedules_carry_out_definitions),
       cmocka_unit_test(random_schedules_carry_out_definitions),

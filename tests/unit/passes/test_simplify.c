@@ -281,6 +281,27 @@ static void relu_waits_for_its_pooling(void **state) {
 #undef SLICES
 }
 
+/* What a softmax hides is 0: where indices of a square are compared, a row keeps something, and less than -1e30 hides it. */
+static void what_a_softmax_hides_is_nothing(void **state) {
+#define MASKED_SOFTMAX(n, lowest, of, axis, along)                                                                                  \
+  X("f64[2,3,3]") LINE("%2 = iota {axis=0} : i32[" n "]") LINE("%3 = broadcast(%2) {axes=[1]} : i32[3,3]")                             \
+  LINE("%4 = broadcast(%2) {axes=[0]} : i32[3,3]") LINE("%5 = le(%3, %4) : bool[3,3]") LINE("%6 = broadcast(%5) {axes=[1,2]} : bool[2,3,3]") \
+  LINE("%7 = constant {value=" lowest "} : f64[2,3,3]") LINE("%8 = select(%6, %1, %7) : f64[2,3,3]")                                  \
+  LINE("%9 = reduce_max(" of ") {axes=[" axis "]} : f64[" along "]")
+#define EXPONENTIAL(axes) LINE("%10 = broadcast(%9) {axes=[" axes "]} : f64[2,3,3]") LINE("%11 = sub(%8, %10) : f64[2,3,3]") LINE("%12 = exp(%11) : f64[2,3,3]")
+  rewrites(state, pass_mask, MASKED_SOFTMAX("3", "-1e+30", "%8", "2", "2,3") EXPONENTIAL("0,1") Y("%12"),
+           MASKED_SOFTMAX("3", "-1e+30", "%8", "2", "2,3") EXPONENTIAL("0,1")
+           LINE("%13 = constant {value=0} : f64[2,3,3]") LINE("%14 = select(%6, %12, %13) : f64[2,3,3]") Y("%14"));
+  static const char *const others[] = {
+      MASKED_SOFTMAX("3", "-1e+03", "%8", "2", "2,3") EXPONENTIAL("0,1") Y("%12"), /* might not be hidden */
+      MASKED_SOFTMAX("3", "-1e+30", "%1", "2", "2,3") EXPONENTIAL("0,1") Y("%12"), /* the largest of something else */
+      MASKED_SOFTMAX("3", "-1e+30", "%8", "0", "3,3") EXPONENTIAL("1,2") Y("%12"), /* along an axis that the mask does not know: all of it may be hidden */
+  };
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++) rewrites(state, pass_mask, others[i], others[i]);
+#undef MASKED_SOFTMAX
+#undef EXPONENTIAL
+}
+
 static void transposes_enter_contractions(void **state) {
   CANONICAL(X("f64[2,3]") LINE("%2 = transpose(%1) {axes=[1,0]} : f64[3,2]")
                 LINE("%3 = contract(%1, %2) {spec=\"i,k; k,j -> i,j\"} : f64[2,2]") Y("%3"),
@@ -458,6 +479,7 @@ int main(void) {
       TEST(reductions_join),
       TEST(what_is_repeated_is_multiplied),
       TEST(relu_waits_for_its_pooling),
+      TEST(what_a_softmax_hides_is_nothing),
       TEST(transposes_enter_contractions),
       TEST(constants_are_computed),
       TEST(equal_nodes_are_one),

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <math.h>
 
 #include "ir/work.h"
 #include "passes/squares.h"
@@ -45,7 +46,8 @@ static graph *attention_step(const attention *c, arena *a) {
   if (c->causal) {
     tensor_type index = square;
     index.dtype = DTYPE_I32;
-    const value sees = graph_binary(g, OP_LE, graph_iota(g, index, 3, nowhere), graph_iota(g, index, 2, nowhere), nowhere);
+    const value columns = graph_iota(g, shape(DTYPE_I32, 1, c->keys), 0, nowhere), rows = graph_iota(g, shape(DTYPE_I32, 1, c->queries), 0, nowhere);
+    const value sees = graph_binary(g, OP_LE, graph_broadcast(g, columns, index, (int64_t[]){3}, nowhere), graph_broadcast(g, rows, index, (int64_t[]){2}, nowhere), nowhere);
     scores = graph_select(g, sees, scores, graph_number(g, square, -1e30, nowhere), nowhere);
   }
   const value largest = graph_unary(g, OP_STOP_GRAD, graph_reduce(g, OP_REDUCE_MAX, scores, (int64_t[]){3}, 1, nowhere), nowhere);
@@ -128,7 +130,7 @@ static void attention_keeps_no_scores(void **state) {
   static const attention cases[] = {
       {DTYPE_F64, 2, 8, 37, 37, 10, true, false},  {DTYPE_F32, 4, 4, 37, 37, 18, false, false}, {DTYPE_F32, 3, 6, 37, 53, 20, false, false},
       {DTYPE_F64, 4, 4, 50, 23, 7, false, false},  {DTYPE_F32, 16, 1, 64, 64, 32, true, false}, {DTYPE_F32, 1, 1, 130, 130, 12, false, false},
-      {DTYPE_F64, 1, 2, 90, 85, 9, true, false},
+      {DTYPE_F64, 1, 2, 90, 85, 9, true, false},       {DTYPE_F32, 1, 1, 130, 130, 12, true, false},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     arena *a = arena_new();
@@ -137,7 +139,8 @@ static void attention_keeps_no_scores(void **state) {
     if (largest_buffer(p) >= c->batch * c->heads * c->queries * c->keys) fail_msg("case %zu: %s", i, plan_print(p, a));
     /* Of a batch that fills all threads, all derivatives are made in one kernel; else rows and columns each have one. */
     if (kernels_with_squares(p) != (c->batch * c->heads >= 16 ? 2 : 3)) fail_msg("case %zu: %u kernels\n%s", i, kernels_with_squares(p), plan_print(p, a));
-    assert_true(products(p) == 6.0 * c->batch * c->heads * c->queries * c->keys * c->depth);
+    const double seen = c->causal && c->queries == c->keys ? (c->keys + 1) / 2.0 : c->keys; /* of a row; what is hidden is no work */
+    if (fabs(products(p) - 6 * seen * c->batch * c->heads * c->queries * c->depth) > 0.5) fail_msg("case %zu: %g products\n%s", i, products(p), plan_print(p, a));
     assert_non_null(strstr(plan_print(p, a), " = again sum "));
     arena_free(a);
   }
