@@ -17,7 +17,8 @@
  *                     squares, and what is reduced and multiplied of them, by such warps
  *   lower_team_operand.c
  *                     walks and blocks of operands, for that and its kin: see lower_team.h
- *   lower_panel.c     such blocks for the matrix unit of groups of warps */
+ *   lower_panel.c     such blocks for the matrix unit of groups of warps
+ *   lower_box.c       and those that are rectangles of memory */
 #ifndef SSLC_PASSES_LOWER_H
 #define SSLC_PASSES_LOWER_H
 
