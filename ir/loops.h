@@ -57,7 +57,8 @@ typedef enum {
   STATEMENT_SETTLE,  /* until at most the `number` latest products are under way; those read and write what they are given until then */
   STATEMENT_EXPECT,  /* by one thread of the team: arrival `offset` is to have `number` bytes more, which the BOXes behind this bring */
   STATEMENT_BOX,     /* by that thread, in the background: box number `from`, where it begins at coordinates `at`, to `offset` of local `number`, for arrival `source` */
-  STATEMENT_ARRIVED  /* until arrival `offset` has all that it was told of for the time number `source`, from 0 on */
+  STATEMENT_ARRIVED  /* until arrival `offset` has all that it was told of for the time number `source`, from 0 on; behind a BARRIER, at which the others learn
+                        that arrivals have begun */
 } statement_kind;
 
 /* What a PRODUCT reads are panels of 64 results by 64 neighbours of the sum, one behind the other. A panel has 64 rows in memory, a

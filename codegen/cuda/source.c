@@ -292,11 +292,10 @@ static uint32_t local_bytes(const writer *w) {
   return bytes > INT32_MAX ? INT32_MAX : (uint32_t)bytes;
 }
 
-/* Behind local buffers; there before any thread of the team waits. */
+/* Behind local buffers. The thread that brings boxes begins them; others wait for none before the team's first barrier. */
 static void write_arrivals(writer *w, uint32_t at) {
   write_line(w, "const u32 arrivals = on_chip(local + %u);", at);
   write_line(w, "if (threadIdx.x == 0) arrivals_begin(arrivals, %u);", w->loops->arrivals);
-  write_line(w, "__syncthreads();");
 }
 
 /* Local buffers of a warp, or of a team, lie in memory that its lanes share; those of a thread alone are arrays. */
