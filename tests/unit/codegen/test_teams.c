@@ -34,11 +34,11 @@ static void check_groups(const char *text) {
   target gpu;
   gpu_target(&gpu);
   if (gpu_is_real() && !gpu.groups) return;
-  static const char *const blocks[] = {"64 64 64 of 64 64, stages 3, groups", "128 128 64 of 64 128, stages 4, groups, boxes"};
+  static const char *const blocks[] = {"64 64 64 of 64 64, stages 3, groups", "128 128 64 of 64 128, stages 4, groups"};
   const char *chosen = strstr(text, "schedule {");
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
     char *by_groups = malloc(strlen(text) + 100);
-    sprintf(by_groups, "%.*sschedule { team %s }\n", (int)(chosen - text), text, blocks[i]);
+    sprintf(by_groups, "%.*sschedule { team %s%s }\n", (int)(chosen - text), text, blocks[i], i && (!gpu_is_real() || gpu.boxes) ? ", boxes" : "");
     check_one(by_groups);
     free(by_groups);
   }
