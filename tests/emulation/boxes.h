@@ -71,24 +71,30 @@ static inline long long emulated_box_bytes(const emulated_map *m) {
   return n;
 }
 
-/* Elements in the order of the box, the first dimension fastest, swizzled by their address; the matrix unit sees them as well. */
+/* Rows in the order of the box, the second dimension fastest; chunks of 16 bytes are swizzled by their address. The matrix unit sees them as well. */
 static inline void emulated_land_box(const emulated_box *b) {
+  enum { CHUNK = 16, ROW = 128 };
   const emulated_map *m = b->map;
-  const long long n = emulated_box_bytes(m) / 2;
-  for (long long e = 0; e < n; e++) {
-    long long rest = e;
+  const unsigned bytes = 2 * m->size[0], rows = (unsigned)(emulated_box_bytes(m) / bytes);
+  for (unsigned row = 0; row < rows; row++) {
+    unsigned char line[ROW] = {0};
     const unsigned char *from = m->memory;
     bool inside = true;
-    for (unsigned i = 0; i < m->rank; rest /= m->size[i], i++) {
-      const long long x = b->at[i] + rest % m->size[i];
+    for (unsigned i = 1, rest = row; i < m->rank; rest /= m->size[i], i++) {
+      const long long x = b->at[i] + (long long)(rest % m->size[i]);
       inside &= x >= 0 && x < (long long)m->extent[i];
       from += x * (long long)m->stride[i];
     }
-    unsigned to = b->to + 2 * (unsigned)e;
-    to ^= (to >> 7 & 7) << 4;
-    if (inside) memcpy(shared + to, from, 2);
-    else memset(shared + to, 0, 2);
-    memcpy(emulated_view + to, shared + to, 2);
+    for (unsigned k = 0; inside && k < m->size[0]; k++) {
+      const long long x = b->at[0] + (long long)k;
+      if (x >= 0 && x < (long long)m->extent[0]) memcpy(line + 2 * k, from + 2 * x, 2);
+    }
+    for (unsigned k = 0; k < bytes; k += CHUNK) {
+      unsigned to = b->to + row * bytes + k;
+      to ^= (to >> 7 & 7) << 4;
+      memcpy(shared + to, line + k, CHUNK);
+      memcpy(emulated_view + to, line + k, CHUNK);
+    }
   }
 }
 
