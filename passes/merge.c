@@ -225,7 +225,7 @@ static bool is_shape_sound(const shape *s, const matching *m, const uint32_t *nu
   if (!rows && same_free) return same_reduced;
   for (uint32_t i = 0; !rows && i < s->n; i++) {
     const outline *o = &s->stages[i];
-    if ((o->free | o->reduced) != all && (o->free != kept || o->repeated)) return false;
+    if ((o->free | o->reduced) != all && (!n_reductions || o->free != kept || o->repeated)) return false;
   }
   if (!rows && !same_reduced) return false;
   if (points(s, all) <= SMALL) return true;
