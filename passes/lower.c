@@ -108,6 +108,7 @@ static void prepare(lowering *l) {
   l->stages = ARENA_ARRAY(l->arena, stage_state, k->n_stages);
   l->in_lanes = ARENA_ARRAY(l->arena, bool, l->n_loops);
   count_uses(l);
+  find_branches(l);
   for (uint32_t i = 0; i < l->n_loops; i++)
     l->in_lanes[i] = l->schedule[i].kind == LOOP_VECTOR && lanes_can_store(l, i);
   for (uint32_t s = 0; s < k->n_stages; s++) {
