@@ -100,10 +100,11 @@ typedef struct {
 /* A contraction by a team of warps that share memory on the chip. The axes of each operand alone are walked as one, the last
  * fastest, and so are those of the sum; a team makes `rows` by `lanes` results, each warp of it `warp_rows` by `warp_lanes`,
  * and takes in `sums` products at a time, of which `stages` are on their way. Takes the place of loops. Or four warps each are a
- * group, which makes what one warp would, by the unit that reads both operands from memory on the chip (sm_90a). */
+ * group, which makes what one warp would, by the unit that reads both operands from memory on the chip (sm_90a); with `boxes`, operands that are
+ * rectangles of memory come as such, by a copy of one thread (TMA). */
 typedef struct {
   int64_t rows, lanes, sums, warp_rows, warp_lanes, stages; /* rows == 0: no team */
-  bool groups;
+  bool groups, boxes;
 } team_tile;
 
 typedef struct {

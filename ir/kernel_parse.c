@@ -355,7 +355,9 @@ static bool parse_team(parser *p, team_tile *t) {
   good = good && scan_integer(p->s, &t->warp_rows) && scan_integer(p->s, &t->warp_lanes) && scan_expect(p->s, ",") && scan_expect_word(p->s, "stages");
   good = good && scan_integer(p->s, &t->stages);
   t->groups = good && scan_accept(p->s, ",");
-  return good && (!t->groups || scan_expect_word(p->s, "groups")) && scan_expect(p->s, "}");
+  good = good && (!t->groups || scan_expect_word(p->s, "groups"));
+  t->boxes = good && t->groups && scan_accept(p->s, ",");
+  return good && (!t->boxes || scan_expect_word(p->s, "boxes")) && scan_expect(p->s, "}");
 }
 
 static bool parse_schedule(parser *p) {

@@ -253,8 +253,8 @@ static void print_stage(printer *p, uint32_t number) {
 static void print_schedule(printer *p, const schedule *s) {
   const team_tile *t = &s->team;
   if (t->rows)
-    text_add(p->text, "schedule { team %lld %lld %lld of %lld %lld, stages %lld%s }\n", (long long)t->rows, (long long)t->lanes, (long long)t->sums, (long long)t->warp_rows,
-             (long long)t->warp_lanes, (long long)t->stages, t->groups ? ", groups" : "");
+    text_add(p->text, "schedule { team %lld %lld %lld of %lld %lld, stages %lld%s%s }\n", (long long)t->rows, (long long)t->lanes, (long long)t->sums, (long long)t->warp_rows,
+             (long long)t->warp_lanes, (long long)t->stages, t->groups ? ", groups" : "", t->boxes ? ", boxes" : "");
   if (!s->n) return;
   text_add(p->text, "schedule { for ");
   for (uint32_t i = 0; i < s->n; i++) {

@@ -166,6 +166,7 @@ static const char *check_team(checker *c, const team_tile *t) {
     if (sizes[i] < 1 || sizes[i] > MOST) WRONG("a team of a size that there is none of");
   if (t->rows % t->warp_rows || t->lanes % t->warp_lanes || t->warp_rows % TILE || t->warp_lanes % VECTOR || t->sums % (TILE / 2)) WRONG("the blocks of a team's warps are not made of tiles");
   if (t->groups && (t->warp_rows % PANEL || t->warp_lanes % PANEL || t->warp_lanes > MOST_GROUP_LANES || t->sums != PANEL || t->stages < 3)) WRONG("the blocks of a team's groups are not made of panels of 64, or there are too few stages");
+  if (t->boxes && !t->groups) WRONG("boxes of a team without groups");
   if (t->rows / t->warp_rows * (t->lanes / t->warp_lanes) > (t->groups ? MOST_GROUPS : MOST_WARPS) || t->stages < 2) WRONG("a team of too many warps, or too few stages");
   return NULL;
 }

@@ -28,6 +28,20 @@ uint32_t loops_add_buffer(loops *l, loops_buffer b) {
   return l->n_buffers - 1;
 }
 
+/* What is behind the rank is 0 in all. */
+uint32_t loops_add_box(loops *l, const loops_box *b) {
+  for (uint32_t i = 0; i < l->n_boxes; i++)
+    if (!memcmp(&l->boxes[i], b, sizeof *b)) return i;
+  *ARENA_PUSH(l->arena, l->boxes, l->n_boxes, l->boxes_capacity) = *b;
+  return l->n_boxes - 1;
+}
+
+int64_t loops_box_elements(const loops_box *b) {
+  int64_t n = 1;
+  for (uint32_t i = 0; i < b->rank; i++) n *= b->size[i];
+  return n;
+}
+
 /* -- expressions ----------------------------------------------------------------------------------------- */
 
 const loops_expr *loops_node(loops *l, loops_expr e) {

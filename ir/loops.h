@@ -54,13 +54,26 @@ typedef enum {
   STATEMENT_BARRIER,
   STATEMENT_PRODUCT, /* by four warps together, in the background: sums of 64 rows by 16 `active` lanes take in the products of 64 neighbours,
                         bf16 from `offset` of local `number` and from `source` of local `from`; a warp has 16 rows of sums, from tile[0] on */
-  STATEMENT_SETTLE   /* until at most the `number` latest products are under way; those read and write what they are given until then */
+  STATEMENT_SETTLE,  /* until at most the `number` latest products are under way; those read and write what they are given until then */
+  STATEMENT_EXPECT,  /* by one thread of the team: arrival `offset` is to have `number` bytes more, which the BOXes behind this bring */
+  STATEMENT_BOX,     /* by that thread, in the background: box number `from`, where it begins at coordinates `at`, to `offset` of local `number`, for arrival `source` */
+  STATEMENT_ARRIVED  /* until arrival `offset` has all that it was told of for the time number `source`, from 0 on; behind a BARRIER, at which the others learn
+                        that arrivals have begun */
 } statement_kind;
 
 /* What a PRODUCT reads are panels of 64 results by 64 neighbours of the sum, one behind the other. A panel has 64 rows in memory, a
  * result each or, `across`, a neighbour each, in chunks of 8; chunk c of row r lies in the place of chunk c ^ r % 8, so that neighbours
  * of both kinds meet all banks. */
 enum { PANEL = 64, PANEL_CHUNK = 8, GROUP_WARPS = 4 };
+
+/* A rectangle of an argument, which one copy brings to panels (TMA): of a tensor of so many dimensions, the fastest first, with extents and
+ * strides in elements, `size` neighbours along each, of which 64 along the first are a row of a panel. Zeros are in the place of what lies
+ * outside of the tensor. */
+enum { BOX_RANK = 5, BOX_MOST = 256 /* along a dimension */ };
+typedef struct {
+  uint32_t buffer, rank;
+  int64_t extent[BOX_RANK], stride[BOX_RANK], size[BOX_RANK];
+} loops_box;
 
 /* Tiles of a matrix unit. All of one kind have one shape: the first `sum_tiles` hold `tile_rows` rows of TILE_LANES sums in f32; then
  * `row_tiles` with as many rows of `tile_pairs` pairs of bf16; then `lane_tiles` with `tile_pairs` rows of TILE_LANES pairs.
@@ -82,19 +95,20 @@ typedef struct {
 
 struct statement {
   statement_kind kind;
-  uint32_t number;                /* FOR: index register; SET: register; STORE, TILE, COPY: buffer; WAIT */
+  uint32_t number;                /* FOR: index register; SET: register; STORE, TILE, COPY, BOX: buffer; WAIT; EXPECT */
   const loops_expr *begin, *end;  /* FOR: scalar i64, counts up by `step` while below end */
   int64_t step;
   const loops_expr *value;        /* IF: scalar bool; SET; STORE; COPY: bool of the lanes of `offset`, or NULL: everywhere */
-  const loops_expr *offset;       /* STORE, TILE, PRODUCT: scalar i64 element offset; COPY: a vector of them */
+  const loops_expr *offset;       /* STORE, TILE, PRODUCT, BOX: scalar i64 element offset; COPY: a vector of them; EXPECT, ARRIVED: scalar i64 */
   uint32_t active;                /* STORE: how many lanes, from lane 0, contiguous unless stride != 1 */
   int64_t stride;                 /* STORE: elements between lanes; TILE: between rows */
   tile_action action;             /* TILE */
   uint32_t tile[3];               /* TILE */
   bool across;                    /* TILE; PRODUCT: rows */
   bool across_lanes;              /* PRODUCT */
-  uint32_t from;                  /* COPY, PRODUCT: buffer */
-  const loops_expr *source;       /* COPY: i64, of the lanes of `offset`; PRODUCT: as offset */
+  uint32_t from;                  /* COPY, PRODUCT: buffer; BOX */
+  const loops_expr *source;       /* COPY: i64, of the lanes of `offset`; PRODUCT, BOX, ARRIVED: as offset */
+  const loops_expr *at[BOX_RANK]; /* BOX: scalar i64 */
   bool streams;                   /* STORE: of a whole aligned vector that nobody reads soon, past the caches */
   block body;                     /* FOR, IF */
 };
@@ -124,6 +138,8 @@ typedef struct loops {
   uint32_t tile_rows, tile_pairs; /* 0: no tiles */
   dtype tile_type; /* bf16; in teams also f32, of which a word takes the place of a pair, rounded to tf32 as it is loaded */
   uint32_t sum_tiles, row_tiles, lane_tiles;
+  loops_box *boxes;
+  uint32_t n_boxes, boxes_capacity, arrivals; /* arrivals: how many there are, of one iteration */
   uint32_t team, team_register; /* warps of a team, and the register that holds the number of one; 0: each iteration by itself */
   span where;
 } loops;
@@ -131,6 +147,8 @@ typedef struct loops {
 loops *loops_new(arena *a, const char *name);
 uint32_t loops_add_register(loops *l, dtype type, uint32_t lanes);
 uint32_t loops_add_buffer(loops *l, loops_buffer b);
+uint32_t loops_add_box(loops *l, const loops_box *b); /* the number of an equal one where there is one */
+int64_t loops_box_elements(const loops_box *b);
 /* Expressions live in the arena of `l`; arguments are copied. `active` 0 stands for all lanes. */
 const loops_expr *loops_node(loops *l, loops_expr e);
 const loops_expr *loops_constant(loops *l, dtype type, uint32_t lanes, scalar v);

@@ -203,6 +203,28 @@ static void run_copy(const machine *m, const statement *s) {
   }
 }
 
+/* Row by row; `at` counts rows of a box, the fastest dimension first. */
+static void run_box(const machine *m, const statement *s) {
+  const loops_box *b = &m->loops->boxes[s->from];
+  const uint16_t *from = m->buffers[b->buffer];
+  uint16_t *to = m->buffers[s->number];
+  const int64_t offset = evaluate_index(m, s->offset), rows = loops_box_elements(b) / PANEL;
+  int64_t begin[BOX_RANK];
+  if (m->registers[m->loops->team_register].lane[0].integer) return;
+  for (uint32_t d = 0; d < b->rank; d++) begin[d] = evaluate_index(m, s->at[d]);
+  for (int64_t row = 0; row < rows; row++)
+    for (int64_t column = 0; column < PANEL; column++) {
+      int64_t place = begin[0] + column, rest = row;
+      bool inside = place >= 0 && place < b->extent[0];
+      for (uint32_t d = 1; d < b->rank; rest /= b->size[d], d++) {
+        const int64_t x = begin[d] + rest % b->size[d];
+        inside &= x >= 0 && x < b->extent[d];
+        place += x * b->stride[d];
+      }
+      to[loops_panel_place(offset, row, column)] = inside ? from[place] : 0;
+    }
+}
+
 static void run_store(const machine *m, const statement *s) {
   vector v;
   const int64_t at = evaluate_index(m, s->offset);
@@ -247,6 +269,7 @@ static void run_by_one(const machine *m, const statement *s) {
     case STATEMENT_STORE: run_store(m, s); break;
     case STATEMENT_COPY: run_copy(m, s); break;
     case STATEMENT_PRODUCT: run_product(m, s); break;
+    case STATEMENT_BOX: run_box(m, s); break;
     default: break; /* copies and products are complete at once, and warps keep step */
   }
 }

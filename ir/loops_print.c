@@ -91,6 +91,26 @@ static void print_product(printer *p, const statement *s) {
   text_add(&p->out, "]%s\n", s->across_lanes ? " across" : "");
 }
 
+static void print_box(printer *p, const statement *s) {
+  text_add(&p->out, "box %u at ", s->from);
+  for (uint32_t i = 0; i < p->loops->boxes[s->from].rank; i++) {
+    if (i) text_add(&p->out, ", ");
+    print_expr(p, s->at[i]);
+  }
+  text_add(&p->out, " to %s[", p->loops->buffers[s->number].name);
+  print_expr(p, s->offset);
+  text_add(&p->out, "] for arrival ");
+  print_expr(p, s->source);
+  text_add(&p->out, "\n");
+}
+
+static void print_arrival(printer *p, const statement *s) {
+  text_add(&p->out, s->kind == STATEMENT_EXPECT ? "expect %u bytes for arrival " : "arrived ", s->number);
+  print_expr(p, s->offset);
+  if (s->kind == STATEMENT_ARRIVED) text_add(&p->out, " time "), print_expr(p, s->source);
+  text_add(&p->out, "\n");
+}
+
 static void print_block(printer *p, const block *b, int depth) {
   for (uint32_t i = 0; i < b->n; i++) {
     const statement *s = b->items[i];
@@ -120,6 +140,9 @@ static void print_block(printer *p, const block *b, int depth) {
       case STATEMENT_BARRIER: text_add(&p->out, "barrier\n"); break;
       case STATEMENT_PRODUCT: print_product(p, s); break;
       case STATEMENT_SETTLE: text_add(&p->out, "settle %u\n", s->number); break;
+      case STATEMENT_BOX: print_box(p, s); break;
+      case STATEMENT_EXPECT:
+      case STATEMENT_ARRIVED: print_arrival(p, s); break;
       case STATEMENT_STORE:
         text_add(&p->out, "%s[", p->loops->buffers[s->number].name);
         print_expr(p, s->offset);
@@ -137,12 +160,21 @@ static void print_block(printer *p, const block *b, int depth) {
   }
 }
 
+static void print_shape(printer *p, uint32_t number) {
+  const loops_box *b = &p->loops->boxes[number];
+  text_add(&p->out, "  box %u of %s :", number, p->loops->buffers[b->buffer].name);
+  for (uint32_t i = 0; i < b->rank; i++) text_add(&p->out, " %lld of %lld by %lld", (long long)b->size[i], (long long)b->extent[i], (long long)b->stride[i]);
+  text_add(&p->out, "\n");
+}
+
 char *loops_print(const loops *l, arena *into) {
   printer p = {.out.arena = into, .loops = l};
   text_add(&p.out, "loops %s %lld {\n", l->name, (long long)l->iterations);
   for (uint32_t i = 0; i < l->n_buffers; i++)
     text_add(&p.out, "  %s %s : %s[%lld]%s\n", l->buffers[i].place == PLACE_LOCAL ? "local" : "buffer", l->buffers[i].name,
              dtype_name(l->buffers[i].type), (long long)l->buffers[i].elements, l->buffers[i].written ? " written" : "");
+  for (uint32_t i = 0; i < l->n_boxes; i++) print_shape(&p, i);
+  if (l->arrivals) text_add(&p.out, "  %u arrivals\n", l->arrivals);
   text_add(&p.out, "  registers");
   for (uint32_t i = 0; i < l->n_registers; i++) {
     text_add(&p.out, " %s", dtype_name(l->registers[i].type));

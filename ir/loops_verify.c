@@ -335,6 +335,54 @@ static void check_product(checker *c, const statement *s) {
   check_panels(c, s->from, s->source, s->active / PANEL_TILES);
 }
 
+/* What a copy of boxes can be told of: everything outside of a row is at a multiple of 16 bytes. */
+static void check_shape(checker *c, const loops_box *b) {
+  enum { CHUNK = 8 };
+  const loops *l = c->loops;
+  int64_t last = 0;
+  bool good = b->buffer < l->n_arguments && l->buffers[b->buffer].type == DTYPE_BF16 && !l->buffers[b->buffer].written;
+  good = good && b->rank >= 2 && b->rank <= BOX_RANK && b->size[0] == PANEL && b->stride[0] == 1 && loops_box_elements(b) % (PANEL_CHUNK * PANEL) == 0;
+  for (uint32_t i = 0; good && i < b->rank; i++) {
+    good = b->size[i] >= 1 && b->size[i] <= BOX_MOST && b->extent[i] >= 1 && b->extent[i] <= INT32_MAX && b->stride[i] >= 1 && (!i || b->stride[i] % CHUNK == 0);
+    last += (b->extent[i] - 1) * b->stride[i];
+  }
+  if (!good || last >= l->buffers[b->buffer].elements) fail(c, "a box that is none of its buffer");
+}
+
+static void check_arrival(checker *c, const loops_expr *number) {
+  check(c, number);
+  if (c->error) return;
+  const interval r = range(c, number, 1);
+  if (number->lanes != 1 || number->type != DTYPE_I64 || r.low < 0 || r.high >= c->loops->arrivals) fail(c, "an arrival that does not exist");
+}
+
+static void check_box(checker *c, const statement *s) {
+  const loops *l = c->loops;
+  check(c, s->offset);
+  check_arrival(c, s->source);
+  if (!c->error && (s->from >= l->n_boxes || s->number >= l->n_buffers || l->buffers[s->number].place != PLACE_LOCAL || l->buffers[s->number].type != DTYPE_BF16)) fail(c, "a box that goes to no local buffer of bf16");
+  for (uint32_t i = 0; !c->error && i < l->boxes[s->from].rank; i++) {
+    check(c, s->at[i]);
+    if (c->error) return;
+    const interval r = range(c, s->at[i], 1);
+    if (s->at[i]->lanes != 1 || s->at[i]->type != DTYPE_I64 || r.low < INT32_MIN || r.high > INT32_MAX) fail(c, "a box at no possible place");
+  }
+  if (!c->error) check_access(c, "box", s->number, s->offset, 1, (uint32_t)loops_box_elements(&l->boxes[s->from]), 1);
+}
+
+/* Boxes follow what says how many bytes they are, all for one arrival. */
+static void check_expected(checker *c, const block *b, uint32_t at) {
+  const statement *s = b->items[at];
+  int64_t bytes = 0;
+  check_arrival(c, s->offset);
+  for (uint32_t i = at + 1; !c->error && i < b->n && b->items[i]->kind == STATEMENT_BOX; i++) {
+    if (b->items[i]->from >= c->loops->n_boxes) return;
+    bytes += loops_box_elements(&c->loops->boxes[b->items[i]->from]) * (int64_t)sizeof(uint16_t);
+    if (b->items[i]->source != s->offset) fail(c, "a box for another arrival than is told of it");
+  }
+  if (!c->error && (!bytes || bytes != s->number)) fail(c, "an arrival is told of other bytes than its boxes have");
+}
+
 static void check_block(checker *c, const block *b) {
   for (uint32_t i = 0; i < b->n && !c->error; i++) {
     const statement *s = b->items[i];
@@ -346,6 +394,15 @@ static void check_block(checker *c, const block *b) {
     case STATEMENT_TILE: check_tile(c, s); break;
     case STATEMENT_COPY: check_copy(c, s); break;
     case STATEMENT_PRODUCT: check_product(c, s); break;
+    case STATEMENT_EXPECT: check_expected(c, b, i); break;
+    case STATEMENT_BOX:
+      if (!i || (b->items[i - 1]->kind != STATEMENT_EXPECT && b->items[i - 1]->kind != STATEMENT_BOX)) fail(c, "a box that no arrival is told of");
+      if (!c->error) check_box(c, s);
+      break;
+    case STATEMENT_ARRIVED:
+      check_arrival(c, s->offset);
+      check(c, s->source);
+      break;
     case STATEMENT_COMMIT:
     case STATEMENT_WAIT:
     case STATEMENT_BARRIER:
@@ -374,6 +431,8 @@ const char *loops_verify(const loops *l, arena *scratch) {
     c.registers[l->team_register].set = true;
     c.registers[l->team_register].range = (interval){0, l->team - 1};
   }
+  for (uint32_t i = 0; i < l->n_boxes; i++) check_shape(&c, &l->boxes[i]);
+  if (l->arrivals && !l->team) fail(&c, "arrivals without a team");
   check_block(&c, &l->body);
   return c.error;
 }

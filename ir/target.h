@@ -10,6 +10,7 @@ typedef struct {
   uint32_t vector_bytes;    /* 64 with AVX-512, 32 with AVX2, 16 else */
   uint32_t vector_registers; /* 32 with AVX-512 and NEON, 16 with AVX2 */
   bool tiles; /* a matrix unit multiplies tiles of bf16: AMX, or that of warps */
+  bool boxes;  /* rectangles of memory come to the chip by a copy of one thread: TMA; with groups alone */
   bool groups; /* of four warps, whose matrix unit reads both operands from memory on the chip: wgmma */
   bool warps; /* a GPU: vectors are warps, of which thousands run at once and none waits long for its turn */
   uint32_t bundle_arguments; /* that one launch of several kernels takes; 0: there is none such */

@@ -27,7 +27,9 @@ value settle(canonical *c, value v) {
   return replacement ? replacement : v;
 }
 
-bool used_once(const canonical *c, value v) { return v < c->uses_capacity && c->uses[v] == 1; }
+bool used_times(const canonical *c, value v, uint32_t n) { return v < c->uses_capacity && c->uses[v] == n; }
+
+bool used_once(const canonical *c, value v) { return used_times(c, v, 1); }
 
 const node *node_if(const canonical *c, value v, op_id op) {
   const node *n = graph_node(c->graph, v);

@@ -18,6 +18,7 @@ typedef struct {
 typedef value canonical_rule(canonical *c, value v);
 
 canonical_rule canonical_elementwise; /* of all elementwise ops */
+canonical_rule canonical_mirror;      /* of select */
 canonical_rule canonical_reshape, canonical_transpose, canonical_broadcast, canonical_slice, canonical_pad,
     canonical_reverse, canonical_concat, canonical_gather;
 canonical_rule canonical_contract, canonical_reduce, canonical_argmax;
@@ -28,6 +29,7 @@ value settle(canonical *c, value v);
 value slice_at(canonical *c, value x, int64_t axis, int64_t place, span where);
 /* True when nothing but the node at hand uses v, so that rewriting v into it repeats no work. */
 bool used_once(const canonical *c, value v);
+bool used_times(const canonical *c, value v, uint32_t n);
 /* The node of v when it is of that op, else NULL. */
 const node *node_if(const canonical *c, value v, op_id op);
 /* A constant of v's type and place. */

@@ -264,9 +264,11 @@ static value map_of_stack(canonical *c, value v) {
 }
 
 value canonical_elementwise(canonical *c, value v) {
-  const value folded = evaluate_splats(c, v), in_parts = folded ? 0 : map_of_stack(c, v);
+  value simpler = evaluate_splats(c, v);
+  if (!simpler) simpler = canonical_mirror(c, v);
+  if (!simpler) simpler = map_of_stack(c, v);
   const node *n = graph_node(c->graph, v);
-  if (folded || in_parts || !elementwise_rules[n->op]) return folded ? folded : in_parts;
+  if (simpler || !elementwise_rules[n->op]) return simpler;
   candidate at = {.c = c, .g = c->graph, .v = v, .x = n->operands[0], .where = n->where};
   if (n->n_operands > 1) at.y = n->operands[1];
   if (n->n_operands > 2) at.z = n->operands[2];

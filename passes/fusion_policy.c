@@ -8,7 +8,7 @@
  * four such operations process elements; what lies in a cache costs one. A launch stands for the tasks
  * handed to the pool; and a contraction reads an element often, but packs it, so its reuse is bounded. */
 enum { BYTE_COST = 4, LAUNCH_COST = 20000, CONTRACTION_REUSE = 64, SCALAR_POINTS = 64 };
-enum { LARGEST_INLINED = 100, MOST_LEAVES = 10, MOST_USES = 12 };
+enum { LARGEST_INLINED = 100, MOST_LEAVES = 10, MOST_USES = 12, FEW_OPERATIONS = 4 };
 
 /* A kernel (by its root) that computes the value at `points` points, by way of the views whose hash is
  * `path`: equal roots and paths mean equal indices, so the value is computed once for all of them. */
@@ -166,6 +166,7 @@ static bool is_cheaper_in_memory(policy *p, value v) {
   const use_list *uses = &p->uses[v];
   effort e = effort_of(p, v);
   if (e.too_large) return true;
+  if (!e.n_leaves && e.operations <= FEW_OPERATIONS) return false; /* numbers of places */
   double size = elements(p, v), inlined = 0;
   double stored = size * e.operations;
   if (!follows_reduction(p, &e, size))

@@ -109,6 +109,7 @@ static void prepare(lowering *l) {
   l->in_lanes = ARENA_ARRAY(l->arena, bool, l->n_loops);
   count_uses(l);
   l->has_mask = find_mask(k, &l->mask);
+  find_branches(l);
   for (uint32_t i = 0; i < l->n_loops; i++)
     l->in_lanes[i] = l->schedule[i].kind == LOOP_VECTOR && lanes_can_store(l, i);
   for (uint32_t s = 0; s < k->n_stages; s++) {

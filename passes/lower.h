@@ -5,6 +5,7 @@
  *   lower.c           the pass; what is decided once for a kernel
  *   lower_parallel.c  iterations that are handed out to threads
  *   lower_tasks.c     the order in which stages run, loops, tiles, peeling
+ *   lower_branch.c    what is skipped because a condition that is one for all lanes does not hold
  *   lower_guard.c     what is skipped because a read lies outside its buffer
  *   lower_affine.c    coordinates, ranges, decided conditions
  *   lower_emit.c      blocks, registers, and which values are known where
@@ -17,7 +18,8 @@
  *                     squares, and what is reduced and multiplied of them, by such warps
  *   lower_team_operand.c
  *                     walks and blocks of operands, for that and its kin: see lower_team.h
- *   lower_panel.c     such blocks for the matrix unit of groups of warps */
+ *   lower_panel.c     such blocks for the matrix unit of groups of warps
+ *   lower_box.c       and those that are rectangles of memory */
 #ifndef SSLC_PASSES_LOWER_H
 #define SSLC_PASSES_LOWER_H
 
@@ -139,6 +141,7 @@ typedef struct {
   kernel_mask mask;
   bool has_mask;
   uint32_t *uses; /* by expression: how often it stands in what is computed */
+  struct branch_table *branches;
 } lowering;
 
 /* -- lower_affine.c --------------------------------------------------------------------------------------- */
@@ -194,6 +197,12 @@ operand fuse_multiply_add(lowering *l, operand x, operand y, operand z);
 operand dot_pairs(lowering *l, operand x, operand y, operand z);
 /* The body that an internal map stands for, while nothing else needs its value. */
 const expr *look_through(const lowering *l, const expr *e);
+
+/* -- lower_branch.c --------------------------------------------------------------------------------------- */
+
+void find_branches(lowering *l);
+/* A select as an IF, with others of its condition; false where it stays one. */
+bool lower_branch(lowering *l, const expr *e, operand *out);
 
 /* -- lower_access.c --------------------------------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@ void describe_panels(const team_base *t, operand_block *o) {
   lowering *l = t->l;
   affine rest, odd;
   if (!o->read) return;
+  describe_boxes(t, o);
   divide(l, &t->warp, PANEL_CHUNK * PANEL_CHUNK / WARP_LANES, &rest, &odd);
   affine row = times(&odd, WARP_LANES / PANEL_CHUNK);
   l->lanes = l->active = WARP_LANES;

@@ -50,6 +50,7 @@ static void find_warp(team *t) {
   affine group, within;
   begin_team(&t->base, l, t->form.type, t->tile.rows / t->tile.warp_rows * across * of_group);
   t->base.panels = t->tile.groups;
+  t->base.boxes = t->tile.boxes;
   divide(l, &t->base.warp, of_group, &group, &within);
   divide(l, &group, across, &t->warp_row, &t->warp_lane);
   t->first_row = times(&t->warp_row, t->tile.warp_rows);
@@ -58,10 +59,32 @@ static void find_warp(team *t) {
 
 /* -- sums ------------------------------------------------------------------------------------------------------------ */
 
+static bool has_boxes(const team *t) { return t->side[0].box_rows || t->side[1].box_rows; }
+static bool has_copies(const team *t) { return !t->side[0].box_rows || !t->side[1].box_rows; }
+
+/* Each stage has an arrival, which is told of all boxes of a step at once. */
+static void bring_boxes(team *t, const affine *step, const affine *turn) {
+  statement boxes[2 * MOST_BOXES];
+  uint32_t n = 0;
+  const int64_t bytes = boxes_bytes(&t->side[0]) + boxes_bytes(&t->side[1]);
+  const loops_expr *arrival = emit_affine(t->l, turn).expr;
+  for (int i = 0; i < 2; i++) n += list_boxes(&t->base, &t->side[i], step, turn, arrival, boxes + n);
+  emit(t->l, (statement){.kind = STATEMENT_EXPECT, .offset = arrival, .number = (uint32_t)bytes});
+  for (uint32_t i = 0; i < n; i++) emit(t->l, boxes[i]);
+}
+
 static void bring_operands(team *t, const affine *step) {
   affine round, turn;
   divide(t->l, step, t->tile.stages, &round, &turn);
-  for (int i = 0; i < 2; i++) bring_operand(&t->base, &t->side[i], step, &turn);
+  if (has_boxes(t)) bring_boxes(t, step, &turn);
+  for (int i = 0; i < 2; i++)
+    if (!t->side[i].box_rows) bring_operand(&t->base, &t->side[i], step, &turn);
+}
+
+static void await_boxes(team *t, const affine *step) {
+  affine round, turn;
+  divide(t->l, step, t->tile.stages, &round, &turn);
+  emit(t->l, (statement){.kind = STATEMENT_ARRIVED, .offset = emit_affine(t->l, &turn).expr, .source = emit_affine(t->l, &round).expr});
 }
 
 static void multiply_panels(team *t, const affine *turn) {
@@ -109,16 +132,17 @@ static void sum_up(team *t) {
   for (int64_t i = 0; i < ahead; i++) {
     const affine step = affine_constant(i);
     if (i < t->steps) bring_operands(t, &step);
-    plain_statement(l, STATEMENT_COMMIT, 0);
+    if (has_copies(t)) plain_statement(l, STATEMENT_COMMIT, 0);
   }
   block body = {0};
   open_frame(l, &body, false);
   const uint32_t index = new_register(l, DTYPE_I64, 1, (interval){0, t->steps - 1}, l->depth - 1);
   const affine step = affine_register(index, 1);
-  plain_statement(l, STATEMENT_WAIT, (uint32_t)ahead - 1);
+  if (has_copies(t)) plain_statement(l, STATEMENT_WAIT, (uint32_t)ahead - 1);
   plain_statement(l, STATEMENT_BARRIER, 0);
   if (t->steps > ahead) bring_ahead(t, index);
-  plain_statement(l, STATEMENT_COMMIT, 0);
+  if (has_copies(t)) plain_statement(l, STATEMENT_COMMIT, 0);
+  if (has_boxes(t)) await_boxes(t, &step);
   multiply(t, &step);
   if (t->tile.groups) plain_statement(l, STATEMENT_SETTLE, (uint32_t)(t->tile.warp_rows / PANEL));
   close_frame(l);
@@ -256,6 +280,7 @@ void lower_team(lowering *l) {
     o->stages = t.tile.stages;
     describe_operand(&t.base, o, i ? "lanes" : "rows");
   }
+  l->loops->arrivals = has_boxes(&t) ? (uint32_t)t.tile.stages : 0;
   t.ahead = t.tile.stages - (t.tile.groups ? 2 : 1);
   t.tile_step = t.tile.groups ? PANEL : TILE;
   t.lane_tiles = (uint32_t)(t.tile.warp_lanes / TILE);

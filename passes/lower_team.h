@@ -16,6 +16,7 @@ typedef struct {
   int64_t chunk, depth; /* elements that are copied at once; neighbours of the sum in a tile */
   affine warp;          /* number */
   bool panels;          /* operands lie in them, for groups of warps (ir/loops.h) */
+  bool boxes;           /* rectangles of memory are brought as such */
 } team_base;
 
 typedef struct {
@@ -29,6 +30,8 @@ typedef struct {
   int64_t rows, columns, stride; /* of the block in memory on the chip; panels stand one behind the other, without padding */
   affine lane_row, lane_chunk;   /* of it that a lane copies */
   affine lane_place;             /* in panels: that of the chunk in its row */
+  int64_t box_rows;              /* of panels that one box brings; 0: they are brought another way */
+  uint32_t box;
 } operand_block;
 
 affine times(const affine *a, int64_t factor);
@@ -75,5 +78,14 @@ void copy_panels(const team_base *t, const operand_block *o, const affine *step,
 void compute_panels(const team_base *t, const operand_block *o, const affine *step, const affine *turn);
 /* Where the results from `first` * `each` on begin. */
 affine panel_place(const operand_block *o, const affine *turn, const affine *first, int64_t each);
+
+/* -- lower_box.c: panels that are rectangles of memory */
+
+enum { MOST_BOXES = 16 /* of an operand: a block has 1024 rows or lanes at most */ };
+/* Finds out whether they are, with a box for that. */
+void describe_boxes(const team_base *t, operand_block *o);
+int64_t boxes_bytes(const operand_block *o); /* of a step; 0 where it has none */
+/* The statements of a step, which nobody has emitted yet; how many. */
+uint32_t list_boxes(const team_base *t, const operand_block *o, const affine *step, const affine *turn, const loops_expr *arrival, statement *out);
 
 #endif

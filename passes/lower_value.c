@@ -222,6 +222,7 @@ static operand evaluate_apply(lowering *l, const expr *e) {
   if (e->op == OP_DIV && divide_byte(l, e, &args[0])) return args[0];
   decision holds = decide_truth(l, e->op == OP_SELECT ? e->args[0] : e);
   if (holds != UNDECIDED && e->op == OP_SELECT) return lower_expr(l, e->args[holds == ALWAYS ? 1 : 2]);
+  if (e->op == OP_SELECT && lower_branch(l, e, &args[0])) return args[0];
   if (holds != UNDECIDED) return constant_value(l, DTYPE_BOOL, (scalar){.integer = holds == ALWAYS});
   for (uint32_t i = 0; i < e->n_args; i++) args[i] = lower_expr(l, e->args[i]);
   return apply_op(l, e->op, e->type, args, e->n_args);

@@ -6,8 +6,9 @@
 #include "passes/transfer.h"
 
 /* A row that is walked again for each stage must stay in a near cache, and there must be rows enough to
- * hand out; where everything is small, neither matters. */
-enum { LONGEST_ROW = 16384, FEWEST_ROWS = 8, SMALL = 4096 };
+ * hand out; where everything is small, neither matters. What is walked once, while sums are taken of it, may be longer: split.c
+ * makes chunks of it. */
+enum { LONGEST_ROW = 16384, LONGEST_SUM = 1 << 20, FEWEST_ROWS = 8, SMALL = 4096 };
 uint32_t find(merging *m, uint32_t f) {
   while (m->into[f] != f) f = m->into[f] = m->into[m->into[f]];
   return f;
@@ -119,6 +120,7 @@ typedef struct {
   axis_set free, reduced;
   bool after_reduction; /* reads, at last, what a reduction of this kernel gives */
   bool at_more_axes;    /* and is at axes that the reduction has not */
+  bool repeated;        /* read at axes that it has not */
 } outline;
 
 typedef struct {
@@ -171,8 +173,9 @@ static void outline_stages(merging *g, shape *s, const matching *m, const uint32
     uint64_t read = stages_of_body(g, t->body, f, second ? m->first : NULL, base);
     for (uint32_t j = 0; j < s->n - 1; j++) {
       if (!(read >> j & 1)) continue;
-      const outline *r = &s->stages[j];
+      outline *r = &s->stages[j];
       bool extra = (o->free | o->reduced) & ~r->free;
+      r->repeated |= extra;
       o->after_reduction |= r->reduced || r->after_reduction;
       o->at_more_axes |= r->at_more_axes || ((r->reduced || r->after_reduction) && extra);
     }
@@ -202,7 +205,7 @@ static bool rows_trail(const fragment *f, const matching *m, const uint32_t *num
 
 /* Whether one nest of loops serves all stages. Either all are at the same axes (a reduction or
  * contraction with maps of its result, or several reductions over the same elements), or all share the
- * kept axes and walk a row each; or maps over all axes carry reductions that nobody here reads. */
+ * kept axes and walk a row each; or maps over all axes carry reductions that nobody here reads but maps at the kept axes. */
 static bool is_shape_sound(const shape *s, const matching *m, const uint32_t *number) {
   axis_set kept = ~(axis_set)0, all = 0, reduced = 0;
   bool same_free = true, same_reduced = true, rows = false;
@@ -220,12 +223,15 @@ static bool is_shape_sound(const shape *s, const matching *m, const uint32_t *nu
   if (m->first->contraction || m->second->contraction) return same_free && n_reductions == 1 && !rows;
   if (!rows && s->strangers) return false; /* one loop would only hold the inputs of both in memory */
   if (!rows && same_free) return same_reduced;
-  for (uint32_t i = 0; !rows && i < s->n; i++)
-    if ((s->stages[i].free | s->stages[i].reduced) != all) return false;
+  for (uint32_t i = 0; !rows && i < s->n; i++) {
+    const outline *o = &s->stages[i];
+    if ((o->free | o->reduced) != all && (!n_reductions || o->free != kept || o->repeated)) return false;
+  }
   if (!rows && !same_reduced) return false;
   if (points(s, all) <= SMALL) return true;
-  if (rows && points(s, kept) < FEWEST_ROWS) return false;
-  return points(s, all & ~kept) <= LONGEST_ROW && rows_trail(m->first, m, number, false, kept) &&
+  const double row = points(s, all & ~kept);
+  if ((rows || row > LONGEST_ROW) && points(s, kept) < FEWEST_ROWS) return false;
+  return row <= (rows ? LONGEST_ROW : LONGEST_SUM) && rows_trail(m->first, m, number, false, kept) &&
          rows_trail(m->second, m, number, true, kept);
 }
 

@@ -16,5 +16,6 @@ bool schedule_groups(scheduler *s) {
   uint32_t i = 0;
   while (i + 1 < N && (choices[i].lanes > f.lanes.points || f.batch.points * pieces(f.rows.points, choices[i].rows) * pieces(f.lanes.points, choices[i].lanes) < ENOUGH_TEAMS)) i++;
   s->kernel->schedule.team = choices[i];
+  s->kernel->schedule.team.boxes = s->target->boxes;
   return true;
 }

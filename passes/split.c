@@ -2,6 +2,7 @@
  * any number of threads. So the outermost reduced axis is cut in chunks, for a GPU as many axes as it takes: one kernel gives
  * a partial result for each, a second combines them in order and does what came after. The number of chunks depends on
  * extents alone, never on threads. */
+#include "ir/expr.h"
 #include "passes/passes.h"
 #include "passes/register_tile.h"
 #include "passes/team.h"
@@ -179,11 +180,31 @@ static axis_set add_chunk_axes(kernel *into, const kernel *k, const division *d,
   return added;
 }
 
+static void mark_read(const expr *e, bool *seen, bool *read) {
+  if (seen[e->id]) return;
+  seen[e->id] = true;
+  if (e->kind == EXPR_STAGE) read[e->number] = true;
+  for (uint32_t i = 0; i < e->n_args; i++) mark_read(e->args[i], seen, read);
+  for (uint32_t i = 0; i < e->n_conditions; i++) mark_read(e->conditions[i].subject, seen, read);
+}
+
+/* Reductions, maps that run over what is cut and are written, and what those read. */
+static bool *stages_of_chunks(const kernel *k, const bool *after, const division *d) {
+  bool *seen = ARENA_ARRAY(k->arena, bool, k->exprs->count), *needed = ARENA_ARRAY(k->arena, bool, k->n_stages);
+  for (uint32_t i = k->n_stages; i-- > 0;) {
+    const stage *s = &k->stages[i];
+    needed[i] = s->monoid != MONOID_NONE || (!after[i] && (needed[i] || (s->output >= 0 && has_axes(s, d->axes))));
+    if (needed[i]) mark_read(s->body, seen, needed);
+  }
+  return needed;
+}
+
 static half partial_kernel(cut *c, const bool *after, const division *d) {
   const kernel *k = c->whole;
   kernel *into = kernel_new(k->arena, arena_printf(k->arena, "%s_chunks", k->name), k->where);
   transfer t = transfer_begin(k, into);
   uint32_t *partials = ARENA_ARRAY(k->arena, uint32_t, k->n_stages), n = 0;
+  const bool *needed = stages_of_chunks(k, after, d);
   const expr *chunks[MAX_AXES];
   const axis_set chunk_axes = add_chunk_axes(into, k, d, chunks);
   for (uint32_t i = 0; i < k->n_axes; i++) {
@@ -195,7 +216,7 @@ static half partial_kernel(cut *c, const bool *after, const division *d) {
   for (uint32_t i = 0; i < k->n_stages; i++) {
     const stage *old = &k->stages[i];
     const expr *index[MAX_RANK];
-    if (old->monoid == MONOID_NONE && after[i]) continue;
+    if (!needed[i]) continue;
     stage s = transfer_stage(&t, i, old->monoid == MONOID_NONE && old->output >= 0 && has_axes(old, d->axes));
     if (old->monoid != MONOID_NONE) {
       s.reduced &= ~chunk_axes;
@@ -269,6 +290,17 @@ static cut cut_kernel(const kernel *k, const target *t, arena *a) {
   return c;
 }
 
+/* Kernels that differ in what comes behind their sums alone have equal chunks. */
+static void share_chunks(cut *cuts, uint32_t n, arena *a) {
+  kernel *own = cuts[n].partial.kernel;
+  for (uint32_t i = 0; cuts[n].is_split && i < n; i++) {
+    kernel *other = cuts[i].partial.kernel;
+    if (!cuts[i].is_split || other->n_stages != own->n_stages || other->n_buffers != own->n_buffers || strcmp(kernel_canonical(other, a), kernel_canonical(own, a))) continue;
+    cuts[n].partial.kernel = other;
+    return;
+  }
+}
+
 /* -- the plan --------------------------------------------------------------------------------------------------- */
 
 static void add_half(plan *p, const cut *c, const half *h, const uint32_t *whole, const uint32_t *partials) {
@@ -294,7 +326,10 @@ bool pass_split(plan *p, pass_context *context) {
       continue;
     }
     while (at < n_cuts && cuts[at].whole != old[i].kernel) at++;
-    if (at == n_cuts) cuts[n_cuts++] = cut_kernel(old[i].kernel, context->target, p->arena);
+    if (at == n_cuts) {
+      cuts[at] = cut_kernel(old[i].kernel, context->target, p->arena);
+      share_chunks(cuts, n_cuts++, context->arena);
+    }
     const cut *c = &cuts[at];
     if (!c->is_split) {
       plan_add_launch(p, old[i].kernel, old[i].buffers);

@@ -12,12 +12,16 @@ static bool take_functions(cuda_driver *d, const char *file, char **error) {
   static const struct {
     const char *name;
     size_t at;
-  } calls[] = {CUDA_CALLS(CUDA_CALL)};
+  } calls[] = {CUDA_CALLS(CUDA_CALL)}, newer[] = {CUDA_NEWER_CALLS(CUDA_CALL)};
 #undef CUDA_CALL
   for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
     void *function = dlsym(d->library, calls[i].name);
     if (!function) return failure(error, "the driver %s lacks %s: one for CUDA 11.4 or newer is needed", file, calls[i].name);
     memcpy((char *)d + calls[i].at, &function, sizeof function);
+  }
+  for (size_t i = 0; i < sizeof newer / sizeof *newer; i++) {
+    void *function = dlsym(d->library, newer[i].name);
+    memcpy((char *)d + newer[i].at, &function, sizeof function);
   }
   return true;
 }

@@ -6,6 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What the driver says of a rectangle of memory (CUtensorMap). */
+typedef struct {
+  _Alignas(64) uint64_t word[16];
+} cuda_map;
+
 typedef int cuda_result; /* 0: good */
 typedef int cuda_ordinal;
 typedef uint64_t cuda_pointer;
@@ -29,7 +34,10 @@ enum {
   CUDA_DEVICE_BUS = 37,            /* bits */
   CUDA_DEVICE_MOST_SHARED = 97, /* bytes of a block that asks for them */
   CUDA_DEVICE_MAJOR = 75,
-  CUDA_DEVICE_MINOR = 76
+  CUDA_DEVICE_MINOR = 76,
+  CUDA_MAP_BF16 = 9, /* elements; chunks of 16 bytes swizzled in 128; memory that is read with what is near it, in bytes */
+  CUDA_MAP_SWIZZLE_128 = 3,
+  CUDA_MAP_PROMOTE_256 = 3
 };
 
 /* CUDA_CALL(field, "name in the library", parameters) */
@@ -76,10 +84,17 @@ enum {
   CUDA_CALL(destroy_graph, "cuGraphDestroy", (cuda_graph graph))                                                            \
   CUDA_CALL(destroy_graph_exec, "cuGraphExecDestroy", (cuda_graph_exec graph))
 
+/* Of newer drivers; NULL where there is none. */
+#define CUDA_NEWER_CALLS(CUDA_CALL)                                                                                          \
+  CUDA_CALL(encode_map, "cuTensorMapEncodeTiled",                                                                           \
+            (cuda_map * map, int type, uint32_t rank, void *memory, const uint64_t *extents, const uint64_t *strides,       \
+             const uint32_t *box, const uint32_t *steps, int interleave, int swizzle, int promotion, int fill))
+
 typedef struct {
   void *library;
 #define CUDA_CALL(field, name, parameters) cuda_result(*field) parameters;
   CUDA_CALLS(CUDA_CALL)
+  CUDA_NEWER_CALLS(CUDA_CALL)
 #undef CUDA_CALL
 } cuda_driver;
 

@@ -153,15 +153,34 @@ static void cuda_take_ahead(device *d, void *to, const void *ahead, int64_t byte
 
 /* -- launches --------------------------------------------------------------------------------------------------------- */
 
+/* A launch holds the maps as they are then: addresses of a plan's memory are the same in all runs. */
+static bool encode_box(cuda *c, const loops_box *b, void *memory, const char *name, cuda_map *out) {
+  uint64_t extents[BOX_RANK], strides[BOX_RANK];
+  uint32_t sizes[BOX_RANK], steps[BOX_RANK];
+  for (uint32_t i = 0; i < b->rank; i++) {
+    extents[i] = (uint64_t)b->extent[i];
+    strides[i] = (uint64_t)b->stride[i] * sizeof(uint16_t);
+    sizes[i] = (uint32_t)b->size[i];
+    steps[i] = 1;
+  }
+  return good(c, c->driver->encode_map(out, CUDA_MAP_BF16, b->rank, memory, extents, strides + 1, sizes, steps, 0, CUDA_MAP_SWIZZLE_128, CUDA_MAP_PROMOTE_256, 0),
+              "describing an operand of kernel %s", name);
+}
+
 /* The parameters are pointers to pointers, or to the first of the structure that holds them; the driver copies what these hold. */
 static void cuda_launch_kernel(device *d, uint32_t number, void *const *buffers) {
-  enum { MOST_BUFFERS = 1024 };
+  enum { MOST_BUFFERS = 1024, MOST_BOXES = 8 };
   cuda *c = (cuda *)d;
   const cuda_launch *l = &c->launches[number];
   const cuda_kernel *k = &c->kernels[l->kernel];
-  void *arguments[MOST_BUFFERS];
+  void *arguments[MOST_BUFFERS + 1];
+  cuda_map maps[MOST_BOXES];
   if (!ready(c)) return;
-  for (uint32_t i = 0; i < (k->pointers ? 1 : l->n_buffers) && i < MOST_BUFFERS; i++) arguments[i] = (void *)(uintptr_t)&buffers[i];
+  const uint32_t n = k->pointers ? 1 : l->n_buffers;
+  for (uint32_t i = 0; i < n && i < MOST_BUFFERS; i++) arguments[i] = (void *)(uintptr_t)&buffers[i];
+  for (uint32_t i = 0; i < k->n_boxes && i < MOST_BOXES; i++)
+    if (!encode_box(c, &k->boxes[i], buffers[k->boxes[i].buffer], l->name, &maps[i])) return;
+  if (k->n_boxes) arguments[n < MOST_BUFFERS ? n : MOST_BUFFERS] = maps;
   good(c, c->driver->launch(c->functions[l->kernel], (unsigned)k->blocks, 1, 1, k->threads, 1, 1, k->shared_bytes, c->stream, arguments, NULL), "kernel %s (%lld blocks of %u threads)",
        l->name, (long long)k->blocks, k->threads);
 }
@@ -267,6 +286,10 @@ static bool load_kernels(cuda *c) {
     if (k->shared_bytes > (unsigned)most_shared || k->blocks > INT32_MAX) {
       snprintf(c->failure, sizeof c->failure, "cuda:%d, kernel %s wants %lld blocks with %u bytes of shared memory; a block has %d at most", c->number, k->name, (long long)k->blocks,
                k->shared_bytes, most_shared);
+      return false;
+    }
+    if (k->n_boxes && !c->driver->encode_map) {
+      snprintf(c->failure, sizeof c->failure, "cuda:%d, kernel %s: the driver lacks cuTensorMapEncodeTiled: one for CUDA 12.0 or newer is needed, or SSLC_TMA=0", c->number, k->name);
       return false;
     }
     if (!good(c, c->driver->load_module(&c->modules[i], k->image), "loading kernel %s", k->name) ||

@@ -36,8 +36,10 @@ endforeach()
 target_compile_definitions(old_stand_in_cuda PRIVATE WITHOUT_GRAPHS)
 target_compile_definitions(runtime_test_device_cuda PRIVATE STAND_IN="$<TARGET_FILE:stand_in_cuda>" OLD_STAND_IN="$<TARGET_FILE:old_stand_in_cuda>")
 add_dependencies(runtime_test_device_cuda stand_in_cuda old_stand_in_cuda)
-target_compile_definitions(whole_test_device PRIVATE STAND_IN="$<TARGET_FILE:stand_in_cuda>" STAND_IN_COMPILER="$<TARGET_FILE:stand_in_nvrtc>")
-add_dependencies(whole_test_device stand_in_cuda stand_in_nvrtc)
+foreach(test whole_test_device runtime_test_device_boxes)
+  target_compile_definitions(${test} PRIVATE STAND_IN="$<TARGET_FILE:stand_in_cuda>" STAND_IN_COMPILER="$<TARGET_FILE:stand_in_nvrtc>")
+  add_dependencies(${test} stand_in_cuda stand_in_nvrtc)
+endforeach()
 
 # Benchmarks: built with the rest so that they do not rot, run by hand.
 add_executable(bench_peak tests/bench/bench_peak.c)

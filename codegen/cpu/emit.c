@@ -154,17 +154,19 @@ static LLVMValueRef load_near(emitter *e, const access *a) {
   LLVMBasicBlockRef from[] = {append_block(e), append_block(e)}, join = append_block(e);
   LLVMBuildCondBr(b->builder, w.holds, from[0], from[1]);
   LLVMPositionBuilderAtEnd(b->builder, from[0]);
-  LLVMValueRef values[2] = {near_pick(b, t, &w, load_contiguous(e, a->buffer, w.start, NEAR_WINDOW))};
+  const bool bytes = dtype_bytes(t) == 1 && e->options->picks_bytes;
+  LLVMValueRef window = load_contiguous(e, a->buffer, w.start, NEAR_WINDOW), values[2] = {bytes ? near_pick_bytes(b, &w, window) : near_pick(b, t, &w, window)};
   LLVMBuildBr(b->builder, join);
   LLVMPositionBuilderAtEnd(b->builder, from[1]);
   access far = *a;
   far.offset = near_offsets(b, &w);
-  values[1] = near_widen(b, t, load_scattered(e, &far));
+  values[1] = load_scattered(e, &far);
+  if (!bytes) values[1] = near_widen(b, t, values[1]);
   LLVMBuildBr(b->builder, join);
   LLVMPositionBuilderAtEnd(b->builder, join);
   LLVMValueRef v = LLVMBuildPhi(b->builder, LLVMTypeOf(values[0]), "");
   LLVMAddIncoming(v, values, from, 2);
-  return near_narrow(b, t, v);
+  return bytes ? v : near_narrow(b, t, v);
 }
 
 static LLVMValueRef load_elements(emitter *e, const access *a) {

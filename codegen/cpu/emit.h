@@ -11,7 +11,7 @@ typedef struct {
   const uint32_t *groups; /* per argument: those with equal numbers may share memory, others do not */
   bool checked;
   bool dots, tiles; /* the processor has an instruction for LOOPS_DOT, and a matrix unit */
-  bool picks;       /* it has AVX-512, with which lanes near each other are picked (near.h) */
+  bool picks, picks_bytes; /* it has AVX-512, with which lanes near each other are picked (near.h), bytes too */
 } emit_options;
 
 /* What checked code calls instead of an access outside its buffer; `record` is the address that the

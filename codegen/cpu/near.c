@@ -49,3 +49,17 @@ LLVMValueRef near_pick(const value_builder *b, dtype t, const near_window *w, LL
   LLVMValueRef args[] = {value_lanes(b, words, 0, NEAR_LANES), w->places, value_lanes(b, words, NEAR_LANES, NEAR_LANES)};
   return value_intrinsic(b, "llvm.x86.avx512.vpermi2var.d.512", NULL, 0, args, 3);
 }
+
+/* Twice as many lanes, of which the second half is anything. */
+static LLVMValueRef widened(const value_builder *b, LLVMValueRef v) {
+  LLVMValueRef order[NEAR_WINDOW];
+  for (uint32_t i = 0; i < NEAR_WINDOW; i++) order[i] = number(b, i);
+  return LLVMBuildShuffleVector(b->builder, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(order, NEAR_WINDOW), "");
+}
+
+LLVMValueRef near_pick_bytes(const value_builder *b, const near_window *w, LLVMValueRef loaded) {
+  LLVMValueRef places = LLVMBuildTrunc(b->builder, w->places, integers(b, 8, NEAR_LANES), "");
+  LLVMValueRef args[] = {LLVMBuildBitCast(b->builder, loaded, integers(b, 8, NEAR_WINDOW), ""), widened(b, places)};
+  LLVMValueRef picked = value_intrinsic(b, "llvm.x86.avx512.permvar.qi.256", NULL, 0, args, 2);
+  return LLVMBuildBitCast(b->builder, value_lanes(b, picked, 0, NEAR_LANES), LLVMTypeOf(places), "");
+}

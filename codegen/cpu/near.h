@@ -19,6 +19,8 @@ typedef struct {
 near_window near_begin(const value_builder *b, LLVMValueRef base, LLVMValueRef lanes, int64_t elements);
 /* Those offsets again: the window keeps none of them alive. */
 LLVMValueRef near_offsets(const value_builder *b, const near_window *w);
+/* Bytes are picked as they are where the processor has AVX-512 VBMI, or else in 32 bits. */
+LLVMValueRef near_pick_bytes(const value_builder *b, const near_window *w, LLVMValueRef loaded);
 /* Lanes out of `loaded`, the window; small integers in 32 bits. */
 LLVMValueRef near_pick(const value_builder *b, dtype t, const near_window *w, LLVMValueRef loaded);
 /* What was gathered one by one, as near_pick has it, and what either has as it is in memory. */

@@ -7,12 +7,12 @@
 #include "codegen/units.h"
 
 /* Part of every cache key: to be raised with any change of what is generated from the same loops. */
-static const char codegen_version[] = "3";
+static const char codegen_version[] = "4";
 
-/* What an object in the cache begins with; the image is behind it. */
+/* What an object in the cache begins with; its boxes are behind it, then the image. */
 typedef struct {
   int64_t blocks;
-  uint32_t threads, shared_bytes, registers, spilled_bytes, local_bytes, pointers;
+  uint32_t threads, shared_bytes, registers, spilled_bytes, local_bytes, pointers, n_boxes;
 } object_head;
 
 typedef struct {
@@ -52,12 +52,14 @@ static void compile_unit(void *generator, unit *u, const compile_options *o, are
   (void)o;
   const char *name = u->parts->loops->name;
   if (!text || !nvrtc_compile(b->nvrtc, text, name, &b->target, scratch, &code, &error)) return unit_fail(u, arena_printf(scratch, "kernel %s: %s", name, error));
-  const object_head head = {source.blocks, source.threads, source.shared_bytes, code.registers, code.spilled_bytes, code.local_bytes, source.pointers};
-  u->bytes = sizeof head + code.bytes;
+  const object_head head = {source.blocks, source.threads, source.shared_bytes, code.registers, code.spilled_bytes, code.local_bytes, source.pointers, source.n_boxes};
+  const size_t boxes = source.n_boxes * sizeof *source.boxes;
+  u->bytes = sizeof head + boxes + code.bytes;
   u->object = malloc(u->bytes);
   if (u->object) {
     memcpy(u->object, &head, sizeof head);
-    memcpy((char *)u->object + sizeof head, code.code, code.bytes);
+    if (boxes) memcpy((char *)u->object + sizeof head, source.boxes, boxes);
+    memcpy((char *)u->object + sizeof head + boxes, code.code, code.bytes);
   } else {
     unit_fail(u, "out of memory");
   }
@@ -73,10 +75,13 @@ static bool take_unit(cuda_executable *e, const unit_list *list, uint32_t which)
   const plan_launch *first = unit_launch(list, which, &size);
   if (u->bytes <= sizeof head) return false;
   memcpy(&head, u->object, sizeof head);
-  e->kernels[which] = (cuda_kernel){.image = arena_copy(e->arena, (const char *)u->object + sizeof head, u->bytes - sizeof head), .bytes = u->bytes - sizeof head,
+  const size_t before = sizeof head + head.n_boxes * sizeof(loops_box);
+  if (u->bytes <= before) return false;
+  e->kernels[which] = (cuda_kernel){.image = arena_copy(e->arena, (const char *)u->object + before, u->bytes - before), .bytes = u->bytes - before,
                                     .symbol = arena_string(e->arena, u->symbol), .name = plan_bundle_name(first, size, e->arena), .blocks = head.blocks,
                                     .threads = head.threads, .shared_bytes = head.shared_bytes, .registers = head.registers, .spilled_bytes = head.spilled_bytes,
-                                    .local_bytes = head.local_bytes, .pointers = head.pointers};
+                                    .local_bytes = head.local_bytes, .pointers = head.pointers,
+                                    .boxes = arena_copy(e->arena, (const char *)u->object + sizeof head, before - sizeof head), .n_boxes = head.n_boxes};
   return true;
 }
 

@@ -5,7 +5,8 @@
 #include "codegen/cuda/nvrtc.h"
 #include "codegen/executable.h"
 
-/* A kernel takes the pointers of its launch's buffers, in their order; that of a bundle those of all its launches, as one structure. */
+/* A kernel takes the pointers of its launch's buffers, in their order; that of a bundle those of all its launches, as one structure. Maps of its
+ * boxes, whose buffers are numbers of these, are one structure behind them. */
 typedef struct {
   const void *image; /* cubin, or PTX that ends with a 0 */
   size_t bytes;
@@ -14,6 +15,8 @@ typedef struct {
   int64_t blocks;
   uint32_t threads, shared_bytes; /* of a block; dynamic */
   uint32_t pointers; /* in the structure; 0: there is none */
+  const loops_box *boxes;
+  uint32_t n_boxes;
   uint32_t registers, spilled_bytes, local_bytes; /* of a thread, as nvrtc_code has them */
 } cuda_kernel;
 

@@ -249,6 +249,43 @@ FUNCTION void products_see(void) { asm volatile("fence.proxy.async.shared::cta;"
 #define PRODUCTS_WAIT(n) asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(n) : "memory")
 #endif
 
+/* -- boxes (TMA), from sm_90 on: rectangles of memory that one copy brings, for an arrival (mbarrier) on the chip ------------- */
+
+/* Where a rectangle lies, as the driver has encoded it. */
+typedef struct {
+  u64 word[16];
+} __attribute__((aligned(64))) box_map;
+
+#if !defined(EMULATED) && __CUDA_ARCH__ >= 900
+/* Each is told once a time, by one thread. */
+FUNCTION void arrivals_begin(u32 at, u32 n) {
+  for (u32 i = 0; i < n; i++) asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" :: "r"(at + 8 * i) : "memory");
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+FUNCTION void arrival_expect(u32 at, u32 bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(at), "r"(bytes) : "memory");
+}
+FUNCTION void arrival_wait(u32 at, u32 parity) {
+  u32 done;
+  do asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }" : "=r"(done) : "r"(at), "r"(parity) : "memory");
+  while (!done);
+}
+#define BOX(n, places) "cp.async.bulk.tensor." #n "d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {" places "}], [%2];"
+FUNCTION void box_2(u32 to, const box_map *box, i32 x, i32 y, u32 arrival) {
+  asm volatile(BOX(2, "%3, %4") :: "r"(to), "l"(box), "r"(arrival), "r"(x), "r"(y) : "memory");
+}
+FUNCTION void box_3(u32 to, const box_map *box, i32 x, i32 y, i32 z, u32 arrival) {
+  asm volatile(BOX(3, "%3, %4, %5") :: "r"(to), "l"(box), "r"(arrival), "r"(x), "r"(y), "r"(z) : "memory");
+}
+FUNCTION void box_4(u32 to, const box_map *box, i32 x, i32 y, i32 z, i32 u, u32 arrival) {
+  asm volatile(BOX(4, "%3, %4, %5, %6") :: "r"(to), "l"(box), "r"(arrival), "r"(x), "r"(y), "r"(z), "r"(u) : "memory");
+}
+FUNCTION void box_5(u32 to, const box_map *box, i32 x, i32 y, i32 z, i32 u, i32 v, u32 arrival) {
+  asm volatile(BOX(5, "%3, %4, %5, %6, %7") :: "r"(to), "l"(box), "r"(arrival), "r"(x), "r"(y), "r"(z), "r"(u), "r"(v) : "memory");
+}
+#endif
+
 typedef struct {
   f32 x, y;
 } __attribute__((aligned(8))) two_f32;

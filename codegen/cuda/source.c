@@ -159,7 +159,7 @@ static void write_wait(writer *w, const statement *s) { write_line(w, "COPIES_WA
 /* What the warps have written is there for products too, which read memory another way. */
 static void write_barrier(writer *w, const statement *s) {
   (void)s;
-  if (w->groups) write_line(w, "products_see();");
+  if (w->written_panels) write_line(w, "products_see();");
   write_line(w, "__syncthreads();");
   w->read = w->written = false;
 }
@@ -176,6 +176,29 @@ static void write_product(writer *w, const statement *s) {
   write_line(w, "PRODUCT_END();");
 }
 
+static const char *arrival_text(writer *w, const loops_expr *number) { return arena_printf(w->arena, "arrivals + %zuu * (u32)%s", sizeof(uint64_t), value_text(w, number)); }
+
+static void write_expect(writer *w, const statement *s) {
+  begin_values(w, &s->offset, 1);
+  write_line(w, "if (threadIdx.x == 0) arrival_expect(%s, %u);", arrival_text(w, s->offset), s->number);
+}
+
+static void write_box(writer *w, const statement *s) {
+  const loops_expr *values[BOX_RANK + 2] = {s->offset, s->source};
+  const uint32_t rank = w->loops->boxes[s->from].rank;
+  for (uint32_t i = 0; i < rank; i++) values[i + 2] = s->at[i];
+  begin_values(w, values, rank + 2);
+  const char *to = chip_text(w, s->number, s->offset), *text = arena_printf(w->arena, "&boxes[%u]", s->from);
+  for (uint32_t i = 0; i < rank; i++) text = arena_printf(w->arena, "%s, (i32)(%s)", text, value_text(w, s->at[i]));
+  write_line(w, "if (threadIdx.x == 0) box_%u(%s, %s, %s);", rank, to, text, arrival_text(w, s->source));
+}
+
+static void write_arrived(writer *w, const statement *s) {
+  const loops_expr *values[] = {s->offset, s->source};
+  begin_values(w, values, 2);
+  write_line(w, "arrival_wait(%s, (u32)%s & 1);", arrival_text(w, s->offset), value_text(w, s->source));
+}
+
 static void write_settle(writer *w, const statement *s) {
   write_line(w, "PRODUCTS_WAIT(%u);", s->number);
   if (s->number == 0) write_line(w, "SUMS_STAY(%u, t0);", w->loops->sum_tiles);
@@ -185,7 +208,7 @@ static void write_block(writer *w, const block *b) {
   static void (*const rules[])(writer *w, const statement *s) = {
       [STATEMENT_FOR] = write_for, [STATEMENT_IF] = write_if, [STATEMENT_SET] = write_set, [STATEMENT_STORE] = write_store, [STATEMENT_TILE] = write_tile,
       [STATEMENT_COPY] = write_copy, [STATEMENT_COMMIT] = write_commit, [STATEMENT_WAIT] = write_wait, [STATEMENT_BARRIER] = write_barrier,
-      [STATEMENT_PRODUCT] = write_product, [STATEMENT_SETTLE] = write_settle};
+      [STATEMENT_PRODUCT] = write_product, [STATEMENT_SETTLE] = write_settle, [STATEMENT_EXPECT] = write_expect, [STATEMENT_BOX] = write_box, [STATEMENT_ARRIVED] = write_arrived};
   begin_wide_accesses(w, b);
   for (uint32_t i = 0; i < b->n && !w->error; i++) rules[b->items[i]->kind](w, b->items[i]);
   end_wide_accesses(w);
@@ -196,7 +219,7 @@ static void write_block(writer *w, const block *b) {
 typedef struct {
   uint32_t lanes;
   bool *read, *written; /* by buffer */
-  bool groups;          /* of warps multiply */
+  bool *multiplied;     /* by groups of warps, which read it */
 } usage;
 
 static void note_expr(usage *u, const loops_expr *e) {
@@ -212,9 +235,10 @@ static void note_block(usage *u, const block *b) {
     if (s->value) note_expr(u, s->value);
     if (s->offset) note_expr(u, s->offset);
     if (s->source) note_expr(u, s->source);
+    for (uint32_t k = 0; k < BOX_RANK && s->at[k]; k++) note_expr(u, s->at[k]);
     if (s->kind == STATEMENT_STORE || (s->kind == STATEMENT_TILE && s->action == TILE_STORE)) u->written[s->number] = true;
     if (s->kind == STATEMENT_TILE && s->action == TILE_LOAD) u->read[s->number] = true;
-    if (s->kind == STATEMENT_PRODUCT) u->read[s->number] = u->read[s->from] = u->groups = true;
+    if (s->kind == STATEMENT_PRODUCT) u->read[s->number] = u->read[s->from] = u->multiplied[s->number] = u->multiplied[s->from] = true;
     if (s->kind == STATEMENT_COPY) u->written[s->number] = u->read[s->from] = true;
     if (s->kind == STATEMENT_FOR || s->kind == STATEMENT_IF) note_block(u, &s->body);
   }
@@ -243,11 +267,14 @@ static bool is_alone(const writer *w, uint32_t buffer) {
 
 static void write_head(writer *w, uint32_t threads) {
   const loops *l = w->loops;
+  if (l->n_boxes) text_add(&w->out, "typedef struct {\n  box_map at[%u];\n} %s_boxes;\n", l->n_boxes, w->options->symbol);
+  if (l->n_boxes && w->options->part) write_error(w, "boxes of a kernel in a bundle");
   if (w->options->part) text_add(&w->out, "FUNCTION void %s(u32 block", w->options->symbol);
   else text_add(&w->out, "KERNEL void LAUNCHED_BY(%u) %s(", threads, w->options->symbol);
   for (uint32_t i = 0; i < l->n_arguments; i++)
     text_add(&w->out, "%s\n    %s%s *%sb%u /* %s */", i || w->options->part ? "," : "", l->buffers[i].written ? "" : "const ", memory_type(l->buffers[i].type), is_alone(w, i) ? "__restrict__ " : "", i,
              l->buffers[i].name);
+  if (l->n_boxes) text_add(&w->out, ",\n    PARAMETER %s_boxes all", w->options->symbol);
   text_add(&w->out, ") {\n");
 }
 
@@ -261,7 +288,14 @@ static int64_t padded_bytes(const writer *w, uint32_t buffer) {
 static uint32_t local_bytes(const writer *w) {
   int64_t bytes = 0;
   for (uint32_t i = w->loops->n_arguments; i < w->loops->n_buffers; i++) bytes += padded_bytes(w, i);
+  bytes += w->loops->arrivals * (int64_t)sizeof(uint64_t);
   return bytes > INT32_MAX ? INT32_MAX : (uint32_t)bytes;
+}
+
+/* Behind local buffers. The thread that brings boxes begins them; others wait for none before the team's first barrier. */
+static void write_arrivals(writer *w, uint32_t at) {
+  write_line(w, "const u32 arrivals = on_chip(local + %u);", at);
+  write_line(w, "if (threadIdx.x == 0) arrivals_begin(arrivals, %u);", w->loops->arrivals);
 }
 
 /* Local buffers of a warp, or of a team, lie in memory that its lanes share; those of a thread alone are arrays. */
@@ -281,6 +315,8 @@ static void write_locals(writer *w, uint32_t bytes) {
     if (l->team) write_line(w, "const u32 a%u = on_chip(b%u);", i, i);
     at += (uint32_t)padded_bytes(w, i);
   }
+  if (l->n_boxes) write_line(w, "const box_map *const boxes = all.at;");
+  if (l->arrivals) write_arrivals(w, at);
 }
 
 /* Sums of groups are one array, of which their instruction takes a part. */
@@ -326,12 +362,15 @@ static void write_registers(writer *w) {
 
 bool cuda_source_of(const loops *l, const source_options *o, arena *into, cuda_source *out, const char **error) {
   writer w = {.loops = l, .options = o, .arena = into, .out.arena = into, .lanes = 1};
-  usage u = {.lanes = 1, .read = ARENA_ARRAY(into, bool, l->n_buffers + 1), .written = ARENA_ARRAY(into, bool, l->n_buffers + 1)};
+  usage u = {.lanes = 1, .read = ARENA_ARRAY(into, bool, l->n_buffers + 1), .written = ARENA_ARRAY(into, bool, l->n_buffers + 1), .multiplied = ARENA_ARRAY(into, bool, l->n_buffers + 1)};
   note_block(&u, &l->body);
   w.lanes = u.lanes;
   find_ranges(&w);
   find_exchanged(&w, &u);
-  w.groups = u.groups;
+  for (uint32_t i = 0; i < l->n_buffers; i++) {
+    w.groups |= u.multiplied[i];
+    w.written_panels |= u.multiplied[i] && u.written[i];
+  }
   const uint32_t bytes = local_bytes(&w);
   uint32_t together = l->team ? 1 : w.lanes > 1 ? WARPS : WARP * WARPS; /* iterations of a block */
   while (w.lanes > 1 && together > 1 && together * bytes > MOST_SHARED) together /= 2;
@@ -348,6 +387,8 @@ bool cuda_source_of(const loops *l, const source_options *o, arena *into, cuda_s
   text_add(&w.out, "}\n");
   out->text = text_done(&w.out);
   out->synchronises = w.synchronises || l->team;
+  out->boxes = l->boxes;
+  out->n_boxes = l->n_boxes;
   if (w.error) *error = w.error;
   return !w.error;
 }

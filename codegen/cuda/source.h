@@ -23,6 +23,8 @@ typedef struct {
   int64_t blocks;
   uint32_t threads, shared_bytes;
   uint32_t pointers; /* in the structure; 0: there is none */
+  const loops_box *boxes; /* that it takes maps of, behind the pointers, as one structure, SYMBOL_boxes */
+  uint32_t n_boxes;
   bool synchronises; /* threads wait for each other, or exchange values */
 } cuda_source;
 

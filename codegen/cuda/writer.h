@@ -33,6 +33,7 @@ typedef struct {
   uint32_t n_values;    /* names given to what is used twice */
   bool synchronises;
   bool groups;          /* of four warps multiply panels */
+  bool written_panels;  /* some of these are written by threads, or copies that are theirs */
   /* Memory that lanes of a warp hand each other values through: buffers that are both read and written. */
   bool *exchanged;      /* by buffer */
   bool read, written;   /* such memory, since the last barrier */

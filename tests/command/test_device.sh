@@ -126,7 +126,7 @@ close gpt_cpu/metrics.jsonl gpt_cuda/metrics.jsonl 2e-4
 # A device that fails in the middle: the run ends with what went wrong, and the last good checkpoint stays and can be gone on with. At each
 # place: before training, in a step, where a run is captured or replayed, and in an evaluation.
 status 0 run --out good --steps 5 --quiet --device cuda "$program"
-for place in cuMemAlloc_v2:60 cuModuleLoadData:1 cuLaunchKernel:1 cuStreamSynchronize:2 cuLaunchKernel:200 cuStreamBeginCapture_v2:1 cuGraphInstantiateWithFlags:1 \
+for place in cuMemAlloc_v2:60 cuModuleLoadData:1 cuLaunchKernel:1 cuStreamSynchronize:2 cuLaunchKernel:150 cuStreamBeginCapture_v2:1 cuGraphInstantiateWithFlags:1 \
   cuGraphLaunch:9 cuStreamSynchronize:60 cuMemcpyHtoDAsync_v2:30; do
   rm -rf broken && cp -r good broken
   SSLC_STAND_IN_FAILS=$place status 1 run --out broken --resume --quiet --device cuda "$program"

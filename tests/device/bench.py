@@ -60,10 +60,10 @@ def attempt(what, work):
 def shapes(rows):
     peer = peer_process()
     seconds, part = (0.01, ["product 64x64x64"]) if TINY else (0.1, [])
-    for precision in ("bf16", "tf32", "f32", "wgmma"):  # the last: bf16 by groups of warps, where the device has them
-        by_groups = precision == "wgmma"
+    for precision in ("bf16", "tf32", "f32", "wgmma", "tma"):  # the last: bf16 by groups of warps, where the device has them
+        by_groups = precision in ("wgmma", "tma")
         command = [PACK / "bin/tests", "shapes", "-", "bf16" if by_groups else precision, str(seconds), *part]
-        for line in subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"SSLC_WGMMA": "1" if by_groups else "0"}).stdout.splitlines():
+        for line in subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"SSLC_WGMMA": "1" if by_groups else "0", "SSLC_TMA": "1" if precision == "tma" else "0"}).stdout.splitlines():
             row = json.loads(line)
             theirs = None if by_groups else attempt(row["name"], lambda: peer.ask("contraction", name=row["name"], precision=precision, seconds=seconds)) if peer else None
             rows.add(part="shapes", name=row["name"], precision=precision, sslc=row.get("seconds"), flops=row.get("flops"), eager=theirs)

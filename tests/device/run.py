@@ -97,7 +97,8 @@ def parity(r):
     tests = PACK / "bin/tests"
     r.together("ops", "bits of the interpreter", [(name, [tests, name, "-"]) for name in (["cuda"] if TINY else ["teams", "cuda", "backends"])], 120)
     if not TINY:
-        r.together("wgmma", "products by wgmma (sm_90 alone)", [("teams", [tests, "teams", "-"], {"SSLC_WGMMA": "1"})], 60, on_trial=True)
+        r.together("wgmma", "products by wgmma (sm_90 alone)", [("teams", [tests, "teams", "-"], {"SSLC_WGMMA": "1", "SSLC_TMA": "0"})], 60, on_trial=True)
+        r.together("tma", "and with operands by TMA", [(name, [tests, name, "-"], {"SSLC_WGMMA": "1"}) for name in ("teams", "boxes")], 60, on_trial=True)
     few = {"SSLC_RANDOM_GRAPHS": "1"} if TINY else {}
     graphs = [("graphs", [tests, "emulated", "random_graphs"], few), ("contractions", [tests, "emulated", "contractions"]), ("random ways", [tests, "metamorphic", "random_graphs*"])]
     r.together("graphs", "random graphs, contractions", graphs[:1] if TINY else graphs, 120)

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PROGRAMS(P) P(backends) P(cuda) P(teams) P(emulated) P(metamorphic) P(parity) P(squares) P(shapes)
+#define PROGRAMS(P) P(backends) P(boxes) P(cuda) P(teams) P(emulated) P(metamorphic) P(parity) P(squares) P(shapes)
 #define DECLARE(name) int main_##name(int argc, char **argv);
 PROGRAMS(DECLARE)
 DECLARE(sslc)

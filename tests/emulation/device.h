@@ -101,7 +101,8 @@ static inline void *emulated_written(void *at, size_t bytes) {
 /* -- warps -------------------------------------------------------------------------------------------------- */
 
 typedef void emulated_call(void **arguments);
-typedef enum { FIBRE_RUNS, FIBRE_MEETS, FIBRE_AT_WARP, FIBRE_AT_BLOCK, FIBRE_DONE } fibre_state;
+typedef enum { FIBRE_RUNS, FIBRE_MEETS, FIBRE_AT_WARP, FIBRE_AT_BLOCK, FIBRE_AWAITS, FIBRE_DONE } fibre_state;
+typedef struct emulated_arrival emulated_arrival;
 
 enum { EMULATED_COPIES = 256 };
 
@@ -117,6 +118,8 @@ typedef struct {
   unsigned char exchanged[64];
   emulated_copy copies[EMULATED_COPIES]; /* that have not landed */
   unsigned n_copies, group;
+  emulated_arrival *awaited; /* boxes.h */
+  unsigned parity;
 } emulated_fibre;
 
 static struct {
@@ -141,6 +144,12 @@ static void emulated_wait(fibre_state for_what) {
   block.fibre[block.at].state = for_what;
   swapcontext(&block.fibre[block.at].context, &block.scheduler);
   threadIdx = thread;
+}
+
+static inline void emulated_await(emulated_arrival *a, unsigned parity) {
+  block.fibre[block.at].awaited = a;
+  block.fibre[block.at].parity = parity;
+  emulated_wait(FIBRE_AWAITS);
 }
 
 #define __syncwarp() emulated_wait(FIBRE_AT_WARP)
@@ -261,6 +270,7 @@ static inline unsigned load_word(unsigned address) {
 static inline unsigned tf32_word(unsigned x) { return __uint_as_float(x) != __uint_as_float(x) ? x : (x + 0x1000u) & 0xffffe000u; }
 
 #include "groups.h"
+#include "boxes.h"
 
 /* -- blocks ------------------------------------------------------------------------------------------------------- */
 
@@ -287,13 +297,25 @@ static void release(unsigned first, unsigned n) {
   for (unsigned i = 0; i < n; i++) block.fibre[first + i].state = FIBRE_RUNS;
 }
 
+/* Whether a thread has what it waited for. */
+static bool goes_on(emulated_fibre *f) {
+  if (f->state == FIBRE_AWAITS && emulated_has_arrived(f->awaited, f->parity)) f->state = FIBRE_RUNS;
+  return f->state == FIBRE_RUNS;
+}
+
+static bool any_goes_on(unsigned threads) {
+  for (unsigned t = 0; t < threads; t++)
+    if (goes_on(&block.fibre[t])) return true;
+  return false;
+}
+
 /* Until all its lanes are done, or wait for other warps. */
 static void run_warp(unsigned first, unsigned turn) {
   for (;;) {
     bool went_on = false;
     for (unsigned i = 0; i < EMULATED_WARP; i++) {
       block.at = first + (turn % 2 ? EMULATED_WARP - 1 - i : (i + turn) % EMULATED_WARP);
-      if (block.fibre[block.at].state != FIBRE_RUNS) continue;
+      if (!goes_on(&block.fibre[block.at])) continue;
       threadIdx.x = block.at;
       swapcontext(&block.scheduler, &block.fibre[block.at].context);
       went_on = true;
@@ -306,12 +328,13 @@ static void run_warp(unsigned first, unsigned turn) {
 /* False when threads wait for others that never come. */
 static bool run_block(unsigned threads) {
   for (unsigned t = 0; t < threads; t++) start_fibre(t);
+  emulated_arrivals_start();
   for (unsigned turn = blockIdx.x;; turn++) {
     const unsigned warps = threads / EMULATED_WARP;
     for (unsigned w = 0; w < warps; w++) run_warp((turn % 2 ? warps - 1 - w : (w + turn) % warps) * EMULATED_WARP, turn + w);
     if (all_are(0, threads, FIBRE_DONE)) return true;
-    if (!all_are(0, threads, FIBRE_AT_BLOCK)) return false;
-    release(0, threads);
+    if (all_are(0, threads, FIBRE_AT_BLOCK)) release(0, threads);
+    else if (!any_goes_on(threads)) return false;
   }
 }
 

@@ -17,6 +17,23 @@ struct emulation {
   const char *wrong;
 };
 
+/* What encodes the maps of a kernel's boxes. */
+static const char *maps_text(const char *symbol, const cuda_source *source, arena *a) {
+  text_buffer out = {.arena = a};
+  if (source->n_boxes) text_add(&out, " %s_boxes all;", symbol);
+  for (uint32_t i = 0; i < source->n_boxes; i++) {
+    const loops_box *b = &source->boxes[i];
+    text_add(&out, " emulated_violations += !emulated_encode(&all.at[%u], 9, %u, a[%u], (const uint64_t[]){", i, b->rank, b->buffer);
+    for (uint32_t d = 0; d < b->rank; d++) text_add(&out, "%lld, ", (long long)b->extent[d]);
+    text_add(&out, "}, (const uint64_t[]){");
+    for (uint32_t d = 1; d < b->rank; d++) text_add(&out, "%lld, ", (long long)(b->stride[d] * (int64_t)sizeof(uint16_t)));
+    text_add(&out, "}, (const uint32_t[]){");
+    for (uint32_t d = 0; d < b->rank; d++) text_add(&out, "%lld, ", (long long)b->size[d]);
+    text_add(&out, "}, (const uint32_t[]){1, 1, 1, 1, 1}, 0, 3, 3, 0);");
+  }
+  return text_done(&out);
+}
+
 /* The kernels, and for each a function that hands it its arguments. */
 static const char *module_text(const emulated_kernel *kernels, uint32_t n, arena *a) {
   text_buffer out = {.arena = a};
@@ -25,9 +42,10 @@ static const char *module_text(const emulated_kernel *kernels, uint32_t n, arena
     const char *symbol = kernels[i].symbol;
     const cuda_source *source = &kernels[i].source;
     text_add(&out, "%s", source->text);
-    text_add(&out, "static void call_%s(void **a) { %s(", symbol, symbol);
+    text_add(&out, "static void call_%s(void **a) {%s %s(", symbol, maps_text(kernels[i].symbol, source, a), symbol);
     if (source->pointers) text_add(&out, "*(%s_pointers *)a", symbol);
     for (uint32_t k = 0; k < kernels[i].loops->n_arguments && !source->pointers; k++) text_add(&out, "%sa[%u]", k ? ", " : "", k);
+    if (source->n_boxes) text_add(&out, ", all");
     text_add(&out, "); }\nlong long run_%s(void **a) { return emulate(call_%s, a, %lld, %u, %d); }\n", symbol, symbol, (long long)source->blocks, source->threads,
              source->synchronises);
   }

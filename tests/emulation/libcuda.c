@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#include "tests/emulation/maps.h"
 #include "tests/emulation/stand_in.h"
 
 /* What tests ask for. */
@@ -22,7 +23,7 @@ typedef long long kernel_run(void **arguments, long long blocks, unsigned thread
 typedef struct {
   void *library;
   kernel_run *run;
-  int n;
+  int n, maps;
 } kernel;
 
 typedef struct stream stream;
@@ -126,9 +127,11 @@ static int add(void *to, task t) {
 /* Arguments of launches: all of them stay, since a graph may launch them again. */
 static void **kept[1 << 20];
 static unsigned n_kept;
-static void **keep_arguments(void **arguments, int n) {
+static void **keep_arguments(void **arguments, int n, int maps) {
   const int all = abs(n); /* negative: in one structure */
-  void **out = malloc(((size_t)all + 1) * sizeof *out);
+  const size_t before = ((size_t)all * sizeof(void *) / EMULATED_MAP + 1) * EMULATED_MAP; /* maps are behind the pointers */
+  void **out = aligned_alloc(EMULATED_MAP, before + (size_t)maps * EMULATED_MAP);
+  if (maps) memcpy((char *)out + before, arguments[n], (size_t)maps * EMULATED_MAP);
   if (n_kept == sizeof kept / sizeof *kept) abort();
   kept[n_kept++] = out;
   for (int i = 0; i < all; i++) out[i] = (n < 0 ? ((char **)arguments[0])[i] : *(char **)arguments[i]) - OFFSET;
@@ -152,6 +155,9 @@ CALL int cuDeviceGetAttribute(int *value, int which, int d) {
   } known[] = {{13, 1000000}, {16, 1}, {36, 1000000}, {37, 64}, {75, 8}, {76, 0}, {97, 166912}};
   BEGIN;
   (void)d;
+  const char *capability = getenv("SSLC_STAND_IN_CAPABILITY"); /* 90 */
+  if (capability && which == 75) return *value = atoi(capability) / 10, 0;
+  if (capability && which == 97) return *value = 232448, 0;
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
     if (known[i].which == which) return *value = known[i].value, 0;
   return 1;
@@ -233,7 +239,9 @@ CALL int cuModuleGetFunction(void **f, void *m, const char *name) {
   snprintf(text, sizeof text, "arguments_%s", name);
   const int *n = dlsym(k->library, text);
   if (!k->run || !n) return 500;
-  return k->n = *n, 0;
+  snprintf(text, sizeof text, "boxes_%s", name);
+  const int *maps = dlsym(k->library, text);
+  return k->n = *n, k->maps = maps ? *maps : 0, 0;
 }
 CALL int cuFuncSetAttribute(void *f, int which, int value) { IN_CONTEXT; (void)f; return stand_in_shared = (unsigned)value, which != 8; }
 CALL int cuLaunchKernel(void *f, unsigned bx, unsigned by, unsigned bz, unsigned tx, unsigned ty, unsigned tz, unsigned shared, void *s, void **arguments, void **extra) {
@@ -241,7 +249,7 @@ CALL int cuLaunchKernel(void *f, unsigned bx, unsigned by, unsigned bz, unsigned
   IN_CONTEXT;
   if (!f || !bx || by != 1 || bz != 1 || !tx || tx > 1024 || ty != 1 || tz != 1 || extra) abort();
   if (shared > 49152 && shared > stand_in_shared) return 1;
-  return add(s, (task){LAUNCH, .kernel = k, .arguments = keep_arguments(arguments, k->n), .blocks = bx, .threads = tx});
+  return add(s, (task){LAUNCH, .kernel = k, .arguments = keep_arguments(arguments, k->n, k->maps), .blocks = bx, .threads = tx});
 }
 static bool is_first(void) {
   unsigned n = 0;
@@ -302,6 +310,11 @@ CALL int cuGraphLaunch(void *g, void *s) {
   return stand_in_graph_launches++, 0;
 }
 CALL int cuGraphDestroy(void *g) { IN_CONTEXT; return free(g), stand_in_live--, 0; }
+CALL int cuTensorMapEncodeTiled(void *map, int type, uint32_t rank, void *memory, const uint64_t *extents, const uint64_t *strides, const uint32_t *box, const uint32_t *steps, int interleave,
+                                int swizzle, int promotion, int fill) {
+  BEGIN;
+  return !emulated_encode(map, type, rank, host_of((uint64_t)(uintptr_t)memory), extents, strides, box, steps, interleave, swizzle, promotion, fill);
+}
 #ifndef WITHOUT_GRAPHS
 CALL int cuGraphExecDestroy(void *g) { IN_CONTEXT; return free(g), stand_in_live--, 0; }
 #endif

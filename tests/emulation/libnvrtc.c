@@ -14,8 +14,8 @@ typedef struct {
 } program;
 
 CALL int nvrtcVersion(int *major, int *minor) { return *major = 99, *minor = 0, GOOD; }
-CALL int nvrtcGetNumSupportedArchs(int *n) { return *n = 2, GOOD; }
-CALL int nvrtcGetSupportedArchs(int *out) { return out[0] = 75, out[1] = 80, GOOD; }
+CALL int nvrtcGetNumSupportedArchs(int *n) { return *n = 3, GOOD; }
+CALL int nvrtcGetSupportedArchs(int *out) { return out[0] = 75, out[1] = 80, out[2] = 90, GOOD; }
 CALL const char *nvrtcGetErrorString(int e) { return e == REFUSED ? "NVRTC_ERROR_COMPILATION" : "another error"; }
 
 CALL int nvrtcCreateProgram(program **out, const char *text, const char *name, int n_headers, const char *const *headers, const char *const *names) {
@@ -50,8 +50,9 @@ static char *whole_file(const char *path, size_t *bytes) {
   return data;
 }
 
-/* The name of the one kernel, and how many pointers it takes: parameters, or what the structure of a bundle holds, as a negative number. */
-static int find_kernel(const char *text, char *name, size_t bytes) {
+/* The name of the one kernel, and how many pointers it takes: parameters, or what the structure of a bundle holds, as a negative number; and how many maps of
+ * boxes there are behind them. */
+static int find_kernel(const char *text, char *name, size_t bytes, int *maps) {
   const char *at = strstr(text, "\nKERNEL void ");
   const char *open = at ? strchr(strchr(at, ')'), '(') : NULL; /* behind the launch bounds */
   if (!open) return 0;
@@ -60,13 +61,16 @@ static int find_kernel(const char *text, char *name, size_t bytes) {
   snprintf(name, bytes, "%.*s", (int)(open - first), first);
   int n = open[1] != ')';
   for (const char *c = open; *c != ')'; c++) n += *c == ',';
-  const char *structure = strstr(text, "  void *at[");
+  const char *structure = strstr(text, "  void *at["), *boxes = strstr(text, "  box_map at[");
+  *maps = boxes ? atoi(boxes + strlen("  box_map at[")) : 0;
+  n -= *maps != 0;
   return structure ? -atoi(structure + strlen("  void *at[")) : n;
 }
 
 static int write_module(const program *p, const char *path) {
   char name[128];
-  const int n = find_kernel(p->text, name, sizeof name);
+  int maps = 0;
+  const int n = find_kernel(p->text, name, sizeof name, &maps);
   FILE *f = n ? fopen(path, "w") : NULL;
   if (!f) return BAD_INPUT;
   const char *line = strstr(p->text, "\n#line"), *kernel = line ? line : strstr(p->text, "\nKERNEL"); /* functions of a bundle come first */
@@ -75,8 +79,9 @@ static int write_module(const program *p, const char *path) {
   fprintf(f, "static void call_it(void **a) {\n  %s(", name);
   for (int i = 0; i < n; i++) fprintf(f, "%sa[%d]", i ? ", " : "", i);
   if (n < 0) fprintf(f, "*(%s_pointers *)a", name);
-  fprintf(f, ");\n}\nconst int arguments_%s = %d;\nlong long run_%s(void **a, long long blocks, unsigned threads) { return emulate(call_it, a, blocks, threads, %d); }\n", name, n,
-          name, synchronises);
+  if (maps) fprintf(f, ", *(%s_boxes *)((char *)a + (%d * sizeof *a / 128 + 1) * 128)", name, n);
+  fprintf(f, ");\n}\nconst int arguments_%s = %d, boxes_%s = %d;\nlong long run_%s(void **a, long long blocks, unsigned threads) { return emulate(call_it, a, blocks, threads, %d); }\n", name, n,
+          name, maps, name, synchronises);
   return fclose(f) ? NO_MEMORY : GOOD;
 }
 
@@ -103,7 +108,7 @@ static int compile(program *p, const char *folder) {
 CALL int nvrtcCompileProgram(program *p, int n, const char *const *options) {
   const char *place = getenv("TMPDIR");
   char folder[256];
-  if (n < 1 || strcmp(options[0], "--gpu-architecture=sm_80")) return BAD_OPTION;
+  if (n < 1 || (strcmp(options[0], "--gpu-architecture=sm_80") && strcmp(options[0], "--gpu-architecture=sm_90a"))) return BAD_OPTION;
   if (fails(__func__)) {
     free(p->log);
     p->log = malloc(strlen(p->name) + 64);

@@ -8,7 +8,7 @@
  * either order, whatever order the emulation took. */
 
 enum {
-  ORDER_OTHERS = 64, /* actors behind the threads and the copies of each */
+  ORDER_OTHERS = 64, /* actors behind the threads and the copies of each: products of warps, then boxes for arrivals */
   ORDER_WORD = 4
 };
 
@@ -102,7 +102,10 @@ static void order_report(unsigned word, unsigned bytes, const order_record *earl
       snprintf(place, sizeof place, "%s[%zu]", p->name, (size_t)(at - (const unsigned char *)p->at) / p->size);
   for (int i = 0; i < 2; i++) {
     const unsigned a = i ? other : actor;
-    snprintf(who[i], sizeof who[i], a < order.threads ? "thread %u" : a < 2 * order.threads ? "a copy of thread %u" : "unit %u", a < order.threads ? a : a < 2 * order.threads ? a - order.threads : a - 2 * order.threads);
+    if (a < order.threads) snprintf(who[i], sizeof who[i], "thread %u", a);
+    else if (a < 2 * order.threads) snprintf(who[i], sizeof who[i], "a copy of thread %u", a - order.threads);
+    else if (a < 2 * order.threads + ORDER_OTHERS / 2) snprintf(who[i], sizeof who[i], "unit %u", a - 2 * order.threads);
+    else snprintf(who[i], sizeof who[i], "a box for arrival %u", a - 2 * order.threads - ORDER_OTHERS / 2);
   }
   snprintf(emulated_wrong, sizeof emulated_wrong, "a race in block %u: %s is %s by %s, and %s by %s, and nothing orders them", blockIdx.x, place, earlier->writes ? "written" : "read", who[1],
            writes ? "written" : "read", who[0]);

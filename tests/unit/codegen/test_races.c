@@ -124,8 +124,8 @@ static void squares_are_there_before_they_are_read(void **state) {
   check_needs("f32 c[8] = {0}; if (t < 32) tile_store(row, 16, c, lane); __syncthreads();" READ("63 - t"), "__syncthreads();", SAYS("written by thread", "read by thread"));
 }
 
-/* What is wrong with a generated kernel without the `which`th line that is `less`; NULL: nothing. *found: there is one. */
-static const char *wrong_without(const loops *l, const char *less, int which, bool *found, arena *a) {
+/* What is wrong with a generated kernel that has `instead` of the `which`th `less`; NULL: nothing. *found: there is one. */
+static const char *wrong_with_other(const loops *l, const char *less, const char *instead, int which, bool *found, arena *a) {
   uint32_t groups[] = {0, 1, 2};
   const char *error = NULL;
   void **buffers = ARENA_ARRAY(a, void *, l->n_arguments);
@@ -134,7 +134,7 @@ static const char *wrong_without(const loops *l, const char *less, int which, bo
   const char *at = k.source.text;
   for (int i = 0; at && i <= which; i++) at = strstr(at + (i > 0), less);
   *found = at;
-  if (at) k.source.text = arena_printf(a, "%.*s%s", (int)(at - k.source.text), k.source.text, at + strlen(less));
+  if (at) k.source.text = arena_printf(a, "%.*s%s%s", (int)(at - k.source.text), k.source.text, instead, at + strlen(less));
   for (uint32_t i = 0; i < l->n_arguments; i++) buffers[i] = memset(aligned_alloc(64, buffer_bytes(&l->buffers[i])), 0, buffer_bytes(&l->buffers[i]));
   emulation *e = emulation_of(&k, 1, a, &error);
   if (!e) fail_msg("%s", error);
@@ -145,36 +145,54 @@ static const char *wrong_without(const loops *l, const char *less, int which, bo
   return wrong;
 }
 
-/* A product by a team has no barrier of the block, and no wait, too many; of its warps' it has one where nothing was written yet. */
-static void barriers_of_a_team_are_needed(void **state) {
-  static const struct {
-    const char *line;
-    int needed;
-  } lines[] = {{"__syncthreads();", 1}, {"COPIES_WAIT(1);", 1}, {"__syncwarp();", 3}};
+typedef struct {
+  const char *line, *instead;
+  int needed;
+} needed_line;
+
+/* How many of each are needed; as it is, nothing is wrong. */
+static void check_needed(const char *text, const needed_line *lines, size_t n) {
   arena *a = arena_new();
-  (void)state;
   loops *l = NULL;
-  const char *fault = lowering_fault(kernel_of_text(a, "kernel product {\n  in x : bf16[64,160]\n  in w : bf16[160,64]\n  out y : f32[64,64]\n  axes i:64 j:64 k:160\n"
-                                                       "  acc[i,j] : f32 = sum k of f32(x[i, k]) * f32(w[k, j]) -> y[i, j]\n}\nschedule { team 64 64 32 of 32 32, stages 3 }\n"),
-                                     a, 1, &l);
+  const char *fault = lowering_fault(kernel_of_text(a, text), a, 1, &l);
   if (fault) fail_msg("%s", fault);
-  for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+  for (size_t i = 0; i < n; i++) {
     bool found = true;
     int needed = 0;
     for (int which = 0; found; which++) {
-      const char *wrong = wrong_without(l, lines[i].line, which, &found, a);
+      const char *wrong = wrong_with_other(l, lines[i].line, lines[i].instead, which, &found, a);
       if (wrong && !found) fail_msg("%s", wrong);
       needed += wrong != NULL;
     }
-    assert_int_equal(needed, lines[i].needed);
+    if (needed != lines[i].needed) fail_msg("%d of %s are needed instead of %d", needed, lines[i].line, lines[i].needed);
   }
   arena_free(a);
+}
+
+/* A product by a team has no barrier of the block, and no wait, too many; of its warps' it has one where nothing was written yet. */
+static void barriers_of_a_team_are_needed(void **state) {
+  static const needed_line lines[] = {{"__syncthreads();", "", 1}, {"COPIES_WAIT(1);", "", 1}, {"__syncwarp();", "", 3}};
+  (void)state;
+  check_needed("kernel product {\n  in x : bf16[64,160]\n  in w : bf16[160,64]\n  out y : f32[64,64]\n  axes i:64 j:64 k:160\n"
+               "  acc[i,j] : f32 = sum k of f32(x[i, k]) * f32(w[k, j]) -> y[i, j]\n}\nschedule { team 64 64 32 of 32 32, stages 3 }\n",
+               lines, sizeof lines / sizeof *lines);
+}
+
+/* Five steps through three stages: the barrier in a step; the beginning of arrivals; what arrivals are told of, and both boxes, before
+ * the loop and in it; the wait for them; the wait for products in the loop; and the right number of bytes. */
+static void waits_for_boxes_are_needed(void **state) {
+  static const needed_line lines[] = {{"__syncthreads();", "", 1},           {"arrivals_begin(", "(void)(", 1}, {"arrival_expect(", "(void)(", 2}, {"box_2(", "(void)(", 4},
+                                      {"arrival_wait(", "(void)(", 1},       {"PRODUCTS_WAIT(1)", "(void)0", 1}, {"_expect(arrivals + 8u * (u32)0, 16384", "_expect(arrivals + 8u * (u32)0, 8192", 1}};
+  (void)state;
+  check_needed("kernel product {\n  in x : bf16[64,320]\n  in w : bf16[320,64]\n  out y : f32[64,64]\n  axes i:64 j:64 k:320\n"
+               "  acc[i,j] : f32 = sum k of f32(x[i, k]) * f32(w[k, j]) -> y[i, j]\n}\nschedule { team 64 64 64 of 64 64, stages 3, groups, boxes }\n",
+               lines, sizeof lines / sizeof *lines);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(warps_wait_at_barriers),  cmocka_unit_test(lanes_wait_for_each_other),
                                      cmocka_unit_test(bytes_are_told_apart),    cmocka_unit_test(copies_are_waited_for),
                                      cmocka_unit_test(stages_are_read_before_they_are_overwritten), cmocka_unit_test(squares_are_there_before_they_are_read),
-                                     cmocka_unit_test(barriers_of_a_team_are_needed)};
+                                     cmocka_unit_test(barriers_of_a_team_are_needed), cmocka_unit_test(waits_for_boxes_are_needed)};
   return cmocka_run_group_tests_name("codegen/races", tests, NULL, NULL);
 }

@@ -29,16 +29,16 @@ static void check_one(const char *text) {
   arena_free(a);
 }
 
-/* The same text by groups of warps, in blocks that its own schedule would not do for. On a real GPU where they are asked for. */
+/* The same text by groups of warps, in blocks that its own schedule would not do for; in the larger ones operands come as boxes where they can. On a real GPU where they are asked for. */
 static void check_groups(const char *text) {
   target gpu;
   gpu_target(&gpu);
   if (gpu_is_real() && !gpu.groups) return;
-  static const char *const blocks[] = {"64 64 64 of 64 64, stages 3", "128 128 64 of 64 128, stages 4"};
+  static const char *const blocks[] = {"64 64 64 of 64 64, stages 3, groups", "128 128 64 of 64 128, stages 4, groups"};
   const char *chosen = strstr(text, "schedule {");
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
     char *by_groups = malloc(strlen(text) + 100);
-    sprintf(by_groups, "%.*sschedule { team %s, groups }\n", (int)(chosen - text), text, blocks[i]);
+    sprintf(by_groups, "%.*sschedule { team %s%s }\n", (int)(chosen - text), text, blocks[i], i && (!gpu_is_real() || gpu.boxes) ? ", boxes" : "");
     check_one(by_groups);
     free(by_groups);
   }

@@ -172,6 +172,33 @@ static void remainders_have_their_range(void **state) {
   arena_free(a);
 }
 
+/* A box of 64 rows that a team brings, and one thing about it that is wrong. */
+static void ill_formed_boxes_are_refused(void **state) {
+  enum { RIGHT, BYTES, ARRIVAL, UNTOLD, SHAPE, BEHIND, REGISTER, FAULTS };
+  (void)state;
+  arena *a = arena_new();
+  for (int fault = RIGHT; fault < FAULTS; fault++) {
+    loops *l = loops_new(a, "boxes");
+    loops_add_buffer(l, (loops_buffer){.name = "x", .type = DTYPE_BF16, .place = PLACE_ARGUMENT, .elements = 70 * 72});
+    const uint32_t to = loops_add_buffer(l, (loops_buffer){.name = "rows", .type = DTYPE_BF16, .place = PLACE_LOCAL, .written = true, .elements = 64 * 64});
+    const uint32_t unset = loops_add_register(l, DTYPE_I64, 1);
+    term zero = loops_integer(l, 0), at = fault == REGISTER ? loops_variable(l, unset) : loops_integer(l, -3), offset = loops_integer(l, fault == BEHIND ? 8 : 0);
+    l->team = 4;
+    l->team_register = loops_add_register(l, DTYPE_I64, 1);
+    l->arrivals = 1;
+    const loops_box shape = {.buffer = 0, .rank = 2, .extent = {72, fault == SHAPE ? 71 : 70}, .stride = {1, 72}, .size = {64, 64}};
+    const uint32_t box = loops_add_box(l, &shape);
+    assert_int_equal(loops_add_box(l, &shape), box);
+    term arrival = fault == ARRIVAL ? loops_integer(l, 1) : zero;
+    if (fault != UNTOLD) loops_append(l, &l->body, (statement){.kind = STATEMENT_EXPECT, .offset = arrival, .number = fault == BYTES ? 64 * 64 : 2 * 64 * 64});
+    loops_append(l, &l->body, (statement){.kind = STATEMENT_BOX, .number = to, .from = box, .offset = offset, .source = arrival, .at = {zero, at}});
+    loops_append(l, &l->body, (statement){.kind = STATEMENT_ARRIVED, .offset = zero, .source = zero});
+    const char *wrong = loops_verify(l, a);
+    if (!wrong != (fault == RIGHT)) fail_msg("fault %d: %s\n%s", fault, wrong ? wrong : "taken", loops_print(l, a));
+  }
+  arena_free(a);
+}
+
 static void ill_formed_loops_are_refused(void **state) {
   (void)state;
   arena *a = arena_new();
@@ -224,7 +251,7 @@ int main(void) {
       cmocka_unit_test(tests_narrow_what_they_guard),
       cmocka_unit_test(tests_narrow_what_was_computed_before),
       cmocka_unit_test(remainders_have_their_range),
-      cmocka_unit_test(ill_formed_loops_are_refused),
+      cmocka_unit_test(ill_formed_boxes_are_refused), cmocka_unit_test(ill_formed_loops_are_refused),
       cmocka_unit_test(fused_multiplication_rounds_once),
       cmocka_unit_test(texts_show_statements_and_lanes),
   };

@@ -339,11 +339,46 @@ static void a_pair_inside_a_pair(void **state) {
                "schedule { for r, t/2, t pair, s pair }\n");
 }
 
+static uint32_t count_ifs(const block *b) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < b->n; i++) n += (b->items[i]->kind == STATEMENT_IF) + count_ifs(&b->items[i]->body);
+  return n;
+}
+
+/* What is done to some pictures and not to others, one condition for all channels: an IF for each of two steps, the second inside of
+ * nothing. What only lanes decide stays a select, and so does what costs little. */
+static void what_lanes_agree_on_is_skipped(void **state) {
+  (void)state;
+  static const struct {
+    const char *bodies;
+    uint32_t ifs;
+  } cases[] = {
+      {"  p[i,j] : f32 = select(c[i], exp(x[i, j]) + exp(z[i, j]), x[i, j])\n  q[i,j] : f32 = select(c[i], exp(x[i, j]) * exp(z[i, j]), z[i, j])\n"
+       "  s[i,j] : f32 = select(d[i], exp(p * q) * p, p) -> y[i, j]\n  t[i,j] : f32 = select(d[i], exp(p * q) * q, q) -> u[i, j]\n", 2},
+      {"  s[i,j] : f32 = select(c[i], select(d[i], exp(x[i, j]) * sqrt(z[i, j] * z[i, j] + 1) - 1, exp(z[i, j])), 0) -> y[i, j]\n  t[i,j] : f32 = x[i, j] -> u[i, j]\n", 2},
+      {"  s[i,j] : f32 = select(c[i], x[i, j] * z[i, j], x[i, j]) -> y[i, j]\n  t[i,j] : f32 = select(d[i], z[i, j], x[i, j]) -> u[i, j]\n", 0},
+      {"  s[i,j] : f32 = select(lt(x[i, j], z[i, j]), exp(x[i, j]), z[i, j]) -> y[i, j]\n  t[i,j] : f32 = select(and(c[i], d[i]), x[i, j], 1) -> u[i, j]\n", 0},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    arena *a = arena_new();
+    const char *text = arena_printf(a, "kernel k {\n  in c : bool[5]\n  in d : bool[5]\n  in x : f32[5,19]\n  in z : f32[5,19]\n  out y : f32[5,19]\n  out u : f32[5,19]\n"
+                                       "  axes i:5 j:19\n%s}\nschedule { for i parallel, j/8, j vector }\n", cases[i].bodies);
+    loops *l = NULL;
+    const char *fault = lowering_fault(kernel_of_text(a, text), a, 1, &l);
+    if (fault) fail_msg("%s\n%s%s", fault, text, l ? loops_print(l, a) : "");
+    const uint32_t found = count_ifs(&l->body);
+    if (cases[i].ifs ? found < cases[i].ifs : found) fail_msg("%u IFs\n%s", found, loops_print(l, a));
+    arena_free(a);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_pair_inside_a_pair),
       cmocka_unit_test(maps_run_in_lanes_with_remainders),
-      cmocka_unit_test(products_use_tiles_of_registers), cmocka_unit_test(loops_stop_at_a_mask),
+      cmocka_unit_test(what_lanes_agree_on_is_skipped),
+      cmocka_unit_test(products_use_tiles_of_registers),
+      cmocka_unit_test(loops_stop_at_a_mask),
       cmocka_unit_test(convolutions_skip_padding),
       cmocka_unit_test(schedules_carry_out_definitions),
       cmocka_unit_test(random_schedules_carry_out_definitions),

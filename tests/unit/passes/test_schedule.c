@@ -111,6 +111,8 @@ static void groups_are_asked_for(void **state) {
   assert_schedule_on(&with_unit, NARROW_PRODUCT("8192", "8192", "1024"), "schedule { team 128 256 64 of 64 256, stages 4, groups }");
   assert_schedule_on(&with_unit, NARROW_PRODUCT("131072", "64", "576"), "schedule { team 128 64 64 of 64 64, stages 4, groups }");
   assert_schedule_on(&with_unit, NARROW_PRODUCT("512", "512", "512"), "schedule { team 64 64 64 of 64 64, stages 4, groups }");
+  with_unit.boxes = true;
+  assert_schedule_on(&with_unit, NARROW_PRODUCT("512", "512", "512"), "schedule { team 64 64 64 of 64 64, stages 4, groups, boxes }");
   assert_schedule_on(&with_unit, NARROW_PRODUCT("8192", "8192", "32"), "schedule { team 128 128 32 of 64 64, stages 3 }");
   assert_schedule_on(&with_unit,
                      "kernel k {\n  in x : bf16[8192,1024]\n  in w : bf16[1024,64,8]\n  out y : f32[8192,64,8]\n  axes i:8192 j:64 l:8 r:1024\n"

@@ -161,6 +161,23 @@ static void bits_and_choices(void **state) {
             LINE("%1 = constant {value=7} : f64[3]") Y("%1"));
 }
 
+/* A picture that is sampled by tables, and turned round where the condition says so: the tables are. Rows and the picture itself stay. */
+static void turned_pictures_turn_their_tables(void **state) {
+#define PICTURE                                                                                                    \
+  X("f64[2,40,32]") LINE("%2 = parameter {role=data, name=\"c\"} : bool[2]") LINE("%3 = parameter {role=data, name=\"t\"} : i32[2,32]")  \
+      LINE("%4 = parameter {role=data, name=\"r\"} : f64[2,40]") LINE("%5 = iota {axis=0} : i32[2,40,32]") LINE("%6 = iota {axis=1} : i32[2,40,32]")
+  CANONICAL(PICTURE LINE("%7 = broadcast(%3) {axes=[0,2]} : i32[2,40,32]") LINE("%8 = gather(%1, %5, %6, %7) : f64[2,40,32]")
+                LINE("%9 = broadcast(%4) {axes=[0,1]} : f64[2,40,32]") LINE("%10 = mul(%9, %8) : f64[2,40,32]") LINE("%11 = reverse(%10) {axes=[2]} : f64[2,40,32]")
+                LINE("%12 = broadcast(%2) {axes=[0]} : bool[2,40,32]") LINE("%13 = select(%12, %11, %10) : f64[2,40,32]") Y("%13"),
+            PICTURE LINE("%7 = broadcast(%4) {axes=[0,1]} : f64[2,40,32]") LINE("%8 = broadcast(%2) {axes=[0]} : bool[2,32]")
+                LINE("%9 = reverse(%3) {axes=[1]} : i32[2,32]") LINE("%10 = select(%8, %9, %3) : i32[2,32]") LINE("%11 = broadcast(%10) {axes=[0,2]} : i32[2,40,32]")
+                LINE("%12 = gather(%1, %5, %6, %11) : f64[2,40,32]") LINE("%13 = mul(%7, %12) : f64[2,40,32]") Y("%13"));
+  const char *as_it_is = PICTURE LINE("%7 = reverse(%1) {axes=[2]} : f64[2,40,32]") LINE("%8 = broadcast(%2) {axes=[0]} : bool[2,40,32]")
+      LINE("%9 = select(%8, %7, %1) : f64[2,40,32]") Y("%9");
+  CANONICAL(as_it_is, X("f64[2,40,32]") LINE("%2 = parameter {role=data, name=\"c\"} : bool[2]") LINE("%3 = reverse(%1) {axes=[2]} : f64[2,40,32]")
+                          LINE("%4 = broadcast(%2) {axes=[0]} : bool[2,40,32]") LINE("%5 = select(%4, %3, %1) : f64[2,40,32]") Y("%5"));
+}
+
 static void nothing_unsigned_is_below_zero(void **state) {
   CANONICAL(X("u32[3]") LINE("%2 = cast(%1) : f32[3]") LINE("%3 = constant {value=0.25} : f32[3]")
                 LINE("%4 = mul(%2, %3) : f32[3]") LINE("%5 = constant {value=0} : f32[3]") LINE("%6 = lt(%4, %5) : bool[3]") Y("%6"),
@@ -470,6 +487,7 @@ int main(void) {
       TEST(casts_collapse_where_nothing_is_lost),
       TEST(integer_constants_gather),
       TEST(bits_and_choices),
+      TEST(turned_pictures_turn_their_tables),
       TEST(nothing_unsigned_is_below_zero),
       TEST(stop_grad_has_had_its_effect),
       TEST(views_compose),

@@ -19,13 +19,14 @@
 /* Products are large enough for teams, where they are of convolutions. */
 static const option_override options[] = {{"batch", "2"},  {"epochs", "2"},  {"dim", "32"},  {"decoder", "16"}, {"depth", "1"},  {"layers", "1"},    {"heads", "2"},      {"patch", "7"},
                                           {"window", "15"}, {"noise", "16"}, {"width", "2"}, {"classes", "16"}, {"code", "16"}, {"clusters", "16"}, {"hidden", "32"}, {"projection", "32"}};
-static const tiny_sizes sizes = {options, sizeof options / sizeof *options, {4, 16, 16}, 32, 32};
+static const tiny_sizes sizes = {options, sizeof options / sizeof *options, {4, 16, 16}, 32, 32}, wide = {options, sizeof options / sizeof *options, {16, 64, 64}, 64, 64};
 
 typedef struct {
   product_precision products;
   double tolerance; /* of the norm of a result */
   bool all;         /* results, not losses alone */
-  uint32_t teams;   /* launches of teams, in all programs */
+  bool groups;      /* of warps, with boxes; of a real GPU what it is asked for */
+  uint32_t teams, by_groups, boxes; /* launches of teams, in all programs; of groups; boxes of these */
 } narrow_way;
 
 static const char *fault_of(const graph *g, plan *p, expectation *e, const narrow_way *way, arena *a) {
@@ -56,6 +57,7 @@ static void check_graph(tiny_program *t, const graph *g, narrow_way *way) {
   arena *a = arena_new();
   target gpu;
   gpu_target(&gpu);
+  if (way->groups && !gpu_is_real()) gpu.groups = gpu.boxes = true;
   pass_context c = {.arena = a, .diagnostics = t->diagnostics, .target = &gpu, .products = way->products};
   const char *error = NULL;
   expectation e = {.graph = pass_autodiff(g, &c)};
@@ -63,7 +65,13 @@ static void check_graph(tiny_program *t, const graph *g, narrow_way *way) {
   if (e.graph) e.graph = pass_precision(e.graph, &c);
   plan *p = e.graph ? run_passes(g, &c, NULL, NULL) : NULL;
   if (!p) fail_msg("%s: %s", t->name, diagnostics_render(t->diagnostics, a, false));
-  for (uint32_t i = 0; i < p->n_launches; i++) way->teams += p->launches[i].kernel && p->launches[i].kernel->schedule.team.rows;
+  for (uint32_t i = 0; i < p->n_launches; i++) {
+    const plan_launch *l = &p->launches[i];
+    if (!l->kernel || !l->kernel->schedule.team.rows) continue;
+    way->teams++;
+    way->by_groups += l->kernel->schedule.team.groups;
+    way->boxes += l->loops->n_boxes;
+  }
   e.run = graph_interpret(e.graph, e.bindings, e.n_bindings, a, &error);
   if (!e.run) fail_msg("%s: %s", t->name, error);
   const char *fault = fault_of(g, p, &e, way, a);
@@ -75,7 +83,7 @@ static void check_program(tiny_program t, narrow_way *way) {
   static const uint32_t first[2] = {1, 2};
   const graph_binding seeded = {"seed", "seed", first};
   const char *error = NULL;
-  t.sizes = &sizes;
+  if (!t.sizes) t.sizes = &sizes;
   t.real = DTYPE_F32;
   t.arena = arena_new();
   t.diagnostics = diagnostics_new(t.arena, sources_new(t.arena));
@@ -98,8 +106,8 @@ static void check_examples(narrow_way way) {
   if (!only && way.teams < 40) fail_msg("only %u launches of teams", way.teams);
 }
 
-static void examples_in_bf16(void **state) { (void)state, check_examples((narrow_way){PRODUCTS_BF16, 0.1, false, 0}); }
-static void examples_in_tf32(void **state) { (void)state, check_examples((narrow_way){PRODUCTS_TF32, 1e-2, false, 0}); }
+static void examples_in_bf16(void **state) { (void)state, check_examples((narrow_way){.products = PRODUCTS_BF16, .tolerance = 0.1}); }
+static void examples_in_tf32(void **state) { (void)state, check_examples((narrow_way){.products = PRODUCTS_TF32, .tolerance = 1e-2}); }
 
 /* Of 8 pictures the 16 parts are 128 rows; 2 pictures of 8 by 8 are as many. */
 static const char parts[] =
@@ -119,12 +127,22 @@ static void check_whole(narrow_way way) {
   check_program((tiny_program){.path = "parts", .name = "parts", .text = parts}, &way);
   check_program((tiny_program){.path = "convolutions", .name = "convolutions", .text = convolutions}, &way);
   if (way.teams < 12) fail_msg("only %u launches of teams", way.teams);
+  if (way.groups && !gpu_is_real() && (way.by_groups < 12 || way.boxes < 12)) fail_msg("only %u launches of groups, with %u boxes", way.by_groups, way.boxes);
 }
 
-static void whole_blocks_in_bf16(void **state) { (void)state, check_whole((narrow_way){PRODUCTS_BF16, 1e-2, true, 0}); }
-static void whole_blocks_in_tf32(void **state) { (void)state, check_whole((narrow_way){PRODUCTS_TF32, 1e-3, true, 0}); }
+static void whole_blocks_in_bf16(void **state) { (void)state, check_whole((narrow_way){.products = PRODUCTS_BF16, .tolerance = 1e-2, .all = true}); }
+static void whole_blocks_in_tf32(void **state) { (void)state, check_whole((narrow_way){.products = PRODUCTS_TF32, .tolerance = 1e-3, .all = true}); }
+static void whole_blocks_by_groups(void **state) { (void)state, check_whole((narrow_way){.products = PRODUCTS_BF16, .tolerance = 1e-2, .all = true, .groups = true}); }
+
+/* Of the examples one, as wide as panels are. */
+static void example_by_groups(void **state) {
+  narrow_way way = {.products = PRODUCTS_BF16, .tolerance = 0.1, .groups = true};
+  (void)state;
+  check_program((tiny_program){.path = SOURCE_DIR "/examples/simclr.ssl", .name = "simclr.ssl", .sizes = &wide}, &way);
+  if (!gpu_is_real() && (!way.by_groups || !way.boxes)) fail_msg("only %u launches of groups, with %u boxes", way.by_groups, way.boxes);
+}
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(whole_blocks_in_bf16), cmocka_unit_test(whole_blocks_in_tf32), cmocka_unit_test(examples_in_bf16), cmocka_unit_test(examples_in_tf32)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(whole_blocks_in_bf16), cmocka_unit_test(whole_blocks_in_tf32), cmocka_unit_test(whole_blocks_by_groups), cmocka_unit_test(example_by_groups), cmocka_unit_test(examples_in_bf16), cmocka_unit_test(examples_in_tf32)};
   return cmocka_run_group_tests_name("whole/steps", tests, NULL, NULL);
 }

@@ -1,0 +1,163 @@
+/* Selects whose condition is one for all lanes (of pictures: whether this one is to be changed) become an IF around what they alone need, so that
+ * a picture pays for what is done to it and for nothing else. Selects of one condition, as those of the channels of a picture, share the IF. */
+#include "ir/expr.h"
+#include "passes/lower.h"
+
+enum { LEAST_SKIPPED = 10, MOST_MEMBERS = 8, MOST_FRONTIER = 64 };
+
+typedef struct {
+  const expr *members[MOST_MEMBERS];
+  uint32_t n_members;
+  uint64_t reductions;                  /* that members read */
+  const expr *frontier[MOST_FRONTIER];  /* what arms read that others need, too */
+  uint32_t n_frontier;
+  bool pays;
+} branch;
+
+struct branch_table {
+  branch *items;
+  uint32_t n, capacity;
+  uint32_t *of; /* by expression: the branch of a select + 1 */
+};
+
+/* What is computed in place for a stage that is read; NULL: its value is there. */
+static const expr *body_in_place(const lowering *l, const expr *e) {
+  const stage *s = &l->kernel->stages[e->number];
+  return s->monoid == MONOID_NONE && s->output < 0 ? s->body : NULL;
+}
+
+/* -- which selects go together ----------------------------------------------------------------------------- */
+
+static bool reaches(const lowering *l, const expr *from, const expr *to, bool *seen) {
+  if (from == to) return true;
+  if (seen[from->id]) return false;
+  seen[from->id] = true;
+  const expr *body = from->kind == EXPR_STAGE ? l->kernel->stages[from->number].body : NULL;
+  bool does = body && reaches(l, body, to, seen);
+  for (uint32_t i = 0; i < from->n_args && !does; i++) does = reaches(l, from->args[i], to, seen);
+  for (uint32_t i = 0; i < from->n_conditions && !does; i++) does = reaches(l, from->conditions[i].subject, to, seen);
+  return does;
+}
+
+static bool depends(const lowering *l, const expr *x, const expr *y) { return reaches(l, x, y, ARENA_ARRAY(l->arena, bool, l->kernel->exprs->count)); }
+
+static uint64_t reductions_of(const lowering *l, const expr *e, bool *seen) {
+  uint64_t all = 0;
+  if (seen[e->id]) return 0;
+  seen[e->id] = true;
+  if (e->kind == EXPR_STAGE && reduces(&l->kernel->stages[e->number])) all |= (uint64_t)1 << e->number;
+  if (e->kind == EXPR_STAGE) all |= reductions_of(l, l->kernel->stages[e->number].body, seen);
+  for (uint32_t i = 0; i < e->n_args; i++) all |= reductions_of(l, e->args[i], seen);
+  for (uint32_t i = 0; i < e->n_conditions; i++) all |= reductions_of(l, e->conditions[i].subject, seen);
+  return all;
+}
+
+static bool belongs(const lowering *l, const branch *b, const expr *e, uint64_t reductions) {
+  const expr *first = b->members[0];
+  bool same = b->n_members < MOST_MEMBERS && first->args[0] == e->args[0] && first->axes == e->axes && b->reductions == reductions;
+  for (uint32_t i = 0; i < b->n_members && same; i++) same = !depends(l, e, b->members[i]) && !depends(l, b->members[i], e);
+  return same;
+}
+
+static void add_select(lowering *l, struct branch_table *t, const expr *e) {
+  const uint64_t reductions = reductions_of(l, e, ARENA_ARRAY(l->arena, bool, l->kernel->exprs->count));
+  uint32_t at = 0;
+  while (at < t->n && !belongs(l, &t->items[at], e, reductions)) at++;
+  if (at == t->n) *ARENA_PUSH(l->arena, t->items, t->n, t->capacity) = (branch){.reductions = reductions};
+  branch *b = &t->items[at];
+  b->members[b->n_members++] = e;
+  t->of[e->id] = at + 1;
+}
+
+static void find_selects(lowering *l, struct branch_table *t, const expr *e, bool *seen, const expr **all) {
+  if (seen[e->id]) return;
+  seen[e->id] = true;
+  all[e->id] = e;
+  for (uint32_t i = 0; i < e->n_args; i++) find_selects(l, t, e->args[i], seen, all);
+  for (uint32_t i = 0; i < e->n_conditions; i++) find_selects(l, t, e->conditions[i].subject, seen, all);
+  if (e->kind == EXPR_STAGE) find_selects(l, t, l->kernel->stages[e->number].body, seen, all);
+  if (e->kind == EXPR_APPLY && e->op == OP_SELECT && dtype_is_real(e->type) && e->args[0]->axes != e->axes) add_select(l, t, e);
+}
+
+/* -- what is skipped --------------------------------------------------------------------------------------- */
+
+static uint32_t weight(const expr *e) {
+  if (e->kind != EXPR_APPLY || dtype_is_integer(e->type)) return 0;
+  return e->op == OP_DIV ? 4 : !strcmp(op_table[e->op].lowering, "native") ? 1 : LEAST_SKIPPED;
+}
+
+/* From the newest expression to the oldest: one that is only read by what is skipped is skipped. */
+static void find_skipped(lowering *l, branch *b, const expr *const *all) {
+  const uint32_t n = l->kernel->exprs->count;
+  uint32_t *reads = ARENA_ARRAY(l->arena, uint32_t, n), skipped = 0;
+  for (uint32_t i = 0; i < b->n_members; i++) reads[b->members[i]->args[1]->id]++;
+  b->pays = true;
+  for (uint32_t id = n; id-- > 0;) {
+    const expr *e = all[id];
+    if (!reads[id] || e->kind == EXPR_CONSTANT || e->kind == EXPR_AXIS) continue;
+    if (reads[id] < l->uses[id]) {
+      b->pays &= b->n_frontier < MOST_FRONTIER;
+      if (b->pays && dtype_is_real(e->type)) b->frontier[b->n_frontier++] = e;
+      continue;
+    }
+    skipped += weight(e);
+    const expr *body = e->kind == EXPR_STAGE ? body_in_place(l, e) : NULL;
+    if (body) reads[body->id] += l->uses[id] > 1 ? 2 : 1; /* as count_uses has it */
+    for (uint32_t i = 0; i < e->n_args; i++) reads[e->args[i]->id]++;
+  }
+  b->pays &= skipped >= LEAST_SKIPPED;
+}
+
+void find_branches(lowering *l) {
+  struct branch_table *t = ARENA_NEW(l->arena, struct branch_table);
+  const uint32_t n = l->kernel->exprs->count;
+  bool *seen = ARENA_ARRAY(l->arena, bool, n);
+  const expr **all = ARENA_ARRAY(l->arena, const expr *, n);
+  t->of = ARENA_ARRAY(l->arena, uint32_t, n);
+  for (uint32_t i = 0; i < l->kernel->n_stages; i++) find_selects(l, t, l->kernel->stages[i].body, seen, all);
+  for (uint32_t i = 0; i < t->n; i++) find_skipped(l, &t->items[i], all);
+  l->branches = t;
+}
+
+/* -- the IF ------------------------------------------------------------------------------------------------ */
+
+static void set_register(lowering *l, uint32_t number, operand v) {
+  emit(l, (statement){.kind = STATEMENT_SET, .number = number, .value = loops_splat(l->loops, v.expr, l->loops->registers[number].lanes)});
+}
+
+static uint32_t register_here(lowering *l, dtype type, uint32_t lanes) {
+  return new_register(l, type, lanes, (interval){INT64_MIN, INT64_MAX}, l->depth - 1);
+}
+
+/* Under a register of the IF's own, so that what is computed from it is set inside. */
+static void bring_inside(lowering *l, const expr *e, operand v) {
+  if (v.expr->kind == LOOPS_CONSTANT || v.level + 2 < l->depth) return;
+  const uint32_t inside = register_here(l, v.expr->type, v.expr->lanes);
+  set_register(l, inside, v);
+  add_known(l, e, e->axes, variable_value(l, inside));
+}
+
+bool lower_branch(lowering *l, const expr *e, operand *out) {
+  const branch *b = l->branches->of[e->id] ? &l->branches->items[l->branches->of[e->id] - 1] : NULL;
+  const axis_set lanes = l->vector_axis < 0 ? 0 : (axis_set)1 << l->vector_axis;
+  if (!b || !b->pays || l->kernel->schedule.team.rows || !(e->axes & lanes) || e->args[0]->axes & lanes) return false;
+  if (find_known(l, e, e->axes, out)) return true;
+  const operand test = lower_expr(l, e->args[0]);
+  if (test.expr->lanes != 1 || test.expr->kind == LOOPS_CONSTANT) return false;
+  operand frontier[MOST_FRONTIER];
+  uint32_t results[MOST_MEMBERS];
+  block body = {0};
+  for (uint32_t i = 0; i < b->n_frontier; i++) frontier[i] = lower_expr(l, b->frontier[i]);
+  for (uint32_t i = 0; i < b->n_members; i++) {
+    const operand otherwise = lower_expr(l, b->members[i]->args[2]);
+    results[i] = register_here(l, e->type, l->lanes);
+    set_register(l, results[i], otherwise);
+  }
+  open_frame(l, &body, false);
+  for (uint32_t i = 0; i < b->n_frontier; i++) bring_inside(l, b->frontier[i], frontier[i]);
+  for (uint32_t i = 0; i < b->n_members; i++) set_register(l, results[i], lower_expr(l, b->members[i]->args[1]));
+  close_frame(l);
+  emit(l, (statement){.kind = STATEMENT_IF, .value = test.expr, .body = body});
+  for (uint32_t i = 0; i < b->n_members; i++) add_known(l, b->members[i], e->axes, variable_value(l, results[i]));
+  return find_known(l, e, e->axes, out);
+}
