@@ -1,6 +1,7 @@
 #include "codegen/cpu/emit.h"
 
 #include "codegen/cpu/near.h"
+#include "codegen/cpu/turn.h"
 
 /* A quarter of the stack that threads have by default. */
 enum { MAX_LOCAL_BYTES = 2 << 20 };
@@ -493,6 +494,18 @@ static void store_statement(emitter *e, const statement *s) {
   store(e, &a, v);
 }
 
+/* The vectors of a square are its rows, turned over. */
+static void store_square(emitter *e, statement *const *columns, uint32_t n) {
+  const loops_expr *x = columns[0]->value;
+  LLVMValueRef *v = ARENA_ARRAY(e->scratch, LLVMValueRef, n), from = offset_of(e, x->args[0]);
+  for (uint32_t i = 0; i < n; i++) v[i] = load_contiguous(e, x->number, LLVMBuildAdd(e->values.builder, from, value_integer(&e->values, i * x->stride), ""), n);
+  turn_square(&e->values, v, n);
+  for (uint32_t i = 0; i < n; i++) {
+    access a = {columns[i]->number, n, n, 1, offset_of(e, columns[i]->offset), false, columns[i]->streams, NULL, NULL};
+    store(e, &a, v[i]);
+  }
+}
+
 /* -- tiles ------------------------------------------------------------------------------------------------- */
 
 static LLVMValueRef tile_number(emitter *e, uint32_t tile) { return LLVMConstInt(LLVMInt8TypeInContext(e->values.context), tile, 0); }
@@ -545,7 +558,9 @@ static void (*const statement_rules[])(emitter *e, const statement *s) = {
 static void statements(emitter *e, const block *b) {
   for (uint32_t i = 0; i < b->n && !e->failed; i++) {
     known_forget(e);
-    statement_rules[b->items[i]->kind](e, b->items[i]);
+    const uint32_t n = e->options->checked ? 0 : square_at(e->loops, b, i);
+    if (n) store_square(e, b->items + i, n), i += n - 1;
+    else statement_rules[b->items[i]->kind](e, b->items[i]);
   }
   known_forget(e);
 }

@@ -43,7 +43,23 @@ static void check_text(const char *text) {
 
 #include "tests/unit/codegen/kernels.h"
 
+/* Read across rows and written along them, in squares of 16, 8 and 4, with what is left over; and pieces that only look like squares. */
+static void squares_are_turned_over(void **state) {
+  (void)state;
+  static const char *const schedules[] = {
+      "for j/16, i/16, i unroll, j vector", "for j/8, i/8, i unroll, j vector", "for j/4, i/8, i unroll, j vector", "for j/16, i/8, i unroll, j vector", "for j/16, i/32, i unroll, j vector"};
+  static const char *const reads[] = {"x[j, i]", "x[j, i] + 1", "x[j, 40 - i]", "x[j, i / 2]"};
+  for (size_t s = 0; s < sizeof schedules / sizeof *schedules; s++)
+    for (size_t r = 0; r < sizeof reads / sizeof *reads; r++) {
+      char text[500];
+      arena *a = arena_new();
+      snprintf(text, sizeof text, "kernel turn {\n  in x : f32[37,41]\n  out y : f32[41,37]\n  axes i:41 j:37\n  t[i,j] : f32 = %s -> y[i, j]\n}\nschedule { %s }\n", reads[r], schedules[s]);
+      check_compiled(kernel_of_text(a, text), false, a);
+      arena_free(a);
+    }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {KERNEL_TESTS};
+  const struct CMUnitTest tests[] = {KERNEL_TESTS, cmocka_unit_test(squares_are_turned_over)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
