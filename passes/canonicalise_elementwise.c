@@ -66,12 +66,27 @@ static value rule_sub(const candidate *n) {
   return 0;
 }
 
+/* (b / s) * s of bytes: b, if that is what comes out for each of them. */
+static value scaled_back(const candidate *n) {
+  const node *ratio = node_if(n->c, n->x, OP_DIV), *bytes = ratio ? node_if(n->c, ratio->operands[0], OP_CAST) : NULL;
+  scalar by[2];
+  if (!bytes || !n->y_known || graph_type(n->g, bytes->operands[0])->dtype != DTYPE_U8 || !graph_splat_value(n->g, ratio->operands[1], &by[1])) return 0;
+  for (int b = 0; b < 256; b++) {
+    scalar back[2] = {{0}, n->y_splat};
+    by[0] = scalar_convert(DTYPE_U8, n->type, (scalar){.integer = b});
+    back[0] = op_evaluate(OP_DIV, n->type, n->type, by);
+    if (op_evaluate(OP_MUL, n->type, n->type, back).real != by[0].real) return 0;
+  }
+  return ratio->operands[0];
+}
+
 static value rule_mul(const candidate *n) {
   if (y_is(n, 1)) return n->x;
+  if (n->x_known && !n->y_known) return swap_constant(n);
+  if (scaled_back(n)) return scaled_back(n);
   if (y_is(n, -1)) return unary(n, OP_NEG, n->x);
   /* Of integers only: 0 * NaN is NaN. */
   if (y_is(n, 0) && !dtype_is_real(n->type)) return n->y;
-  if (n->x_known && !n->y_known) return swap_constant(n);
   const value minus_x = negated(n, n->x), minus_y = negated(n, n->y);
   if (minus_x && minus_y) return binary(n, OP_MUL, minus_x, minus_y);
   if (minus_x && n->y_known) return binary(n, OP_MUL, minus_x, negative_splat(n, n->y, n->y_splat));

@@ -147,13 +147,21 @@ static LLVMValueRef load_scattered(emitter *e, const access *a) {
   return mark(e, a->buffer, value_intrinsic(b, "llvm.masked.gather", types, 2, args, 4));
 }
 
+/* The first way is nearly always taken: code of the other one lies out of the way. */
+static void mark_likely(emitter *e, LLVMValueRef branch) {
+  LLVMContextRef c = e->values.context;
+  LLVMTypeRef i32 = LLVMInt32TypeInContext(c);
+  LLVMMetadataRef parts[] = {LLVMMDStringInContext2(c, "branch_weights", 14), LLVMValueAsMetadata(LLVMConstInt(i32, 2000, 0)), LLVMValueAsMetadata(LLVMConstInt(i32, 1, 0))};
+  LLVMSetMetadata(branch, LLVMGetMDKindIDInContext(c, "prof", 4), LLVMMetadataAsValue(c, LLVMMDNodeInContext2(c, parts, 3)));
+}
+
 /* Lanes out of one window where all lie in it, else one by one. */
 static LLVMValueRef load_near(emitter *e, const access *a) {
   const value_builder *b = &e->values;
   dtype t = element_type(e, a);
   near_window w = near_begin(b, a->base, a->base ? a->in_lanes : a->offset, e->loops->buffers[a->buffer].elements);
   LLVMBasicBlockRef from[] = {append_block(e), append_block(e)}, join = append_block(e);
-  LLVMBuildCondBr(b->builder, w.holds, from[0], from[1]);
+  mark_likely(e, LLVMBuildCondBr(b->builder, w.holds, from[0], from[1]));
   LLVMPositionBuilderAtEnd(b->builder, from[0]);
   const bool bytes = dtype_bytes(t) == 1 && e->options->picks_bytes;
   LLVMValueRef window = load_contiguous(e, a->buffer, w.start, NEAR_WINDOW), values[2] = {bytes ? near_pick_bytes(b, &w, window) : near_pick(b, t, &w, window)};

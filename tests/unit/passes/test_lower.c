@@ -358,6 +358,8 @@ static void what_lanes_agree_on_is_skipped(void **state) {
       {"  s[i,j] : f32 = select(c[i], select(d[i], exp(x[i, j]) * sqrt(z[i, j] * z[i, j] + 1) - 1, exp(z[i, j])), 0) -> y[i, j]\n  t[i,j] : f32 = x[i, j] -> u[i, j]\n", 2},
       {"  s[i,j] : f32 = select(c[i], x[i, j] * z[i, j], x[i, j]) -> y[i, j]\n  t[i,j] : f32 = select(d[i], z[i, j], x[i, j]) -> u[i, j]\n", 0},
       {"  s[i,j] : f32 = select(lt(x[i, j], z[i, j]), exp(x[i, j]), z[i, j]) -> y[i, j]\n  t[i,j] : f32 = select(and(c[i], d[i]), x[i, j], 1) -> u[i, j]\n", 0},
+      {"  s[i,j] : f32 = select(c[i], x[i, j], exp(z[i, j])) -> y[i, j]\n  t[i,j] : f32 = select(d[i], 1, 2) -> u[i, j]\n", 2},
+      {"  s[i,j] : f32 = select(c[i], 1, z[i, j]) -> y[i, j]\n  t[i,j] : f32 = select(d[i], x[i, j], 2) -> u[i, j]\n", 2},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     arena *a = arena_new();

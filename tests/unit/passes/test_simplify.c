@@ -178,6 +178,13 @@ static void turned_pictures_turn_their_tables(void **state) {
                           LINE("%4 = broadcast(%2) {axes=[0]} : bool[2,40,32]") LINE("%5 = select(%4, %3, %1) : f64[2,40,32]") Y("%5"));
 }
 
+/* By 255 every byte comes back as it was; by 49 it does not. */
+static void bytes_come_back(void **state) {
+#define BACK(by) X("u8[3]") LINE("%2 = cast(%1) : f64[3]") LINE("%3 = constant {value=" by "} : f64[3]") LINE("%4 = div(%2, %3) : f64[3]") LINE("%5 = mul(%4, %3) : f64[3]") Y("%5")
+  CANONICAL(BACK("255"), X("u8[3]") LINE("%2 = cast(%1) : f64[3]") Y("%2"));
+  CANONICAL(BACK("49"), BACK("49"));
+}
+
 static void nothing_unsigned_is_below_zero(void **state) {
   CANONICAL(X("u32[3]") LINE("%2 = cast(%1) : f32[3]") LINE("%3 = constant {value=0.25} : f32[3]")
                 LINE("%4 = mul(%2, %3) : f32[3]") LINE("%5 = constant {value=0} : f32[3]") LINE("%6 = lt(%4, %5) : bool[3]") Y("%6"),
@@ -488,6 +495,7 @@ int main(void) {
       TEST(integer_constants_gather),
       TEST(bits_and_choices),
       TEST(turned_pictures_turn_their_tables),
+      TEST(bytes_come_back),
       TEST(nothing_unsigned_is_below_zero),
       TEST(stop_grad_has_had_its_effect),
       TEST(views_compose),
