@@ -155,13 +155,33 @@ static void add_turning_tiles(scheduler *s, uint32_t vector, uint32_t across) {
   add_loop(s, vector, 1, LOOP_VECTOR);
 }
 
+/* Squares of f32 that are turned over, as many vectors as one has lanes, which code generation exchanges in registers: where what is read
+ * lies in long rows. Between short ones, of blocks, memory brings whole lines in time for single elements. */
+static bool add_squares(scheduler *s, uint32_t vector, uint32_t across, int64_t tile) {
+  enum { LONG_ROW = 64 };
+  const stage *st = s->kernel->stages;
+  if (access_stride(s->kernel, st->body->number, st->body->args, vector) < LONG_ROW) return false;
+  schedule_loop outer[MAX_AXES] = {{0}};
+  uint32_t n = 0;
+  if (extent(s, across) < s->lanes) return false;
+  if (extent(s, vector) > tile) outer[n++] = (schedule_loop){.axis = vector, .step = tile};
+  for (uint32_t a = 0; a < s->kernel->n_axes; a++)
+    if (a != vector && a != across) outer[n++] = (schedule_loop){.axis = a, .step = 1};
+  if (extent(s, across) > s->lanes) outer[n++] = (schedule_loop){.axis = across, .step = s->lanes};
+  add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
+  if (tile > s->lanes) add_loop(s, vector, s->lanes, LOOP_SERIAL);
+  add_loop(s, across, 1, LOOP_UNROLL);
+  add_loop(s, vector, 1, LOOP_VECTOR);
+  return true;
+}
+
 /* bf16, and on GPUs all, put in another order: along vectors as it is written, and across them as it is read, so that lines of the
  * cache are used while they are there; pairs are written together. */
 bool schedule_copy(scheduler *s) {
   const kernel *k = s->kernel;
   const stage *st = k->stages;
   if (k->n_stages != 1 || st->monoid != MONOID_NONE || st->output < 0 || st->body->kind != EXPR_READ) return false;
-  if (st->body->type != DTYPE_BF16 && !s->target->warps) return false;
+  if (st->body->type != DTYPE_BF16 && st->body->type != DTYPE_F32 && !s->target->warps) return false;
   const kernel_buffer *to = &k->buffers[st->output];
   const bool pairs = ends_in_pairs(to);
   int32_t vector = -1, across = -1;
@@ -174,6 +194,7 @@ bool schedule_copy(scheduler *s) {
   if (s->target->warps && !pairs) return add_turning_tiles(s, (uint32_t)vector, (uint32_t)across), true;
   const int64_t width = block_of(to, st->index, (uint32_t)vector), tile = width > 1 ? width : s->lanes;
   if (tile % s->lanes) return false;
+  if (st->body->type == DTYPE_F32) return add_squares(s, (uint32_t)vector, (uint32_t)across, tile);
   schedule_loop outer[MAX_AXES] = {{0}};
   uint32_t n = 0;
   for (uint32_t a = 0; a < k->n_axes; a++) {
