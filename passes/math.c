@@ -1,7 +1,7 @@
 /* Elementary functions of f32 from native operations, in lanes and without branches. Ranges are reduced
  * as by Cody and Waite ("Software Manual for the Elementary Functions", 1980); the polynomials are
  * minimax fits (Remez) of the functions named beside them, with relative errors below 1e-8, so that
- * what remains is rounding: at most about 2 units in the last place. Arguments are spoken of as x, y;
+ * what remains is rounding: at most about 2 units in the last place, of erf 4. Arguments are spoken of as x, y;
  * NaN goes through. */
 #include "passes/math.h"
 
