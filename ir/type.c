@@ -71,6 +71,18 @@ const char *type_text(const tensor_type *t, arena *a) {
   return arena_string(a, text);
 }
 
+bool type_find_dims(const tensor_type *from, const tensor_type *to, int64_t at[MAX_RANK]) {
+  uint32_t next = 0;
+  for (uint32_t i = 0; i < to->rank; i++) {
+    at[i] = -1;
+    if (to->dim[i] == 1) continue;
+    while (next < from->rank && from->dim[next] == 1) next++;
+    if (next == from->rank || from->dim[next] != to->dim[i]) return false;
+    at[i] = next++;
+  }
+  return true;
+}
+
 /* -- elements ------------------------------------------------------------------------------------------ */
 
 static double from_bf16(uint16_t bits) {

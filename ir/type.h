@@ -50,6 +50,9 @@ bool shape_equal(const tensor_type *a, const tensor_type *b);
 /* Number of elements; 1 for a scalar, 0 if a dimension is 0; -1 on overflow of 2^62. */
 int64_t type_elements(const tensor_type *t);
 int64_t type_bytes(const tensor_type *t);
+/* Where dimensions of one type are in another that has the same ones, but for those of size 1: by dimension of `to`, or -1 for one of size 1.
+ * False when there are others. */
+bool type_find_dims(const tensor_type *from, const tensor_type *to, int64_t at[MAX_RANK]);
 /* "f32[256,128]", "f32[]" for a scalar. */
 const char *type_text(const tensor_type *t, arena *a);
 

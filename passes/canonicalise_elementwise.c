@@ -83,7 +83,8 @@ static value scaled_back(const candidate *n) {
 static value rule_mul(const candidate *n) {
   if (y_is(n, 1)) return n->x;
   if (n->x_known && !n->y_known) return swap_constant(n);
-  if (scaled_back(n)) return scaled_back(n);
+  const value bytes = scaled_back(n);
+  if (bytes) return bytes;
   if (y_is(n, -1)) return unary(n, OP_NEG, n->x);
   /* Of integers only: 0 * NaN is NaN. */
   if (y_is(n, 0) && !dtype_is_real(n->type)) return n->y;

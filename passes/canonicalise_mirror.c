@@ -71,15 +71,7 @@ static value turned_broadcast(turning *t, const node *n, const posture *p) {
 static value turned_reshape(turning *t, const node *n, const posture *p) {
   const tensor_type *from = graph_type(t->c->graph, n->operands[0]), *to = graph_type(t->c->graph, n->first_result);
   int64_t axis[MAX_RANK];
-  uint32_t at = 0;
-  for (uint32_t i = 0; i < to->rank; i++) {
-    axis[i] = -1;
-    if (to->dim[i] == 1) continue;
-    while (at < from->rank && from->dim[at] == 1) at++;
-    if (at == from->rank || from->dim[at] != to->dim[i]) return 0;
-    axis[i] = at++;
-  }
-  return turned_view(t, n, p, axis);
+  return type_find_dims(from, to, axis) ? turned_view(t, n, p, axis) : 0;
 }
 
 /* The same of turned operands, from the first one on. */

@@ -4,7 +4,7 @@
 #include "ir/expr.h"
 #include "passes/lower.h"
 
-enum { LEAST_SKIPPED = 10, MOST_MEMBERS = 8, MOST_FRONTIER = 64 };
+enum { LEAST_SKIPPED = 10, MOST_MEMBERS = 8, MOST_FRONTIER = 64, MOST_STAGES = 64 /* whose reductions are bits */ };
 
 /* What members give where the condition holds, or where it does not. */
 typedef struct {
@@ -124,7 +124,7 @@ void find_branches(lowering *l) {
   bool *seen = ARENA_ARRAY(l->arena, bool, n);
   const expr **all = ARENA_ARRAY(l->arena, const expr *, n);
   t->of = ARENA_ARRAY(l->arena, uint32_t, n);
-  for (uint32_t i = 0; i < l->kernel->n_stages; i++) find_selects(l, t, l->kernel->stages[i].body, seen, all);
+  for (uint32_t i = 0; i < l->kernel->n_stages && l->kernel->n_stages <= MOST_STAGES; i++) find_selects(l, t, l->kernel->stages[i].body, seen, all);
   for (uint32_t i = 0; i < t->n; i++) find_skipped(l, &t->items[i], 0, all), find_skipped(l, &t->items[i], 1, all);
   l->branches = t;
 }

@@ -8,16 +8,10 @@
 
 /* Where dimension `axis` of a view's operand is in the view; -1: it is none any more. */
 static int64_t seen_at(const graph *g, const node *view, int64_t axis) {
-  const tensor_type *from = graph_type(g, view->operands[0]), *to = graph_type(g, view->first_result);
+  int64_t at[MAX_RANK];
   if (axis < 0 || view->op == OP_BROADCAST) return axis < 0 ? -1 : node_integers(view, ATTR_AXES)[axis];
-  uint32_t i = 0, j = 0;
-  for (; i < from->rank || j < to->rank; i++, j++) { /* a reshape that leaves out, or puts in, ones */
-    while (i < from->rank && from->dim[i] == 1) i++;
-    while (j < to->rank && to->dim[j] == 1) j++;
-    if (i == from->rank || j == to->rank || from->dim[i] != to->dim[j]) return -1;
-    if (i == axis) return j;
-  }
-  return -1;
+  if (!type_find_dims(graph_type(g, view->first_result), graph_type(g, view->operands[0]), at)) return -1;
+  return at[axis];
 }
 
 static bool is_view(const node *n) { return n->op == OP_BROADCAST || n->op == OP_RESHAPE; }

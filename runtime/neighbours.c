@@ -112,14 +112,15 @@ static bool search_wide(neighbour_search *s, const int64_t *blocks, int64_t n) {
 
 /* -- both ------------------------------------------------------------------------------------------------ */
 
-static void scale_train(void *context, int64_t begin, int64_t end) {
-  const neighbour_search *s = context;
-  for (int64_t i = begin; i < end; i++) s->train_scale[i] = inverse_norm(s->task->train->features + i * s->task->dims, s->task->dims);
-}
+typedef struct {
+  const feature_set *set;
+  int64_t dims;
+  double *scale;
+} scaling;
 
-static void scale_test(void *context, int64_t begin, int64_t end) {
-  const neighbour_search *s = context;
-  for (int64_t i = begin; i < end; i++) s->test_scale[i] = inverse_norm(s->task->test->features + i * s->task->dims, s->task->dims);
+static void scale_samples(void *context, int64_t begin, int64_t end) {
+  const scaling *s = context;
+  for (int64_t i = begin; i < end; i++) s->scale[i] = inverse_norm(s->set->features + i * s->dims, s->dims);
 }
 
 static void sort_rows(void *context, int64_t begin, int64_t end) {
@@ -140,8 +141,8 @@ bool neighbours_find(thread_pool *pool, const judge_task *task, int64_t k, neigh
   int64_t *blocks = malloc((size_t)s.blocks * sizeof *blocks);
   bool *left = malloc((size_t)s.blocks * sizeof *left), good = s.train_scale && s.test_scale && blocks && left;
   if (good) {
-    thread_pool_run(pool, scale_train, &s, task->train->n, 16);
-    thread_pool_run(pool, scale_test, &s, task->test->n, 16);
+    thread_pool_run(pool, scale_samples, &(scaling){task->train, task->dims, s.train_scale}, task->train->n, 16);
+    thread_pool_run(pool, scale_samples, &(scaling){task->test, task->dims, s.test_scale}, task->test->n, 16);
     for (int64_t b = 0; b < s.blocks; b++) left[b] = true;
     good = way == NEIGHBOURS_WIDE || search_narrow(&s, left);
     int64_t n = 0;

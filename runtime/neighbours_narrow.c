@@ -38,18 +38,6 @@ typedef struct {
   bool *left;
 } narrow_search;
 
-static uint16_t round_to_bf16(float x) {
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-static float from_bf16(uint16_t x) {
-  const uint32_t bits = (uint32_t)x << 16;
-  float out;
-  memcpy(&out, &bits, sizeof out);
-  return out;
-}
-
 /* A packed panel of n samples less the mean as [pairs][lanes][2], with the norms of each lane. `offsets` may be NULL. */
 static void narrow_panel(const narrow_search *w, const float *panel, int64_t lanes, uint16_t *out, spread *spreads, float *offsets) {
   float norm[TILE_LANES] = {0}, rounding[TILE_LANES] = {0}, offset[TILE_LANES] = {0};

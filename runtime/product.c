@@ -1,7 +1,6 @@
 #include "runtime/product.h"
 
 #include <math.h>
-#include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -91,19 +90,12 @@ __attribute__((target("avx512f,avx512bf16"))) static void narrow_512(const uint1
 }
 #endif
 
-static float widened(uint16_t x) {
-  const uint32_t bits = (uint32_t)x << 16;
-  float out;
-  memcpy(&out, &bits, sizeof out);
-  return out;
-}
-
 static void narrow_portable(const uint16_t *left, const uint16_t *panel, int64_t pairs, const float *first, float *out) {
   for (int64_t r = 0; r < TILE_ROWS; r++, out += TILE_LANES) {
     memcpy(out, first, TILE_LANES * sizeof *out);
     for (int64_t k = 0; k < pairs; k++)
       for (int64_t l = 0; l < TILE_LANES; l++)
-        for (int64_t side = 0; side < 2; side++) out[l] += widened(left[(k * TILE_ROWS + r) * 2 + side]) * widened(panel[(k * TILE_LANES + l) * 2 + side]);
+        for (int64_t side = 0; side < 2; side++) out[l] += from_bf16(left[(k * TILE_ROWS + r) * 2 + side]) * from_bf16(panel[(k * TILE_LANES + l) * 2 + side]);
   }
 }
 
