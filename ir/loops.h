@@ -48,6 +48,7 @@ struct loops_expr {
  * they wrote is there behind a WAIT that their COMMIT is old enough for, for the warp that made them. */
 typedef enum {
   STATEMENT_FOR, STATEMENT_IF, STATEMENT_SET, STATEMENT_STORE, STATEMENT_TILE,
+  STATEMENT_FETCH,  /* what lies at `offset` of buffer `number` will be read: changes nothing, but it may be in a cache by then */
   STATEMENT_COPY,   /* in each lane, `active` neighbours from offset `source` of buffer `from` to `offset` of local `number`; zeros where `value` is false */
   STATEMENT_COMMIT, /* ends a group of copies */
   STATEMENT_WAIT,   /* until at most the `number` latest groups are under way */
@@ -95,11 +96,11 @@ typedef struct {
 
 struct statement {
   statement_kind kind;
-  uint32_t number;                /* FOR: index register; SET: register; STORE, TILE, COPY, BOX: buffer; WAIT; EXPECT */
+  uint32_t number;                /* FOR: index register; SET: register; STORE, FETCH, TILE, COPY, BOX: buffer; WAIT; EXPECT */
   const loops_expr *begin, *end;  /* FOR: scalar i64, counts up by `step` while below end */
   int64_t step;
   const loops_expr *value;        /* IF: scalar bool; SET; STORE; COPY: bool of the lanes of `offset`, or NULL: everywhere */
-  const loops_expr *offset;       /* STORE, TILE, PRODUCT, BOX: scalar i64 element offset; COPY: a vector of them; EXPECT, ARRIVED: scalar i64 */
+  const loops_expr *offset;       /* STORE, FETCH, TILE, PRODUCT, BOX: scalar i64 element offset; COPY: a vector of them; EXPECT, ARRIVED: scalar i64 */
   uint32_t active;                /* STORE: how many lanes, from lane 0, contiguous unless stride != 1 */
   int64_t stride;                 /* STORE: elements between lanes; TILE: between rows */
   tile_action action;             /* TILE */

@@ -143,6 +143,11 @@ static void print_block(printer *p, const block *b, int depth) {
       case STATEMENT_BOX: print_box(p, s); break;
       case STATEMENT_EXPECT:
       case STATEMENT_ARRIVED: print_arrival(p, s); break;
+      case STATEMENT_FETCH:
+        text_add(&p->out, "fetch %s[", p->loops->buffers[s->number].name);
+        print_expr(p, s->offset);
+        text_add(&p->out, "]\n");
+        break;
       case STATEMENT_STORE:
         text_add(&p->out, "%s[", p->loops->buffers[s->number].name);
         print_expr(p, s->offset);

@@ -392,6 +392,10 @@ static void check_block(checker *c, const block *b) {
     case STATEMENT_SET: check_set(c, s); break;
     case STATEMENT_STORE: check_store(c, s); break;
     case STATEMENT_TILE: check_tile(c, s); break;
+    case STATEMENT_FETCH:
+      check(c, s->offset);
+      if (!c->error) check_access(c, "fetch", s->number, s->offset, 1, 1, 1);
+      break;
     case STATEMENT_COPY: check_copy(c, s); break;
     case STATEMENT_PRODUCT: check_product(c, s); break;
     case STATEMENT_EXPECT: check_expected(c, b, i); break;

@@ -12,6 +12,7 @@
  *   lower_value.c     expressions of a kernel at the current coordinates
  *   lower_access.c    reads and writes: offsets, layouts, masks
  *   lower_reduce.c    accumulators, in registers and in memory
+ *   lower_fetch.c     what follows a sum is told to memory before it begins
  *   lower_tile.c      accumulators in a matrix unit
  *   lower_team.c      a product of matrices by warps that share memory on the chip
  *   lower_team_squares.c
@@ -213,6 +214,8 @@ bool read_pairs(lowering *l, const expr *read, uint32_t axis, operand *out);
 operand copy_place(lowering *l, const expr *read, operand *test);
 /* The offset of a read as a form; false when it is none. */
 bool read_place(lowering *l, const expr *read, affine *out);
+/* Says that the lanes of a read, contiguous, will be wanted. */
+void fetch_read(lowering *l, const expr *read);
 /* The test of an undecided condition on the value of its subject. */
 operand condition_value(lowering *l, const condition *c, operand subject);
 bool can_store_in_lanes(lowering *l, const stage *s);
@@ -280,6 +283,11 @@ int64_t reach_of_loop(const lowering *l, uint32_t loop);
 int64_t lanes_of_loop(const lowering *l, uint32_t loop);
 /* Tasks in the schedule's loops from number `at` on. */
 void lower_tasks(lowering *l, task_list tasks, uint32_t at);
+
+/* -- lower_fetch.c ---------------------------------------------------------------------------------------- */
+
+/* Before a long sum begins: what those who read it read of memory at the same place. */
+void fetch_for_readers(lowering *l, uint32_t sum);
 
 /* -- lower_tile.c ----------------------------------------------------------------------------------------- */
 

@@ -191,6 +191,13 @@ bool read_place(lowering *l, const expr *read, affine *out) {
   return !at.has_lanes && !at.form.lane;
 }
 
+void fetch_read(lowering *l, const expr *read) {
+  location at = buffer_offset(l, read->number, read->args);
+  if (at.has_lanes || at.form.lane != 1) return;
+  at.form.lane = 0;
+  emit(l, (statement){.kind = STATEMENT_FETCH, .number = read->number, .offset = emit_affine(l, &at.form).expr});
+}
+
 /* What is known of a read of pairs; its name among known values differs from that of the read itself. */
 static bool pairs_at(lowering *l, const expr *read, const location at[2], operand *out) {
   affine apart = at[1].form;

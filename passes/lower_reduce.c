@@ -123,6 +123,7 @@ void prepare_registers(lowering *l, uint32_t number) {
       add_known(l, &state->accumulator[c][slot], s->free, variable_value(l, r));
     }
   }
+  fetch_for_readers(l, number);
 }
 
 /* The elements that the innermost loops are at, as values to be combined. */

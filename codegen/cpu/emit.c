@@ -514,6 +514,13 @@ static void store_square(emitter *e, statement *const *columns, uint32_t n) {
   }
 }
 
+/* To read, into all caches. */
+static void fetch_statement(emitter *e, const statement *s) {
+  LLVMTypeRef i32 = LLVMInt32TypeInContext(e->values.context), pointer = LLVMPointerTypeInContext(e->values.context, 0);
+  LLVMValueRef args[] = {address(e, s->number, offset_of(e, s->offset)), LLVMConstInt(i32, 0, 0), LLVMConstInt(i32, 3, 0), LLVMConstInt(i32, 1, 0)};
+  mark(e, s->number, value_intrinsic(&e->values, "llvm.prefetch", &pointer, 1, args, 4));
+}
+
 /* -- tiles ------------------------------------------------------------------------------------------------- */
 
 static LLVMValueRef tile_number(emitter *e, uint32_t tile) { return LLVMConstInt(LLVMInt8TypeInContext(e->values.context), tile, 0); }
@@ -561,6 +568,7 @@ static void (*const statement_rules[])(emitter *e, const statement *s) = {
     [STATEMENT_SET] = set_statement,
     [STATEMENT_STORE] = store_statement,
     [STATEMENT_TILE] = tile_statement,
+    [STATEMENT_FETCH] = fetch_statement,
 };
 
 static void statements(emitter *e, const block *b) {

@@ -204,9 +204,11 @@ static void write_settle(writer *w, const statement *s) {
   if (s->number == 0) write_line(w, "SUMS_STAY(%u, t0);", w->loops->sum_tiles);
 }
 
+static void write_nothing(writer *w, const statement *s) { (void)w, (void)s; }
+
 static void write_block(writer *w, const block *b) {
   static void (*const rules[])(writer *w, const statement *s) = {
-      [STATEMENT_FOR] = write_for, [STATEMENT_IF] = write_if, [STATEMENT_SET] = write_set, [STATEMENT_STORE] = write_store, [STATEMENT_TILE] = write_tile,
+      [STATEMENT_FOR] = write_for, [STATEMENT_IF] = write_if, [STATEMENT_SET] = write_set, [STATEMENT_STORE] = write_store, [STATEMENT_TILE] = write_tile, [STATEMENT_FETCH] = write_nothing,
       [STATEMENT_COPY] = write_copy, [STATEMENT_COMMIT] = write_commit, [STATEMENT_WAIT] = write_wait, [STATEMENT_BARRIER] = write_barrier,
       [STATEMENT_PRODUCT] = write_product, [STATEMENT_SETTLE] = write_settle, [STATEMENT_EXPECT] = write_expect, [STATEMENT_BOX] = write_box, [STATEMENT_ARRIVED] = write_arrived};
   begin_wide_accesses(w, b);
