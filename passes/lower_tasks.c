@@ -58,6 +58,16 @@ static bool stops_at_mask(const lowering *l, const task *t, uint32_t at) {
   return l->has_mask && l->schedule[at].axis == l->mask.low && l->schedule[at].kind == LOOP_SERIAL && is_masked(&l->mask, t->axes) && !l->axis[l->mask.high].at.lane;
 }
 
+/* Two products side by side in straight-line code want twice the accumulators, of which registers have room for one tile's. */
+static bool crowds(lowering *l, const task *t, const task *other, uint32_t at) {
+  const task *both[] = {t, other};
+  contraction_form c;
+  bool products = t->stage != other->stage && l->schedule[at].kind == LOOP_UNROLL;
+  for (int i = 0; products && i < 2; i++)
+    products = both[i]->action == TASK_EVALUATE && stage_of(l, both[i])->reduced >> l->schedule[at].axis & 1 && stage_contraction(l->kernel, both[i]->stage, &c) && c.left_only && c.right_only;
+  return products;
+}
+
 /* The first task and all later ones that can run with it. */
 static task_list next_run(lowering *l, task_list *pending, uint32_t at) {
   participation how = takes_part(l, &pending->items[0], at);
@@ -66,7 +76,7 @@ static task_list next_run(lowering *l, task_list *pending, uint32_t at) {
   bool *chosen = ARENA_ARRAY(l->arena, bool, pending->n);
   task_list run = {ARENA_ARRAY(l->arena, task, pending->n), 0}, rest = {pending->items, 0};
   for (uint32_t i = 0; i < pending->n; i++)
-    chosen[i] = takes_part(l, &pending->items[i], at) == how && stops_at_mask(l, &pending->items[i], at) == stops && may_join(l, pending, chosen, i, axis);
+    chosen[i] = takes_part(l, &pending->items[i], at) == how && stops_at_mask(l, &pending->items[i], at) == stops && !crowds(l, &pending->items[0], &pending->items[i], at) && may_join(l, pending, chosen, i, axis);
   for (uint32_t i = 0; i < pending->n; i++) {
     if (chosen[i]) run.items[run.n++] = pending->items[i];
     else rest.items[rest.n++] = pending->items[i];

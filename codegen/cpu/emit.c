@@ -503,14 +503,17 @@ static void store_statement(emitter *e, const statement *s) {
 }
 
 /* The vectors of a square are its rows, turned over. */
-static void store_square(emitter *e, statement *const *columns, uint32_t n) {
-  const loops_expr *x = columns[0]->value;
+static void store_square(emitter *e, const block *b, uint32_t first, const square_column *columns, uint32_t n) {
+  const loops_expr *x = columns[0].load;
   LLVMValueRef *v = ARENA_ARRAY(e->scratch, LLVMValueRef, n), from = offset_of(e, x->args[0]);
+  for (uint32_t i = first; i < columns[n - 1].end; i++)
+    if (b->items[i]->kind == STATEMENT_SET && b->items[i]->value->lanes == 1) set_statement(e, b->items[i]);
   for (uint32_t i = 0; i < n; i++) v[i] = load_contiguous(e, x->number, LLVMBuildAdd(e->values.builder, from, value_integer(&e->values, i * x->stride), ""), n);
   turn_square(&e->values, v, n);
   for (uint32_t i = 0; i < n; i++) {
-    access a = {columns[i]->number, n, n, 1, offset_of(e, columns[i]->offset), false, columns[i]->streams, NULL, NULL};
+    access a = {columns[i].store->number, n, n, 1, offset_of(e, columns[i].store->offset), false, columns[i].store->streams, NULL, NULL};
     store(e, &a, v[i]);
+    if (columns[i].into >= 0) LLVMBuildStore(e->values.builder, v[i], e->registers[columns[i].into]);
   }
 }
 
@@ -574,8 +577,9 @@ static void (*const statement_rules[])(emitter *e, const statement *s) = {
 static void statements(emitter *e, const block *b) {
   for (uint32_t i = 0; i < b->n && !e->failed; i++) {
     known_forget(e);
-    const uint32_t n = e->options->checked ? 0 : square_at(e->loops, b, i);
-    if (n) store_square(e, b->items + i, n), i += n - 1;
+    square_column columns[LARGEST_SQUARE];
+    const uint32_t n = e->options->checked ? 0 : square_at(e->loops, b, i, columns);
+    if (n) store_square(e, b, i, columns, n), i = columns[n - 1].end - 1;
     else statement_rules[b->items[i]->kind](e, b->items[i]);
   }
   known_forget(e);

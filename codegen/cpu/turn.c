@@ -1,7 +1,5 @@
 #include "codegen/cpu/turn.h"
 
-enum { MOST = 64 };
-
 /* What an offset adds to a register: one that it does not have is not found. */
 static bool offset_from(const loops_expr *e, uint32_t *from, int64_t *constant) {
   const bool sum = e->kind == LOOPS_APPLY && e->op == OP_ADD && e->args[1]->kind == LOOPS_CONSTANT;
@@ -11,31 +9,43 @@ static bool offset_from(const loops_expr *e, uint32_t *from, int64_t *constant) 
   return base->kind == LOOPS_VARIABLE;
 }
 
-static bool is_column(const loops *l, const statement *s) {
-  const loops_expr *x = s->value;
-  return s->kind == STATEMENT_STORE && s->stride == 1 && x->kind == LOOPS_LOAD && x->type == DTYPE_F32 && l->buffers[x->number].type == DTYPE_F32 && l->buffers[s->number].type == DTYPE_F32 &&
-         x->number != s->number && x->stride > 1 && x->active == x->lanes && s->active == x->lanes && x->lanes >= 4 && x->lanes <= MOST && !(x->lanes & (x->lanes - 1));
+/* From statement `i` on: a load that is stored as it is, by way of a register or not; the offset of the store may be computed in between. */
+static bool column_at(const loops *l, const block *b, uint32_t i, square_column *out) {
+  const statement *s = b->items[i];
+  *out = (square_column){.load = s->value, .store = s, .into = -1};
+  if (s->kind == STATEMENT_SET && s->value->lanes > 1) {
+    out->into = (int32_t)s->number;
+    while (++i < b->n && b->items[i]->kind == STATEMENT_SET && b->items[i]->value->type == DTYPE_I64 && b->items[i]->value->lanes == 1) {}
+    if (i == b->n) return false;
+    s = out->store = b->items[i];
+  }
+  const loops_expr *x = out->load;
+  out->end = i + 1;
+  if (s->kind != STATEMENT_STORE || (out->into >= 0 && (s->value->kind != LOOPS_VARIABLE || (int32_t)s->value->number != out->into))) return false;
+  return s->stride == 1 && x->kind == LOOPS_LOAD && x->type == DTYPE_F32 && l->buffers[x->number].type == DTYPE_F32 && l->buffers[s->number].type == DTYPE_F32 &&
+         x->number != s->number && x->stride > 1 && x->active == x->lanes && s->active == x->lanes && x->lanes >= 4 && x->lanes <= LARGEST_SQUARE && !(x->lanes & (x->lanes - 1));
 }
 
-uint32_t square_at(const loops *l, const block *b, uint32_t i) {
-  const statement *first = b->items[i];
+uint32_t square_at(const loops *l, const block *b, uint32_t i, square_column *columns) {
   uint32_t base, other;
   int64_t begin, at;
-  if (!is_column(l, first) || b->n - i < first->value->lanes || !offset_from(first->value->args[0], &base, &begin)) return 0;
-  const uint32_t n = first->value->lanes;
-  for (uint32_t k = 1; k < n; k++) {
-    const statement *s = b->items[i + k];
-    if (!is_column(l, s) || s->number != first->number || s->value->number != first->value->number || s->value->lanes != n || s->value->stride != first->value->stride) return 0;
-    if (!offset_from(s->value->args[0], &other, &at) || other != base || at != begin + k) return 0;
+  if (!column_at(l, b, i, &columns[0]) || !offset_from(columns[0].load->args[0], &base, &begin)) return 0;
+  const loops_expr *first = columns[0].load;
+  for (uint32_t k = 1; k < first->lanes; k++) {
+    const uint32_t next = columns[k - 1].end;
+    if (next >= b->n || !column_at(l, b, next, &columns[k])) return 0;
+    const loops_expr *x = columns[k].load;
+    if (columns[k].store->number != columns[0].store->number || x->number != first->number || x->lanes != first->lanes || x->stride != first->stride) return 0;
+    if (!offset_from(x->args[0], &other, &at) || other != base || at != begin + k) return 0;
   }
-  return n;
+  return first->lanes;
 }
 
 /* Halves of blocks change places, from the largest blocks to pairs. */
 void turn_square(const value_builder *b, LLVMValueRef *v, uint32_t n) {
   LLVMTypeRef i32 = LLVMInt32TypeInContext(b->context);
   for (uint32_t half = n / 2; half; half /= 2) {
-    LLVMValueRef order[2][MOST];
+    LLVMValueRef order[2][LARGEST_SQUARE];
     for (uint32_t lane = 0; lane < n; lane++) {
       order[0][lane] = LLVMConstInt(i32, lane & half ? n + lane - half : lane, 0);
       order[1][lane] = LLVMConstInt(i32, lane & half ? n + lane : lane + half, 0);

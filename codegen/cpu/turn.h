@@ -6,8 +6,18 @@
 #include "codegen/cpu/value.h"
 #include "ir/loops.h"
 
-/* How many statements from the i-th on are the stores of such a square; 0: none are. */
-uint32_t square_at(const loops *l, const block *b, uint32_t i);
+enum { LARGEST_SQUARE = 64 };
+
+typedef struct {
+  const loops_expr *load;
+  const statement *store;
+  int32_t into; /* the register by way of which it is stored; -1: none */
+  uint32_t end; /* the number of the statement behind it */
+} square_column;
+
+/* How many columns such a square has whose first begins with the i-th statement; 0: none begins there. Between them stands nothing but
+ * SETs of their offsets. */
+uint32_t square_at(const loops *l, const block *b, uint32_t i, square_column *columns);
 /* lane i of the j-th and lane j of the i-th of n vectors with n lanes change places; n is a power of two. */
 void turn_square(const value_builder *b, LLVMValueRef *v, uint32_t n);
 
