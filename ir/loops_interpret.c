@@ -295,8 +295,10 @@ void loops_interpret(const loops *l, void *const *buffers, arena *scratch) {
   const uint32_t warps = l->team ? l->team : 1, tiles = l->sum_tiles + l->row_tiles + l->lane_tiles;
   machine m = {.loops = l, .buffers = ARENA_ARRAY(scratch, void *, l->n_buffers + 1), .warps = ARENA_ARRAY(scratch, bank, warps)};
   for (uint32_t w = 0; w < warps; w++) m.warps[w] = (bank){ARENA_ARRAY(scratch, vector, l->n_registers), arena_alloc(scratch, tiles * sizeof(held_tile))};
-  for (uint32_t i = 0; i < l->n_buffers; i++)
-    m.buffers[i] = i < l->n_arguments ? buffers[i] : arena_alloc(scratch, (size_t)l->buffers[i].elements * dtype_bytes(l->buffers[i].type));
+  for (uint32_t i = 0; i < l->n_buffers; i++) {
+    const size_t bytes = (size_t)l->buffers[i].elements * dtype_bytes(l->buffers[i].type);
+    m.buffers[i] = i < l->n_arguments ? buffers[i] : memset(arena_alloc(scratch, bytes), 0xff, bytes); /* NaN, for who reads what nobody wrote */
+  }
   for (int64_t i = 0; i < l->iterations; i++) {
     for (uint32_t w = 0; w < warps; w++) {
       m.warps[w].registers[0].lane[0].integer = i;

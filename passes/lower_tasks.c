@@ -58,14 +58,49 @@ static bool stops_at_mask(const lowering *l, const task *t, uint32_t at) {
   return l->has_mask && l->schedule[at].axis == l->mask.low && l->schedule[at].kind == LOOP_SERIAL && is_masked(&l->mask, t->axes) && !l->axis[l->mask.high].at.lane;
 }
 
+/* Whether all loops over the mask's lower index go through it in even steps. An odd end is lowered outside of its loop, whichever points are masked:
+ * who walks the two axes in another order would then read what was never computed. */
+static bool walks_evenly(const lowering *l) {
+  bool even = true;
+  for (uint32_t i = 0; i < l->n_loops; i++)
+    if (l->schedule[i].axis == l->mask.low) even &= reach_of_loop(l, i) % l->schedule[i].step == 0 && !l->schedule[i].peel;
+  return even;
+}
+
+/* Whether a loop over the mask's higher index begins there. */
+static bool starts_at_mask(const lowering *l, const task *t, uint32_t at) {
+  return l->has_mask && l->schedule[at].axis == l->mask.high && l->schedule[at].kind == LOOP_SERIAL && is_masked(&l->mask, t->axes) && !l->axis[l->mask.low].at.lane && walks_evenly(l);
+}
+
+/* Whether a task takes in products over the axis of a loop. */
+static bool multiplies(const lowering *l, const task *t, uint32_t at) {
+  contraction_form c;
+  return t->action == TASK_EVALUATE && stage_of(l, t)->reduced >> l->schedule[at].axis & 1 && stage_contraction(l->kernel, t->stage, &c) && c.left_only && c.right_only;
+}
+
+/* A sum with what another product has made in this kernel, which is in memory where the sum runs alone: then loops over its results stand better outside of
+ * those over its terms, and what is summed stays in registers. The next loop, if it is of the former and the one here of the latter; else -1. */
+static int32_t loop_over_results(lowering *l, const task *t, uint32_t at) {
+  const schedule_loop *loop = &l->schedule[at];
+  const stage_state *state = &l->stages[t->stage];
+  if (loop->kind != LOOP_SERIAL || !multiplies(l, t, at) || state->in_registers || state->in_memory || state->in_tiles) return -1;
+  const bool *reads = reads_of(l, t->stage);
+  contraction_form c;
+  bool of_product = false;
+  for (uint32_t i = 0; i < t->stage; i++) of_product |= reads[i] && stage_contraction(l->kernel, i, &c) && c.left_only && c.right_only;
+  for (uint32_t i = at + 1; of_product && i < l->n_loops; i++) {
+    const schedule_loop *next = &l->schedule[i];
+    if (!(t->axes >> next->axis & 1)) continue;
+    const bool hidden = l->has_mask && loop->axis == l->mask.high && next->axis == l->mask.low && !walks_evenly(l);
+    return next->kind == LOOP_SERIAL && stage_of(l, t)->free >> next->axis & 1 && !hidden ? (int32_t)i : -1;
+  }
+  return -1;
+}
+
 /* Two products side by side in straight-line code want twice the accumulators, of which registers have room for one tile's. */
 static bool crowds(lowering *l, const task *t, const task *other, uint32_t at) {
-  const task *both[] = {t, other};
-  contraction_form c;
-  bool products = t->stage != other->stage && l->schedule[at].kind == LOOP_UNROLL;
-  for (int i = 0; products && i < 2; i++)
-    products = both[i]->action == TASK_EVALUATE && stage_of(l, both[i])->reduced >> l->schedule[at].axis & 1 && stage_contraction(l->kernel, both[i]->stage, &c) && c.left_only && c.right_only;
-  return products;
+  if (t->stage == other->stage || !multiplies(l, t, at) || !multiplies(l, other, at)) return false;
+  return l->schedule[at].kind == LOOP_UNROLL || (loop_over_results(l, t, at) >= 0 && loop_over_results(l, other, at) >= 0);
 }
 
 /* The first task and all later ones that can run with it. */
@@ -300,6 +335,13 @@ static const loops_expr *trips_to_mask(lowering *l, uint32_t at, int64_t trips) 
   return share(l, end).expr;
 }
 
+/* The first of the trips that has one: it ends no earlier than the lower index begins. */
+static const loops_expr *trips_from_mask(lowering *l, uint32_t at) {
+  affine first = l->axis[l->mask.low].at, from, rest;
+  if (!affine_add(&first, &l->axis[l->mask.high].at, -1) || affine_range(l, &first).low < 0 || !affine_divide(l, &first, l->schedule[at].step, AFFINE_EMIT, &from, &rest)) return loops_integer(l->loops, 0);
+  return share(l, emit_affine(l, &from)).expr;
+}
+
 static void lower_trips(lowering *l, task_list tasks, uint32_t at, int64_t from, int64_t to) {
   int64_t step = l->schedule[at].step;
   affine constant = affine_constant(from * step);
@@ -309,6 +351,7 @@ static void lower_trips(lowering *l, task_list tasks, uint32_t at, int64_t from,
     return;
   }
   const loops_expr *end = stops_at_mask(l, &tasks.items[0], at) ? trips_to_mask(l, at, to) : loops_integer(l->loops, to);
+  const loops_expr *begin = !from && starts_at_mask(l, &tasks.items[0], at) ? trips_from_mask(l, at) : loops_integer(l->loops, from);
   block body = {0};
   open_frame(l, &body, false);
   uint32_t index = new_register(l, DTYPE_I64, 1, (interval){from, to - 1}, l->depth - 1);
@@ -318,7 +361,7 @@ static void lower_trips(lowering *l, task_list tasks, uint32_t at, int64_t from,
   if (body.n)
     emit(l, (statement){.kind = STATEMENT_FOR,
                         .number = index,
-                        .begin = loops_integer(l->loops, from),
+                        .begin = begin,
                         .end = end,
                         .step = 1,
                         .body = body});
@@ -438,6 +481,16 @@ static bool lower_guarded(lowering *l, task_list tasks, uint32_t at) {
 static void lower_run(lowering *l, task_list run, uint32_t at) {
   if (!(run.items[0].axes >> l->schedule[at].axis & 1)) {
     lower_tasks(l, run, at + 1);
+    return;
+  }
+  const int32_t results = run.n == 1 ? loop_over_results(l, run.items, at) : -1;
+  if (results >= 0) {
+    const schedule_loop terms = l->schedule[at];
+    l->schedule[at] = l->schedule[results];
+    l->schedule[results] = terms;
+    lower_run(l, run, at);
+    l->schedule[results] = l->schedule[at];
+    l->schedule[at] = terms;
     return;
   }
   accumulation a = open_accumulators(l, &run, at);
