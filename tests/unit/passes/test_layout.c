@@ -71,11 +71,34 @@ static void channels_lie_innermost(void **state) {
   assert_string_equal(layout_of(b, p, "x"), "0 2 3 1");
 }
 
+/* y = x w, dw = x' y, and the sum of y's rows: what puts y in panels for dw takes the sum as well. Where its columns are summed instead, nothing does. */
+static void copies_take_sums_of_columns(void **state) {
+  bench *b = *state;
+  for (int64_t summed = 0; summed < 2; summed++) {
+    const tensor_type x = shaped(DTYPE_F32, 2, 1024, 96), w = shaped(DTYPE_F32, 2, 96, 160), y = shaped(DTYPE_F32, 2, 1024, 160);
+    graph *g = graph_new(b->arena, "step");
+    const value given = graph_parameter(g, "data", "x", x, nowhere), weight = graph_parameter(g, "data", "w", w, nowhere);
+    const value product = graph_contract(g, given, weight, "n,c; c,k -> n,k", &y, nowhere);
+    graph_add_result(g, "output", "y", product, nowhere);
+    graph_add_result(g, "output", "dw", graph_contract(g, given, product, "n,c; n,k -> c,k", &w, nowhere), nowhere);
+    graph_add_result(g, "output", "sum", graph_reduce(g, OP_REDUCE_SUM, product, &summed, 1, nowhere), nowhere);
+    plan *p = fused(b, g);
+    apply_pass(b, p, pass_split, "split");
+    apply_pass(b, p, pass_layout, "layout");
+    const uint32_t before = p->n_launches;
+    apply_pass(b, p, pass_sum_copied, "sum-copied");
+    assert_int_equal(p->n_launches, before - (summed == 0));
+    assert_int_equal(strstr(all_kernels(b, p), "_chunks_copy {") != NULL, summed == 0);
+    assert_plan_equals_graph(b, g, p, 1e-4);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(parameters_lie_in_panels, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(one_copy_serves_all, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(channels_lie_innermost, bench_setup, bench_teardown),
+      cmocka_unit_test_setup_teardown(copies_take_sums_of_columns, bench_setup, bench_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
