@@ -1,6 +1,6 @@
 /* A join: a value that has others side by side along one axis, as a concatenation, or as padded parts that add up to it (the
  * derivative of cutting a value in parts). Where one kernel makes all parts, and nobody else reads them, its stages write to their places
- * in the whole, through the views that stand between. */
+ * in the whole, through the views that stand between. Otherwise the join copies part by part. */
 #include "passes/merge.h"
 
 #include "ir/expr.h"
@@ -18,6 +18,14 @@ typedef struct {
   } parts[MOST_PARTS];
   uint32_t n;
 } join;
+
+/* What stands between parts and whole in a wider type is exact: parts that are rounded already add up to what is rounded again. */
+static bool is_wider(const join *j, value v) {
+  const dtype t = graph_type(j->graph, v)->dtype;
+  return !j->materialised[v] && dtype_is_real(t) && dtype_is_real(j->type.dtype) && dtype_bytes(t) > dtype_bytes(j->type.dtype);
+}
+
+static bool is_wider_cast(const join *j, const node *n) { return n->op == OP_CAST && is_wider(j, n->first_result); }
 
 static bool add_part(join *j, value v, int64_t start) {
   if (j->n == MOST_PARTS) return false;
@@ -41,6 +49,7 @@ static bool add_padded(join *j, const node *n) {
 }
 
 static bool add_terms(join *j, const node *n) {
+  if (is_wider_cast(j, n)) n = graph_node(j->graph, n->operands[0]);
   if (n->op == OP_PAD) return add_padded(j, n);
   if (n->op != OP_ADD) return false;
   for (uint32_t i = 0; i < 2; i++)
@@ -62,6 +71,7 @@ static bool add_joined(join *j, const node *n) {
 static bool find_parts(join *j, value v) {
   const node *n = graph_node(j->graph, v);
   if (!type_elements(&j->type)) return false;
+  if (n->op == OP_CAST && is_wider(j, n->operands[0])) n = graph_node(j->graph, n->operands[0]);
   if (!(n->op == OP_CONCAT ? add_joined(j, n) : n->op == OP_ADD && add_terms(j, n))) return false;
   int64_t covered = 0;
   for (uint32_t i = 0; i < j->n; i++) {
@@ -73,14 +83,14 @@ static bool find_parts(join *j, value v) {
   return covered == j->type.dim[j->axis];
 }
 
-/* What stands in memory, of which v is the same elements in another shape; 0: nothing does. */
+/* What stands in memory, in the type of the whole, of which v is the same elements in another shape; 0: nothing does. */
 static value source(const join *j, value v) {
   while (!j->materialised[v]) {
     const node *n = graph_node(j->graph, v);
-    if (n->op != OP_RESHAPE && n->op != OP_TRANSPOSE) return 0;
+    if (n->op != OP_RESHAPE && n->op != OP_TRANSPOSE && !is_wider_cast(j, n)) return 0;
     v = n->operands[0];
   }
-  return v;
+  return graph_type(j->graph, v)->dtype == j->type.dtype ? v : 0;
 }
 
 /* Where v has the element that its source has at `place`. */
@@ -97,8 +107,8 @@ static void follow_views(const join *j, kernel *k, value v, const expr *const *p
     reshaped_index(k, graph_type(j->graph, n->operands[0]), inner, t, index);
     return;
   }
-  const int64_t *axes = node_integers(n, ATTR_AXES);
-  for (uint32_t d = 0; d < t->rank; d++) index[d] = inner[axes[d]];
+  const int64_t *axes = n->op == OP_TRANSPOSE ? node_integers(n, ATTR_AXES) : NULL;
+  for (uint32_t d = 0; d < t->rank; d++) index[d] = inner[axes ? axes[d] : d];
 }
 
 /* What lay side by side still does, so that vectors are stored as vectors. */
@@ -139,6 +149,30 @@ static fragment *only_maker(merging *m, const join *j, uint32_t reader, uint32_t
   return f && !f->repeat && *number != reader ? f : NULL;
 }
 
+/* Where several kernels make the parts, a stage for each copies it, where a choice at every point would be: when all have one shape. */
+static fragment *copying(const merging *m, const join *j, value v) {
+  fragment *f = ARENA_NEW(m->arena, fragment);
+  kernel *k = f->kernel = kernel_new(m->arena, "join", graph_span(m->graph, v));
+  const expr *place[MAX_RANK], *index[MAX_RANK];
+  const value first = source(j, j->parts[0].value);
+  if (!first || !graph_type(m->graph, first)->rank) return NULL;
+  const tensor_type *t = graph_type(m->graph, first);
+  const int32_t whole = (int32_t)fragment_buffer(f, v, j->type, "join", ACCESS_OUT);
+  for (uint32_t d = 0; d < t->rank; d++)
+    place[d] = t->dim[d] == 1 ? expr_integer(k, 0) : expr_axis(k, kernel_add_axis(k, (char[]){(char)('i' + d), 0}, t->dim[d]));
+  for (uint32_t i = 0; i < j->n; i++) {
+    const value from = source(j, j->parts[i].value);
+    if (!from || !type_equal(graph_type(m->graph, from), t)) return NULL;
+    follow_views(j, k, j->parts[i].value, place, index);
+    index[j->axis] = expr_add(k, index[j->axis], expr_integer(k, j->parts[i].start));
+    if (!keeps_neighbours(k, place[t->rank - 1], index[j->type.rank - 1])) return NULL;
+    const uint32_t buffer = fragment_buffer(f, from, *t, "part", ACCESS_IN);
+    const expr *read = expr_read(k, buffer, place, NULL, 0, (scalar){.integer = 0});
+    kernel_add_stage(k, (stage){.name = "copy", .type = t->dtype, .body = read, .output = whole, .index = index, .where = k->where, .free = read->axes});
+  }
+  return f;
+}
+
 void merge_joins(merging *m, const bool *materialised) {
   const expr *index[MOST_PARTS][MAX_RANK];
   stage *makers[MOST_PARTS];
@@ -147,10 +181,15 @@ void merge_joins(merging *m, const bool *materialised) {
     if (!m->producer[v] || !find_parts(&j, v)) continue;
     const uint32_t reader = find(m, m->producer[v] - 1);
     uint32_t number;
-    fragment *f = m->fragments[reader]->kernel->n_stages == 1 ? only_maker(m, &j, reader, &number) : NULL;
+    if (m->fragments[reader]->kernel->n_stages != 1) continue;
+    fragment *f = only_maker(m, &j, reader, &number);
     bool can = f != NULL;
     for (uint32_t i = 0; i < j.n && can; i++) can = (makers[i] = maker(&j, f, i, index[i])) != NULL;
-    if (!can) continue;
+    if (!can) {
+      fragment *copies = copying(m, &j, v);
+      if (copies) m->fragments[reader] = copies;
+      continue;
+    }
     const uint32_t whole = fragment_buffer(f, v, j.type, op_table[graph_node(m->graph, v)->op].name, ACCESS_OUT);
     for (uint32_t i = 0; i < j.n; i++) {
       makers[i]->output = (int32_t)whole;

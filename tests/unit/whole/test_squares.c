@@ -235,7 +235,7 @@ static const plan *checked_on_gpu(const graph *g, product_precision how, int64_t
 /* On a GPU rows always run in parallel, however many there are in the batch. */
 static void a_gpu_keeps_large_ones_on_its_chip(void **state) {
   (void)state;
-  static const attention cases[] = {{DTYPE_F32, 2, 3, 64, 64, 16, false, false}, {DTYPE_F32, 3, 6, 37, 53, 20, true, false}, {DTYPE_F64, 1, 2, 45, 70, 20, false, false}, {DTYPE_F32, 1, 1, 33, 200, 24, false, false}};
+  static const attention cases[] = {{DTYPE_F32, 2, 3, 64, 64, 16, false, false}, {DTYPE_F32, 3, 6, 37, 53, 20, true, false}, {DTYPE_F64, 1, 2, 45, 70, 20, false, false}, {DTYPE_F32, 1, 1, 33, 200, 24, false, false}, {DTYPE_F32, 1, 2, 37, 37, 12, .joined = true}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     const attention *c = &cases[i];
     const double tolerance = c->type == DTYPE_F64 ? 1e-12 : 1e-5;
