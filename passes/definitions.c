@@ -194,31 +194,35 @@ static const expr *define_elementwise(definition *d, value v, const expr *const 
 
 /* Dimensions of both shapes are matched in runs with equal products, left to right, so that index
  * arithmetic happens only where dimensions really join or part. */
-static const expr *define_RESHAPE(definition *d, value v, const expr *const *index, const guard *g) {
-  value x = graph_node(d->graph, v)->operands[0];
-  const tensor_type *to = graph_type(d->graph, v), *from = graph_type(d->graph, x);
-  const expr *inner[MAX_RANK];
-  if (type_elements(to) == 0) return zero(d, to->dtype);
+void reshaped_index(kernel *k, const tensor_type *to, const expr *const *index, const tensor_type *from, const expr **inner) {
   for (uint32_t i = 0, j = 0; j < from->rank;) {
     uint32_t last = j + 1;
     int64_t product = from->dim[j], joined = 1;
-    const expr *linear = expr_integer(d->kernel, 0);
+    const expr *linear = expr_integer(k, 0);
     while (joined != product || (i < to->rank && to->dim[i] == 1)) {
       if (joined < product || (joined == product && i < to->rank && to->dim[i] == 1)) {
-        linear = expr_add(d->kernel, expr_scale(d->kernel, linear, to->dim[i]), index[i]);
+        linear = expr_add(k, expr_scale(k, linear, to->dim[i]), index[i]);
         joined *= to->dim[i++];
       } else {
         product *= from->dim[last++];
       }
     }
     int64_t stride = 1;
-    for (uint32_t k = last; k-- > j;) {
-      const expr *part = expr_divide(d->kernel, linear, stride);
-      inner[k] = k == j ? part : expr_modulo(d->kernel, part, from->dim[k]);
-      stride *= from->dim[k];
+    for (uint32_t d = last; d-- > j;) {
+      const expr *part = expr_divide(k, linear, stride);
+      inner[d] = d == j ? part : expr_modulo(k, part, from->dim[d]);
+      stride *= from->dim[d];
     }
     j = last;
   }
+}
+
+static const expr *define_RESHAPE(definition *d, value v, const expr *const *index, const guard *g) {
+  value x = graph_node(d->graph, v)->operands[0];
+  const tensor_type *to = graph_type(d->graph, v), *from = graph_type(d->graph, x);
+  const expr *inner[MAX_RANK];
+  if (type_elements(to) == 0) return zero(d, to->dtype);
+  reshaped_index(d->kernel, to, index, from, inner);
   return define(d, x, inner, g);
 }
 

@@ -39,6 +39,8 @@ typedef struct {
 /* The definition of a materialised value; reads are of materialised values only. */
 fragment *define_value(const graph *g, const bool *materialised, value v, arena *a);
 uint32_t fragment_buffer(fragment *f, value v, tensor_type type, const char *name, buffer_access access);
+/* Where the element of `to` at `index` lies in a reshape of it. */
+void reshaped_index(kernel *k, const tensor_type *to, const expr *const *index, const tensor_type *from, const expr **inner);
 /* Collects the reads of stages from `first_stage` on. */
 void fragment_collect_reads(fragment *f, uint32_t first_stage);
 

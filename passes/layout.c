@@ -225,10 +225,18 @@ static bool vector_panels(const layouts *l, const wish *w, const tensor_type *t,
   return true;
 }
 
+/* Whether panels cost little padding and no access computes an index along them. */
+static bool packs_well(const layouts *l, uint32_t class, const layout *packed, const tensor_type *t) {
+  const uint32_t dim = packed->part[packed->n - 1].dim;
+  return !(l->computed[class] >> dim & 1) && layout_elements(packed, t) <= type_elements(t) * 9 / 8;
+}
+
+/* The heaviest product has its way, unless its panels would be taken apart elsewhere: then the next one. */
 static void wish_panels(layouts *l, const wish *w, uint32_t buffer) {
   const uint32_t class = class_of(l, buffer);
+  const tensor_type *t = &l->plan->buffers[buffer].type;
   layout wanted;
-  if (w->points <= l->packed_weight[class] || !vector_panels(l, w, &l->plan->buffers[buffer].type, &wanted)) return;
+  if (w->points <= l->packed_weight[class] || !vector_panels(l, w, t, &wanted) || !packs_well(l, class, &wanted, t)) return;
   l->packed[class] = wanted;
   l->packed_weight[class] = w->points;
 }
@@ -324,14 +332,6 @@ static int64_t bytes_of(const plan_buffer *b) { return layout_elements(&b->layou
 
 static bool is_state(const plan_buffer *b) { return b->storage == STORAGE_STATE || !strcmp(b->role, "state"); }
 
-/* Panels, where they cost little padding and no access computes an index along them. */
-static bool packs_well(const layouts *l, uint32_t class, const tensor_type *t) {
-  const layout *packed = &l->packed[class];
-  if (!packed->n) return false;
-  const uint32_t dim = packed->part[packed->n - 1].dim;
-  return !(l->computed[class] >> dim & 1) && layout_elements(packed, t) <= type_elements(t) * 9 / 8;
-}
-
 static void decide(layouts *l) {
   const tensor_type **of_state = ARENA_ARRAY(l->arena, const tensor_type *, l->plan->n_buffers + 1);
   for (uint32_t i = 0; i < l->plan->n_buffers; i++)
@@ -342,7 +342,7 @@ static void decide(layouts *l) {
     const double *votes = l->votes[class];
     /* What the host gives for each run stays as the host has it. */
     if (l->fixed[class] || b->storage == STORAGE_DATA || b->type.rank < 2) continue;
-    if (of_state[class] && shape_equal(of_state[class], &b->type) && packs_well(l, class, &b->type)) {
+    if (of_state[class] && l->packed[class].n && shape_equal(of_state[class], &b->type) && packs_well(l, class, &l->packed[class], &b->type)) {
       b->layout = l->packed[class];
       b->bytes = bytes_of(b);
       continue;

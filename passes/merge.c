@@ -494,6 +494,7 @@ fragment **merge_fragments(const graph *g, fragment **fragments, uint32_t *n, sq
       if (m.fragments[f]) changed |= merge_with_producers(&m, f);
     for (value v = 1; v < g->n_values; v++) changed |= merge_siblings(&m, v);
   }
+  merge_joins(&m, materialised);
   fragment **out = ARENA_ARRAY(a, fragment *, *n);
   bool *placed = ARENA_ARRAY(a, bool, *n);
   uint32_t n_out = 0;

@@ -1,7 +1,8 @@
 /* What the files of merging share.
  *
  *   merge.c          kernels that share loops become one
- *   merge_squares.c  before that: kernels in which squares live on chip; see squares.h */
+ *   merge_squares.c  before that: kernels in which squares live on chip; see squares.h
+ *   merge_joins.c    behind it: parts of a whole that one kernel makes, written where the whole has them */
 #ifndef SSLC_PASSES_MERGE_H
 #define SSLC_PASSES_MERGE_H
 
@@ -54,5 +55,8 @@ void append(merging *g, uint32_t first, uint32_t second, const matching *m);
 
 /* Makes the kernels of all that reads squares. The squares whose readers do not fit are refused, and nothing is merged. */
 bool merge_squares(merging *m, squares *s, const bool *materialised);
+
+/* Values that put side by side what one kernel makes: its stages write them, and nothing is copied. */
+void merge_joins(merging *m, const bool *materialised);
 
 #endif

@@ -39,5 +39,8 @@ struct device {
 
 /* The processor, with the threads of a pool. What fails on it is an access outside of its array, where code tests that. Both must outlive it; NULL when there is no memory. */
 device *device_cpu_new(executable *e, thread_pool *pool);
+/* Memory as that device gives it, for what changes hands with it. */
+void *host_memory_new(int64_t bytes);
+void host_memory_free(void *memory, int64_t bytes);
 
 #endif

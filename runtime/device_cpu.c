@@ -19,8 +19,7 @@ static size_t whole_pages(int64_t bytes) { return ((size_t)bytes + HUGE_PAGE - 1
 static bool is_mapped(int64_t bytes) { return bytes >= HUGE_PAGE; }
 
 /* Large ones are mappings of their own, on huge pages, which come zeroed without being touched. */
-static void *cpu_allocate(device *d, int64_t bytes) {
-  (void)d;
+void *host_memory_new(int64_t bytes) {
   size_t size = whole_pages(bytes);
   if (!is_mapped(bytes)) {
     void *memory = pages_new((size_t)bytes, &size);
@@ -32,10 +31,19 @@ static void *cpu_allocate(device *d, int64_t bytes) {
   return memory;
 }
 
+void host_memory_free(void *memory, int64_t bytes) {
+  if (!is_mapped(bytes)) free(memory);
+  else if (memory) munmap(memory, whole_pages(bytes));
+}
+
+static void *cpu_allocate(device *d, int64_t bytes) {
+  (void)d;
+  return host_memory_new(bytes);
+}
+
 static void cpu_release(device *d, void *memory, int64_t bytes) {
   (void)d;
-  if (is_mapped(bytes)) munmap(memory, whole_pages(bytes));
-  else free(memory);
+  host_memory_free(memory, bytes);
 }
 
 static void cpu_copy(device *d, void *to, const void *from, int64_t bytes) {

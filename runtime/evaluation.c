@@ -48,6 +48,13 @@ bool features_of(const feature_maker *m, const void *const *field_data, const si
   return good;
 }
 
+/* Takes its labels before it is handed over. */
+static const loader_batch *next_batch(const feature_maker *m, loader *l, int32_t label, int32_t *labels) {
+  const loader_batch *b = loader_next(l);
+  if (b && labels) memcpy(labels + b->step * m->batch, b->fields[label], (size_t)b->valid * sizeof(int32_t));
+  return b;
+}
+
 bool features_of_split(const feature_maker *m, dataset *data, const char *split, int32_t label, int64_t count, labelled_features *out, char **error) {
   int64_t all = data ? dataset_count(data, split) : m->batch, n = count > 0 && count < all ? count : all;
   if (n < 1) return failure(error, "judging wants samples in a split \"%s\", and this data set has none", split);
@@ -62,13 +69,12 @@ bool features_of_split(const feature_maker *m, dataset *data, const char *split,
   }
   loader *l = good && data ? loader_new(&(loader_request){.data = data, .split = split, .batch = m->batch, .in_order = true, .count = n}, error) : NULL;
   good = good && (l || !data);
-  const loader_batch *b = good && l ? loader_next(l) : NULL;
+  const loader_batch *b = good && l ? next_batch(m, l, label, out->labels) : NULL;
   if (b) feed(m->instance, &m->feed, b);
   for (int64_t at = 0, valid; good && b; at += valid) {
     valid = b->valid;
     run_round(m->instance, b->step);
-    if (out->labels) memcpy(out->labels + at, b->fields[label], (size_t)valid * sizeof(int32_t));
-    if ((b = loader_next(l))) feed_ahead(m->instance, &m->feed, b); /* while a device is at the one before */
+    if ((b = next_batch(m, l, label, out->labels))) feed_ahead(m->instance, &m->feed, b); /* while a device is at the one before */
     good = take_rows(m, valid, rows, out->features + at * m->dims, error);
     if (b) feed_sent(m->instance, &m->feed, b);
   }

@@ -17,12 +17,17 @@ typedef struct {
   uint32_t n;
 } feed_list;
 
+/* What is smaller is copied sooner than exchanged. */
+enum { LEAST_EXCHANGED = 64 << 10 };
+
 static inline void feed_one(instance *to, const fed_field *f, const loader_batch *b) {
+  void **from = &b->fields[f->field];
+  const int64_t bytes = b->bytes[f->field];
   if (f->kept.rows) instance_gather(to, "data", f->input, f->kept.rows, b->index, f->kept.row_bytes);
-  else instance_set(to, "data", f->input, b->fields[f->field]);
+  else if (bytes < LEAST_EXCHANGED || !instance_exchange(to, "data", f->input, from, bytes)) instance_set(to, "data", f->input, *from);
 }
 
-/* Copies a batch into the instance. */
+/* Hands a batch over to the instance: what its fields hold then is no longer that of the batch. */
 static inline void feed(instance *to, const feed_list *list, const loader_batch *b) {
   for (uint32_t i = 0; i < list->n; i++) feed_one(to, &list->items[i], b);
 }

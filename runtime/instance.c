@@ -18,6 +18,7 @@ typedef struct {
   uint32_t number; /* of the kernel's launch on the device */
   uint32_t first, size; /* launches of the plan: more than one of a bundle */
   void **buffers;  /* of all of them */
+  uint32_t n_buffers;
   const plan_repeat *repeat; /* of a loop; what follows is for loops only */
   instance *region;
   bound_part *parts;
@@ -204,7 +205,7 @@ static bool bind_launches(instance *i, uint32_t *launches) {
     bound_launch *bound = &i->launches[i->n_launches];
     end = plan_bundle_end(i->plan, first);
     for (uint32_t l = first; l < end; l++) n += i->plan->launches[l].kernel->n_buffers;
-    *bound = (bound_launch){.first = first, .size = end - first, .buffers = calloc(n + 1, sizeof *bound->buffers), .repeat = planned->repeat};
+    *bound = (bound_launch){.first = first, .size = end - first, .buffers = calloc(n + 1, sizeof *bound->buffers), .n_buffers = n, .repeat = planned->repeat};
     if (!bound->buffers) return false;
     for (uint32_t l = 0; l < bound->size; l++)
       for (uint32_t b = 0; b < planned[l].kernel->n_buffers; b++) bound->buffers[at++] = i->memory[planned[l].buffers[b]];
@@ -267,6 +268,30 @@ bool instance_set(instance *i, const char *role, const char *name, const void *d
   if (found < 0) return false;
   put(i, (uint32_t)found, data);
   if (i->is_ahead) i->is_ahead[found] = false;
+  return true;
+}
+
+/* Wherever a plan or the regions of its loops have that memory. */
+static void replace_memory(instance *i, const void *old, void *new) {
+  for (uint32_t b = 0; b < i->plan->n_buffers; b++)
+    if (i->memory[b] == old) i->memory[b] = new;
+  for (uint32_t k = 0; k < i->n_launches; k++) {
+    bound_launch *l = &i->launches[k];
+    for (uint32_t b = 0; b < l->n_buffers; b++)
+      if (l->buffers[b] == old) l->buffers[b] = new;
+    for (uint32_t p = 0; p < l->n_parts; p++)
+      if (l->parts[p].outside == old) l->parts[p].outside = new;
+    if (l->region) replace_memory(l->region, old, new);
+  }
+}
+
+bool instance_exchange(instance *i, const char *role, const char *name, void **memory, int64_t bytes) {
+  const int32_t found = i->device->is_host ? plan_find(i->plan, role, name) : -1;
+  const plan_buffer *b = found < 0 ? NULL : &i->plan->buffers[found];
+  if (!b || b->bytes != bytes || !owns_allocation(i->plan, (uint32_t)found) || !layout_is_row_major(&b->layout, &b->type)) return false;
+  void *old = i->memory[found];
+  replace_memory(i, old, *memory);
+  *memory = old;
   return true;
 }
 

@@ -16,6 +16,9 @@ void instance_free(instance *i);
 /* Row-major copies in and out of a buffer found by role and name; false when there is none, or nothing came from a device that failed. */
 bool instance_set(instance *i, const char *role, const char *name, const void *data);
 bool instance_get(const instance *i, const char *role, const char *name, void *data);
+/* As instance_set, without copying: memory changes hands. The buffer has `*memory` then, of host_memory_new(bytes), and `*memory` is what it had.
+ * False, and nothing is done, where that is not possible: on a device with memory of its own, or with another layout. */
+bool instance_exchange(instance *i, const char *role, const char *name, void **memory, int64_t bytes);
 /* A buffer of one number; NaN when there is none to be had. */
 double instance_number(instance *i, const char *role, const char *name);
 const tensor_type *instance_type(const instance *i, const char *role, const char *name);

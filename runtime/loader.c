@@ -6,10 +6,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "runtime/device.h"
 #include "runtime/failure.h"
 #include "runtime/sampler.h"
 
-enum { SLOTS = 3, SLOT_ALIGNMENT = 64 };
+enum { SLOTS = 3 };
 
 typedef struct {
   loader_batch batch;
@@ -22,6 +23,7 @@ struct loader {
   char *split;
   uint32_t n_fields;
   uint64_t unread;
+  int64_t *bytes; /* of each field of a slot */
   int64_t batch, samples, last_step; /* the first step that there is no batch for */
   sampler *sampler;                  /* NULL in order */
   slot slots[SLOTS];
@@ -51,7 +53,7 @@ static void fill_slot(loader *l, int64_t step) {
   else valid = choose_in_order(l, step, s->index);
   for (uint32_t f = 0; f < l->n_fields; f++)
     if (f >= 64 || !(l->unread >> f & 1)) dataset_read(l->data, l->split, f, s->index, l->batch, s->fields[f]);
-  s->batch = (loader_batch){step, valid, s->index, (const void *const *)s->fields};
+  s->batch = (loader_batch){step, valid, s->index, s->fields, l->bytes};
 }
 
 static void *read_ahead(void *context) {
@@ -73,15 +75,19 @@ static void *read_ahead(void *context) {
 
 /* -- use ------------------------------------------------------------------------------------------------- */
 
-static bool make_slot(const loader *l, const dataset_field *fields, slot *s) {
+static bool make_slot(const loader *l, slot *s) {
   s->index = malloc((size_t)l->batch * sizeof *s->index);
   s->fields = calloc(l->n_fields + 1, sizeof *s->fields);
-  for (uint32_t f = 0; s->fields && f < l->n_fields; f++) {
-    size_t bytes = (size_t)l->batch * (size_t)type_bytes(&fields[f].type);
-    s->fields[f] = aligned_alloc(SLOT_ALIGNMENT, (bytes / SLOT_ALIGNMENT + 1) * SLOT_ALIGNMENT);
-    if (!s->fields[f]) return false;
-  }
+  for (uint32_t f = 0; s->fields && f < l->n_fields; f++)
+    if (!(s->fields[f] = host_memory_new(l->bytes[f]))) return false;
   return s->index && s->fields;
+}
+
+static bool make_slots(loader *l, const dataset_field *fields) {
+  bool good = (l->bytes = calloc(l->n_fields + 1, sizeof *l->bytes));
+  for (uint32_t f = 0; good && f < l->n_fields; f++) l->bytes[f] = l->batch * type_bytes(&fields[f].type);
+  for (int i = 0; good && i < SLOTS; i++) good = make_slot(l, &l->slots[i]);
+  return good;
 }
 
 /* False with *error. */
@@ -109,8 +115,7 @@ loader *loader_new(const loader_request *request, char **error) {
   l->unread = request->unread;
   l->given = l->filled = request->first_step;
   const dataset_field *fields = dataset_fields(l->data, &l->n_fields);
-  bool good = plan_steps(l, request, error), memory = good && (l->split = strdup(request->split));
-  for (int i = 0; memory && i < SLOTS; i++) memory = make_slot(l, fields, &l->slots[i]);
+  bool good = plan_steps(l, request, error), memory = good && (l->split = strdup(request->split)) && make_slots(l, fields);
   if (good && !memory) failure(error, "no memory for %d batches of %lld samples; choose a smaller batch", SLOTS, (long long)l->batch);
   l->running = memory && !pthread_create(&l->thread, NULL, read_ahead, l);
   if (l->running) return l;
@@ -127,7 +132,7 @@ void loader_free(loader *l) {
   pthread_mutex_unlock(&l->lock);
   if (l->running) pthread_join(l->thread, NULL);
   for (int i = 0; i < SLOTS; i++) {
-    for (uint32_t f = 0; l->slots[i].fields && f < l->n_fields; f++) free(l->slots[i].fields[f]);
+    for (uint32_t f = 0; l->slots[i].fields && f < l->n_fields; f++) host_memory_free(l->slots[i].fields[f], l->bytes[f]);
     free(l->slots[i].fields);
     free(l->slots[i].index);
   }
@@ -135,6 +140,7 @@ void loader_free(loader *l) {
   pthread_cond_destroy(&l->changed);
   sampler_free(l->sampler);
   dataset_release(l->data);
+  free(l->bytes);
   free(l->split);
   free(l);
 }

@@ -19,7 +19,8 @@ typedef struct {
   int64_t step;
   int64_t valid;        /* rows that count: fewer than the batch only at the end in order, where the last sample is repeated */
   const int64_t *index; /* which samples */
-  const void *const *fields; /* by number of the data set's field, each [batch, ...] in its stored type */
+  void **fields;        /* by number of the data set's field, each [batch, ...] in its stored type: memory of host_memory_new, which may change hands */
+  const int64_t *bytes; /* of each */
 } loader_batch;
 
 typedef struct loader loader;

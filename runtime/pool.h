@@ -1,5 +1,5 @@
-/* The process's own threads. A job is a range cut in pieces that workers claim one by one; which worker
- * runs a piece changes nothing but time. */
+/* The process's own threads. A job is a range cut in pieces, of which each thread has the same share
+ * in all jobs and claims them one by one, then those that others have not begun; which thread runs a piece changes nothing but time. */
 #ifndef SSLC_RUNTIME_POOL_H
 #define SSLC_RUNTIME_POOL_H
 

@@ -196,6 +196,39 @@ static void stacks_are_written_part_by_part(void **state) {
   assert_int_equal(writers, 3);
 }
 
+/* Sums and largest of the same rows, which one kernel makes, side by side: it writes both where the whole has them. Where somebody else
+ * reads a part, it is copied, without a choice at every point. */
+static void joins_are_written_by_their_parts(void **state) {
+  bench *b = *state;
+  enum { CONCATENATED, ADDED, OUT_OF_ORDER, SEEN, ROUNDED, OVERLAPPING, TURNED, CASES };
+  for (int how = 0; how < CASES; how++) {
+    graph *g = graph_new(b->arena, "t");
+    const value x = data(g, "x", shaped(DTYPE_F32, 3, 5, 7, 33));
+    value part[2];
+    for (int i = 0; i < 2; i++) {
+      value rows = graph_reduce(g, i ? OP_REDUCE_MAX : OP_REDUCE_SUM, x, (int64_t[]){2}, 1, nowhere);
+      if (how == ROUNDED) rows = graph_cast(g, rows, DTYPE_BF16, nowhere);
+      if ((how == SEEN && i) || how == ROUNDED) output(g, i ? "largest" : "sum", rows);
+      if (how == ROUNDED) rows = graph_cast(g, rows, DTYPE_F32, nowhere);
+      part[i] = how == TURNED ? graph_transpose(g, rows, (int64_t[]){1, 0}, nowhere) : graph_reshape(g, rows, 3, (int64_t[]){5, 1, 7}, nowhere);
+    }
+    if (how == CONCATENATED || how == SEEN || how == TURNED) {
+      output(g, "y", graph_concat(g, part, 2, how == TURNED ? 1 : 2, nowhere));
+    } else {
+      const int64_t before[2] = {how == OUT_OF_ORDER ? 7 : 0, how == OUT_OF_ORDER ? 0 : how == OVERLAPPING ? 6 : 7};
+      for (int i = 0; i < 2; i++) part[i] = graph_pad(g, part[i], (int64_t[]){0, 0, before[i]}, (int64_t[]){0, 0, 7 - before[i]}, (int64_t[]){0, 0, 0}, 0, nowhere);
+      const value sum = binary(g, OP_ADD, part[0], part[1]);
+      output(g, "y", how == ROUNDED ? graph_cast(g, sum, DTYPE_BF16, nowhere) : sum);
+    }
+    const plan *p = check(b, g, how < SEEN ? 1 : 2);
+    const kernel *last = p->launches[p->n_launches - 1].kernel;
+    uint32_t writers = 0;
+    for (uint32_t i = 0; i < last->n_stages; i++) writers += last->stages[i].output >= 0;
+    assert_int_equal(writers, how <= ROUNDED ? 2 : 1); /* turned, vectors would be scattered */
+    assert_int_equal(p->n_buffers, how < SEEN ? 2 : 4);
+  }
+}
+
 static void optimiser_step_is_one_kernel(void **state) {
   bench *b = *state;
   graph *g = graph_new(b->arena, "t");
@@ -309,6 +342,7 @@ int main(void) {
       TEST(label_gather_and_scatter),
       TEST(views_dissolve),
       TEST(stacks_are_written_part_by_part),
+      TEST(joins_are_written_by_their_parts),
       TEST(optimiser_step_is_one_kernel),
       TEST(equal_kernels_are_shared),
       TEST(merging_closes_no_cycle),

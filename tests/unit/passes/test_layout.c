@@ -57,6 +57,28 @@ static void one_copy_serves_all(void **state) {
   assert_int_equal(conversions(plain), conversions(packed) + 1);
 }
 
+/* y = x w and z = y w'; `cut`: columns of w are also read from the fourth on, which takes panels of columns apart. */
+static const char *layout_of_both_ways(bench *b, bool cut) {
+  const tensor_type x = shaped(DTYPE_F32, 2, 256, 96), w = shaped(DTYPE_F32, 2, 96, 128), y = shaped(DTYPE_F32, 2, 256, 128);
+  graph *g = graph_new(b->arena, "ways");
+  const value given = graph_parameter(g, "data", "x", x, nowhere), weight = graph_parameter(g, "state", "w", w, nowhere);
+  const value there = graph_contract(g, given, weight, "n,c; c,k -> n,k", &y, nowhere);
+  graph_add_result(g, "output", "z", graph_contract(g, there, weight, "n,k; c,k -> n,c", &x, nowhere), nowhere);
+  if (cut) graph_add_result(g, "output", "cut", graph_unary(g, OP_NEG, graph_slice(g, weight, (int64_t[]){0, 3}, (int64_t[]){96, 128}, (int64_t[]){1, 1}, nowhere), nowhere), nowhere);
+  graph_add_result(g, "state", "w", graph_unary(g, OP_NEG, weight, nowhere), nowhere);
+  plan *p = fused(b, g);
+  apply_pass(b, p, pass_layout, "layout");
+  assert_plan_equals_graph(b, g, p, 1e-4);
+  assert_int_equal(conversions(p), 1);
+  return layout_of(b, p, "w");
+}
+
+/* What one product may not have, another may: one copy is left, not two. */
+static void panels_serve_the_other_product(void **state) {
+  assert_string_equal(layout_of_both_ways(*state, false), "1/16 0 1%16");
+  assert_string_equal(layout_of_both_ways(*state, true), "0/16 1 0%16");
+}
+
 /* y = x * w at each place: vectors run along channels, though places are later dimensions. */
 static void channels_lie_innermost(void **state) {
   bench *b = *state;
@@ -97,6 +119,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(parameters_lie_in_panels, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(one_copy_serves_all, bench_setup, bench_teardown),
+      cmocka_unit_test_setup_teardown(panels_serve_the_other_product, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(channels_lie_innermost, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(copies_take_sums_of_columns, bench_setup, bench_teardown),
   };

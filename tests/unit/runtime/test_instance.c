@@ -170,10 +170,51 @@ static void large_arenas_are_mapped(void **state) {
   arena_free(a);
 }
 
+/* A run reads what changed hands; what has another size or layout is not exchanged. */
+static void memory_changes_hands(void **state) {
+  (void)state;
+  arena *a = arena_new();
+  plan *p = make_plan(a);
+  const char *error = NULL;
+  const tensor_type type = p->buffers[DATA].type = make_type(DTYPE_F32, 2, (int64_t[]){PADDED, COLUMNS});
+  p->buffers[DATA].layout = layout_row_major(&type);
+  executable *e = executable_compile_cpu(p, &(compile_options){.threads = 1}, NULL, &error);
+  thread_pool *pool = thread_pool_new(1);
+  instance *i = instance_new(p, e, pool);
+  assert_non_null(i);
+  void *given = host_memory_new(4 * ELEMENTS);
+  float *const x = given;
+  float w[ROWS * COLUMNS] = {0}, zeros[ELEMENTS] = {0}, kept[ELEMENTS], expected, total;
+  for (int k = 0; k < ELEMENTS; k++) x[k] = (float)k;
+  instance_set(i, "state", "w", w);
+  instance_set(i, "data", "x", x);
+  instance_run(i);
+  assert_true(instance_get(i, "metric", "total", &expected));
+  instance_set(i, "state", "w", w);
+  instance_set(i, "data", "x", zeros);
+  assert_false(instance_exchange(i, "data", "x", &given, 4 * ELEMENTS - 4));
+  assert_false(instance_exchange(i, "state", "w", &given, 4 * ELEMENTS));
+  assert_false(instance_exchange(i, "data", "y", &given, 4 * ELEMENTS));
+  assert_ptr_equal(given, x);
+  assert_true(instance_exchange(i, "data", "x", &given, 4 * ELEMENTS));
+  assert_memory_equal(given, zeros, 4 * ELEMENTS);
+  instance_run(i);
+  assert_true(instance_get(i, "metric", "total", &total));
+  assert_float_equal(total, expected, 0);
+  assert_true(instance_get(i, "data", "x", kept));
+  assert_memory_equal(kept, x, 4 * ELEMENTS);
+  host_memory_free(given, 4 * ELEMENTS);
+  instance_free(i);
+  thread_pool_free(pool);
+  executable_free(e);
+  arena_free(a);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_plan_runs_alike_on_any_number_of_threads),
       cmocka_unit_test(large_arenas_are_mapped),
+      cmocka_unit_test(memory_changes_hands),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -120,6 +120,30 @@ static void pieces_run_at_the_same_time(void **state) {
   thread_pool_free(p);
 }
 
+typedef struct {
+  meeting meeting;
+  pthread_t caller;
+  atomic_int kept; /* pieces that the thread runs which they belong to */
+} home;
+
+static void meet_at_home(void *context, int64_t begin, int64_t end) {
+  home *h = context;
+  meet(&h->meeting, begin, end);
+  if (!pthread_equal(pthread_self(), h->caller) == (begin == 1)) atomic_fetch_add(&h->kept, 1);
+}
+
+/* Nobody is done with the own piece before the other has begun: what a thread finds in its cache is what it wrote in the job before. */
+static void each_thread_begins_with_its_share(void **state) {
+  (void)state;
+  thread_pool *p = thread_pool_new(2);
+  for (int i = 0; i < 500; i++) {
+    home h = {.caller = pthread_self()};
+    thread_pool_run(p, meet_at_home, &h, 2, 2);
+    assert_int_equal(atomic_load(&h.kept), 2);
+  }
+  thread_pool_free(p);
+}
+
 static void *run_many(void *pool) {
   for (int i = 0; i < 500; i++) check_job(pool, 17, 5);
   return NULL;
@@ -147,7 +171,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_index_is_visited_once),          cmocka_unit_test(an_empty_job_runs_nothing),
       cmocka_unit_test(late_workers_disturb_no_later_job),    cmocka_unit_test(sleeping_workers_wake_up),
-      cmocka_unit_test(pieces_run_at_the_same_time),          cmocka_unit_test(several_callers_share_a_pool),
+      cmocka_unit_test(pieces_run_at_the_same_time),          cmocka_unit_test(each_thread_begins_with_its_share),
+      cmocka_unit_test(several_callers_share_a_pool),
       cmocka_unit_test(the_machine_decides_for_zero_threads),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

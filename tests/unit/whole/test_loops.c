@@ -142,6 +142,33 @@ static void the_first_value_that_is_not_finite_is_in_a_line_of_the_loop(void **s
   sslc_free(p);
 }
 
+/* A loop has the batch of this step as its samples and as a whole, though what reads data and what runs exchange their memory. */
+static void loops_read_the_batch_of_their_step(void **state) {
+  (void)state;
+  enum { SAMPLES = 96, WIDTH = 600 };
+  static const char text[] = "data mine = memory(\"mine\")\n"
+                             "model f = linear(1)\n"
+                             "pretext p(x) {\n"
+                             "  report looped = mean(map(t => max(abs(x - t)))(x))\n"
+                             "  report straight = mean(max(abs(reshape(x, [1, 32, 600]) - reshape(x, [32, 1, 600])), axis: [1, 2]))\n"
+                             "  minimize mean(f(x) ** 2)\n"
+                             "}\n"
+                             "train p { data: mine.train, batch: 32, epochs: 2, optimizer: sgd(lr: 0.001) }\n";
+  float *values = malloc(SAMPLES * WIDTH * sizeof *values);
+  for (int i = 0; i < SAMPLES * WIDTH; i++) values[i] = sinf((float)i * (float)i);
+  const sslc_array array = {.data = "mine", .split = "train", .field = "x", .type = SSLC_F32, .rank = 1, .shape = {WIDTH}, .count = SAMPLES, .values = values};
+  sslc_program *p = compile(text, (sslc_options){.threads = 2, .arrays = &array, .n_arrays = 1});
+  double before = 0;
+  for (int step = 0; step < 5; step++) {
+    if (sslc_run(p, 1)) fail_msg("%s", sslc_message(p));
+    const double looped = sslc_metric(p, "looped"), straight = sslc_metric(p, "straight");
+    if (!(fabs(looped - straight) < 1e-5 * straight) || straight == before) fail_msg("step %d: %.9g in a loop, %.9g without", step, looped, straight);
+    before = straight;
+  }
+  sslc_free(p);
+  free(values);
+}
+
 /* Constants, first values, layers, optimizers, augmentations, targets, weights as carries; every access tested. */
 static void loops_stand_everywhere(void **state) {
   (void)state;
@@ -157,6 +184,7 @@ int main(void) {
       cmocka_unit_test(loops_are_their_unrolled_twins),
       cmocka_unit_test(threads_change_no_bit),
       cmocka_unit_test(memory_does_not_grow_with_tasks),
+      cmocka_unit_test(loops_read_the_batch_of_their_step),
       cmocka_unit_test(loops_stand_everywhere),
       cmocka_unit_test(the_first_value_that_is_not_finite_is_in_a_line_of_the_loop),
   };

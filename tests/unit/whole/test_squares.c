@@ -22,6 +22,7 @@ typedef struct {
   bool causal;
   bool keeps_weights; /* gives the weights, which then stand in memory */
   bool learned;       /* keys are, so that products are between what is learned and data */
+  bool joined;        /* all three are parts of one value, as of a product with one matrix */
 } attention;
 
 static tensor_type shape(dtype type, uint32_t rank, ...) {
@@ -33,6 +34,13 @@ static tensor_type shape(dtype type, uint32_t rank, ...) {
   return t;
 }
 
+/* One third of a value that has queries, keys and values side by side. */
+static value third(graph *g, value all, int64_t number, const tensor_type *t) {
+  const int64_t width = t->dim[2] * t->dim[3];
+  const value part = graph_slice(g, all, (int64_t[]){0, 0, number * width}, (int64_t[]){t->dim[0], t->dim[1], (number + 1) * width}, (int64_t[]){1, 1, 1}, nowhere);
+  return graph_reshape(g, part, t->rank, t->dim, nowhere);
+}
+
 static value along_rows(graph *g, value x, tensor_type square) { return graph_broadcast(g, x, square, (int64_t[]){0, 1, 2}, nowhere); }
 
 /* y = softmax(q k / 3) v, and the derivatives of the sum of its squares, weighed by numbers, with respect to q, k and v. */
@@ -40,7 +48,9 @@ static graph *attention_step(const attention *c, arena *a) {
   graph *g = graph_new(a, "attention");
   const tensor_type of_queries = shape(c->type, 4, c->batch, c->queries, c->heads, c->depth), of_keys = shape(c->type, 4, c->batch, c->keys, c->heads, c->depth);
   const tensor_type square = shape(c->type, 4, c->batch, c->heads, c->queries, c->keys);
-  const value x[] = {graph_parameter(g, "data", "q", of_queries, nowhere), graph_parameter(g, c->learned ? "state" : "data", "k", of_keys, nowhere), graph_parameter(g, "data", "v", of_keys, nowhere)};
+  value x[3], all = 0;
+  if (c->joined) all = graph_parameter(g, "data", "qkv", shape(c->type, 3, c->batch, c->queries, 3 * c->heads * c->depth), nowhere);
+  for (int i = 0; i < 3; i++) x[i] = all ? third(g, all, i, &of_queries) : graph_parameter(g, i == 1 && c->learned ? "state" : "data", ((const char *[]){"q", "k", "v"})[i], i ? of_keys : of_queries, nowhere);
   value scores = graph_contract(g, x[0], x[1], "n,l,h,d; n,m,h,d -> n,h,l,m", &square, nowhere);
   scores = graph_binary(g, OP_MUL, scores, graph_number(g, square, 1.0 / 3, nowhere), nowhere);
   if (c->causal) {
@@ -55,9 +65,10 @@ static graph *attention_step(const attention *c, arena *a) {
   const value weights = graph_binary(g, OP_DIV, e, along_rows(g, graph_reduce(g, OP_REDUCE_SUM, e, (int64_t[]){3}, 1, nowhere), square), nowhere);
   const value y = graph_contract(g, weights, x[2], "n,h,l,m; n,m,h,d -> n,l,h,d", &of_queries, nowhere);
   const value weighed = graph_binary(g, OP_MUL, graph_binary(g, OP_MUL, y, y, nowhere), graph_parameter(g, "data", "weights", of_queries, nowhere), nowhere);
-  const value loss = graph_reduce(g, OP_REDUCE_SUM, weighed, (int64_t[]){0, 1, 2, 3}, 4, nowhere), first = graph_grad(g, loss, x, 3, nowhere);
+  const value loss = graph_reduce(g, OP_REDUCE_SUM, weighed, (int64_t[]){0, 1, 2, 3}, 4, nowhere), first = graph_grad(g, loss, all ? &all : x, all ? 1 : 3, nowhere);
   graph_add_result(g, "output", "y", y, nowhere);
-  for (value i = 0; i < 3; i++) graph_add_result(g, "output", ((const char *[]){"dq", "dk", "dv"})[i], first + i, nowhere);
+  if (all) graph_add_result(g, "output", "dqkv", first, nowhere);
+  for (value i = 0; i < 3 && !all; i++) graph_add_result(g, "output", ((const char *[]){"dq", "dk", "dv"})[i], first + i, nowhere);
   if (c->keeps_weights) graph_add_result(g, "output", "p", weights, nowhere);
   return g;
 }
@@ -146,6 +157,31 @@ static void attention_keeps_no_scores(void **state) {
   }
 }
 
+/* The derivatives of what is cut out of one value go to their places in its own, by the one kernel that makes them. */
+static void derivatives_of_parts_are_not_copied(void **state) {
+  (void)state;
+  static const attention cases[] = {
+      {DTYPE_F64, 3, 6, 27, 27, 10, .causal = true, .joined = true},
+      {DTYPE_F32, 4, 4, 37, 37, 18, .joined = true},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    arena *a = arena_new();
+    const plan *p = checked(attention_step(&cases[i], a), true, cases[i].type == DTYPE_F64 ? 1e-12 : 1e-5, a);
+    const int32_t all = plan_find(p, "output", "dqkv");
+    squares_form f;
+    uint32_t writers = 0;
+    for (uint32_t l = 0; l < p->n_launches; l++)
+      for (uint32_t s = 0; s < p->launches[l].kernel->n_stages; s++) {
+        const kernel *k = p->launches[l].kernel;
+        if (k->stages[s].output < 0 || p->launches[l].buffers[k->stages[s].output] != (uint32_t)all) continue;
+        writers++;
+        assert_true(kernel_squares(k, &(target){.vector_bytes = 64}, &f));
+      }
+    if (writers != 3) fail_msg("case %zu: %u parts\n%s", i, writers, plan_print(p, a));
+    arena_free(a);
+  }
+}
+
 static void losses_keep_no_similarities(void **state) {
   (void)state;
   for (int i = 0; i < 3; i++) {
@@ -199,7 +235,7 @@ static const plan *checked_on_gpu(const graph *g, product_precision how, int64_t
 /* On a GPU rows always run in parallel, however many there are in the batch. */
 static void a_gpu_keeps_large_ones_on_its_chip(void **state) {
   (void)state;
-  static const attention cases[] = {{DTYPE_F32, 2, 3, 64, 64, 16, false, false}, {DTYPE_F32, 3, 6, 37, 53, 20, true, false}, {DTYPE_F64, 1, 2, 45, 70, 20, false, false}, {DTYPE_F32, 1, 1, 33, 200, 24, false, false}};
+  static const attention cases[] = {{DTYPE_F32, 2, 3, 64, 64, 16, false, false}, {DTYPE_F32, 3, 6, 37, 53, 20, true, false}, {DTYPE_F64, 1, 2, 45, 70, 20, false, false}, {DTYPE_F32, 1, 1, 33, 200, 24, false, false}, {DTYPE_F32, 1, 2, 37, 37, 12, .joined = true}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     const attention *c = &cases[i];
     const double tolerance = c->type == DTYPE_F64 ? 1e-12 : 1e-5;
@@ -257,6 +293,7 @@ static void a_gpu_has_it_for_losses_too(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(attention_keeps_no_scores),
+      cmocka_unit_test(derivatives_of_parts_are_not_copied),
       cmocka_unit_test(losses_keep_no_similarities),
       cmocka_unit_test(others_stand_in_memory),
       cmocka_unit_test(a_gpu_keeps_large_ones_on_its_chip),
