@@ -329,8 +329,12 @@ static void add_streams(scheduler *s, const contraction_form *c, const register_
   uint32_t n = 0;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->batch & s->shared & AXIS(a)) outer[n++] = (schedule_loop){.axis = a, .step = 1};
-  if (extent(s, (uint32_t)t->row) > stream->piece) outer[n++] = (schedule_loop){.axis = (uint32_t)t->row, .step = stream->piece};
-  if (extent(s, t->vector) > t->panel) outer[n++] = (schedule_loop){.axis = t->vector, .step = t->panel};
+  /* The larger operand is read once: its axis is the outer one. */
+  const schedule_loop pieces = {.axis = (uint32_t)t->row, .step = stream->piece}, panels = {.axis = t->vector, .step = t->panel};
+  const bool vector_left = (c->left_only & AXIS(t->vector)) != 0, panels_first = buffer_bytes(s, vector_left ? c->left : c->right) > buffer_bytes(s, vector_left ? c->right : c->left);
+  if (extent(s, t->vector) > t->panel && panels_first) outer[n++] = panels;
+  if (extent(s, (uint32_t)t->row) > stream->piece) outer[n++] = pieces;
+  if (extent(s, t->vector) > t->panel && !panels_first) outer[n++] = panels;
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (stream->axes & AXIS(a)) add_loop(s, a, (int32_t)a == stream->last ? stream->step : (int32_t)a == s->pair ? s->pair_step : 1, LOOP_SERIAL);
