@@ -1,5 +1,6 @@
 /* Rows with one vector axis, and copies from one layout into another. */
 #include "ir/expr.h"
+#include "passes/register_tile.h"
 #include "passes/schedule.h"
 
 enum { ROW_UNROLL = 4 }; /* independent accumulators hide the latency of a reduction */
@@ -156,9 +157,9 @@ static void add_turning_tiles(scheduler *s, uint32_t vector, uint32_t across) {
 }
 
 /* Squares of f32 that are turned over, as many vectors as one has lanes, which code generation exchanges in registers: where what is read
- * lies in long rows. Between short ones, of blocks, memory brings whole lines in time for single elements. */
+ * lies in panels or longer rows. Between shorter ones memory brings whole lines in time for single elements. */
 static bool add_squares(scheduler *s, uint32_t vector, uint32_t across, int64_t tile) {
-  enum { LONG_ROW = 64 };
+  enum { LONG_ROW = WIDEST_PANEL };
   const stage *st = s->kernel->stages;
   if (access_stride(s->kernel, st->body->number, st->body->args, vector) < LONG_ROW) return false;
   schedule_loop outer[MAX_AXES] = {{0}};

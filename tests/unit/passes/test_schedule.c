@@ -55,6 +55,15 @@ static void images_stay_where_panels_pass_by(void **state) {
   assert_schedule_on(&small, CONVOLUTION("8", "8"), "schedule { for i/8 parallel, j/32 parallel,");
 }
 
+/* From panels of rows to panels of columns, and where rows are short. */
+static void panels_are_turned_by_squares(void **state) {
+  (void)state;
+  assert_schedule("kernel k {\n  in x : f32[784,256] {1/32 0 1%32}\n  out y : f32[784,256] {0/32 1 0%32}\n  axes i:784 j:256\n  c[i,j] : f32 = x[i, j] -> y[i, j]\n}\n",
+                  "schedule { for i/32 parallel, j/16 parallel, i/16, j unroll, i vector;");
+  assert_schedule("kernel k {\n  in x : f32[784,16]\n  out y : f32[784,16] {0/32 1 0%32}\n  axes i:784 j:16\n  c[i,j] : f32 = x[i, j] -> y[i, j]\n}\n",
+                  "schedule { for i/32, j, i/16, i vector }");
+}
+
 static const target gpu = {.name = "gpu", .warps = true, .vector_bytes = 128, .vector_registers = 32, .l1_bytes = 16 << 10, .l2_bytes = 64 << 10};
 
 #define GPU_PRODUCT(i, j, r) \
@@ -128,6 +137,7 @@ int main(void) {
       cmocka_unit_test(lanes_follow_long_sums_of_few_results),
       cmocka_unit_test(epilogues_read_along_rows),
       cmocka_unit_test(images_stay_where_panels_pass_by),
+      cmocka_unit_test(panels_are_turned_by_squares),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
