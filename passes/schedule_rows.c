@@ -84,7 +84,7 @@ static bool rows_pass_whole(const scheduler *s, uint32_t vector, int64_t sums, i
 
 void schedule_rows(scheduler *s) {
   const kernel *k = s->kernel;
-  int32_t vector = has_argmax(k) && !s->target->warps ? -1 : best_axis(s, s->used, vector_score);
+  int32_t vector = best_axis(s, s->target->warps ? s->used : s->used & ~argmax_axes(k), vector_score);
   if (s->target->warps) vector = lanes_for_warps(s, vector);
   axis_set along = vector < 0 ? 0 : AXIS(vector);
   bool reduces_along = (s->reduced & along) != 0;

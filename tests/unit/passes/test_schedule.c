@@ -27,6 +27,14 @@ static void assert_schedule(const char *definition, const char *expected) { asse
   "kernel k {\n  in x : f32[32,128,256]\n  in w : f32[256,1024]\n  in g : f32[32,128,1024]\n  out y : f32[32,128,1024]\n" \
   "  axes i:32 j:128 k:1024 r:256\n  s[i,j,k] : f32 = sum r of x[i, j, r] * w[r, k]\n" rest "}\n"
 
+/* Maps along other axes than those of an argmax go in vectors. */
+static void an_argmax_is_alone_in_being_scalar(void **state) {
+  (void)state;
+  assert_schedule("kernel k {\n  in x : f32[64,10]\n  in z : f32[64,224]\n  out y : f32[64,224]\n  axes i:64 j:10 l:224\n  a[i] : i32 = argmax j of x[i, j]\n"
+                  "  b[i,l] : f32 = z[i, l] * f32(a) -> y[i, l]\n}\n", "schedule { for i parallel, j, l/16");
+  assert_schedule("kernel k {\n  in z : f32[64,224]\n  out y : i32[64]\n  axes i:64 l:224\n  a[i] : i32 = argmax l of z[i, l] -> y[i]\n}\n", "schedule { for i, l }");
+}
+
 /* A tile of g is 128 bytes of each of 8 rows: they are read along the row. */
 static void epilogues_read_along_rows(void **state) {
   (void)state;
@@ -131,6 +139,7 @@ static void groups_are_asked_for(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(an_argmax_is_alone_in_being_scalar),
       cmocka_unit_test(tiles_leave_enough_warps),
       cmocka_unit_test(teams_leave_no_processor_idle),
       cmocka_unit_test(groups_are_asked_for),
