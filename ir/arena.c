@@ -19,6 +19,7 @@ struct arena {
   arena_block *blocks;
   jmp_buf *escape;
   size_t total, next_size;
+  arena *owner, *beside, *next; /* of one beside another: that one; the latest beside this one; the one before it beside its owner */
 };
 
 arena *arena_new(void) {
@@ -29,6 +30,12 @@ arena *arena_new(void) {
 
 void arena_free(arena *a) {
   if (!a) return;
+  while (a->beside) arena_free(a->beside);
+  for (arena **at = a->owner ? &a->owner->beside : NULL; at && *at; at = &(*at)->next)
+    if (*at == a) {
+      *at = a->next;
+      break;
+    }
   for (arena_block *b = a->blocks, *next; b; b = next) {
     next = b->next;
     free(b);
@@ -39,8 +46,17 @@ void arena_free(arena *a) {
 void arena_on_exhausted(arena *a, jmp_buf *escape) { a->escape = escape; }
 
 static _Noreturn void exhausted(arena *a) {
+  while (!a->escape && a->owner) a = a->owner;
   if (a->escape) longjmp(*a->escape, 1);
   abort();
+}
+
+arena *arena_beside(arena *owner) {
+  arena *a = arena_new();
+  if (!a) exhausted(owner);
+  a->owner = owner;
+  a->next = owner->beside;
+  return owner->beside = a;
 }
 
 void *arena_alloc(arena *a, size_t bytes) {

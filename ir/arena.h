@@ -12,6 +12,8 @@ typedef struct arena arena;
 /* NULL when memory is short. */
 arena *arena_new(void);
 void arena_free(arena *a);
+/* For what lives shorter than the owner: freed with it at the latest, and where memory runs out, the owner's escape is its own. */
+arena *arena_beside(arena *owner);
 
 /* Where to go when memory runs out: a compilation has thousands of allocations and one owner, so the
  * owner catches the failure once (setjmp) instead of every caller testing a pointer. Without it an

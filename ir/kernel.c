@@ -26,23 +26,39 @@ kernel *kernel_new(arena *a, const char *name, span where) {
 static const char *const reserved[] = {"in",  "out", "axes", "of",   "where", "else", "kernel", "schedule", "again",
                                        "for", "inf", "nan",  "true", "sum",   "max",  "false",  "argmax"};
 
+/* strcmp by hand: nearly all differ in their first characters. */
+static bool same_name(const char *x, const char *y) {
+  while (*x && *x == *y) x++, y++;
+  return *x == *y;
+}
+
 bool kernel_has_name(const kernel *k, const char *name) {
   for (uint32_t i = 0; i < k->n_axes; i++)
-    if (!strcmp(name, k->axes[i].name)) return true;
+    if (same_name(name, k->axes[i].name)) return true;
   for (uint32_t i = 0; i < k->n_buffers; i++)
-    if (!strcmp(name, k->buffers[i].name)) return true;
+    if (same_name(name, k->buffers[i].name)) return true;
   for (uint32_t i = 0; i < k->n_stages; i++)
-    if (!strcmp(name, k->stages[i].name)) return true;
+    if (same_name(name, k->stages[i].name)) return true;
   for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
-    if (!strcmp(name, reserved[i])) return true;
+    if (same_name(name, reserved[i])) return true;
   return false;
 }
 
 /* Kernels are composed from parts whose names may repeat: one that is taken gets a number. */
 static const char *unique_name(const kernel *k, const char *wanted, const char *fallback) {
-  const char *name = plain_name(k->arena, wanted, fallback), *result = name;
-  for (uint32_t i = 2; kernel_has_name(k, result); i++) result = arena_printf(k->arena, "%s_%u", name, i);
-  return result;
+  enum { MOST_DIGITS = 10 };
+  const char *name = plain_name(k->arena, wanted, fallback);
+  if (!kernel_has_name(k, name)) return name;
+  const size_t n = strlen(name);
+  char *numbered = arena_alloc(k->arena, n + MOST_DIGITS + 2);
+  memcpy(numbered, name, n);
+  numbered[n] = '_';
+  for (uint32_t i = 2;; i++) {
+    uint32_t digits = 0, rest = i;
+    for (uint32_t v = i; v; v /= 10) digits++;
+    for (uint32_t d = digits; d-- > 0; rest /= 10) numbered[n + 1 + d] = (char)('0' + rest % 10);
+    if (!kernel_has_name(k, numbered)) return numbered;
+  }
 }
 
 uint32_t kernel_add_axis(kernel *k, const char *name, int64_t extent) {

@@ -164,17 +164,53 @@ bool scan_type(scanner *s, tensor_type *out) {
   return (n >= 0 && n <= (int64_t)1 << 40) || scan_fail(s, "too many elements");
 }
 
+enum { MOST_DIGITS = 24 };
+
+/* In decimal, at the end of `room`; the first character. */
+static const char *integer_digits(int64_t v, char room[MOST_DIGITS]) {
+  char *at = room + MOST_DIGITS - 1;
+  uint64_t rest = v < 0 ? -(uint64_t)v : (uint64_t)v;
+  *at = 0;
+  do *--at = (char)('0' + rest % 10);
+  while (rest /= 10);
+  if (v < 0) *--at = '-';
+  return at;
+}
+
+/* The shortest that reads back. */
+static void write_real(dtype t, double v, char text[40]) {
+  for (int digits = 1; digits <= 17; digits++) {
+    snprintf(text, 40, "%.*g", digits, v);
+    if (scalar_round(t, (scalar){.real = strtod(text, NULL)}).real == v) break;
+  }
+}
+
+/* A text has the same few numbers again and again. */
+static const char *real_text(dtype t, double v) {
+  enum { KNOWN = 64 };
+  static _Thread_local struct {
+    double v;
+    dtype t;
+    char text[40];
+  } known[KNOWN];
+  uint64_t bits;
+  memcpy(&bits, &v, sizeof bits);
+  const size_t at = (bits * 0x9e3779b97f4a7c15u) >> 58;
+  if (!*known[at].text || known[at].t != t || memcmp(&known[at].v, &v, sizeof v)) {
+    known[at].v = v;
+    known[at].t = t;
+    write_real(t, v, known[at].text);
+  }
+  return known[at].text;
+}
+
 const char *scalar_text(dtype t, scalar v, arena *a) {
+  char room[MOST_DIGITS];
   if (t == DTYPE_BOOL) return v.integer ? "true" : "false";
-  if (!dtype_is_real(t)) return arena_printf(a, "%lld", (long long)v.integer);
+  if (!dtype_is_real(t)) return arena_string(a, integer_digits(v.integer, room));
   if (isnan(v.real)) return "nan";
   if (isinf(v.real)) return v.real < 0 ? "-inf" : "inf";
-  char text[40];
-  for (int digits = 1; digits <= 17; digits++) { /* the shortest that reads back */
-    snprintf(text, sizeof text, "%.*g", digits, v.real);
-    if (scalar_round(t, (scalar){.real = strtod(text, NULL)}).real == v.real) break;
-  }
-  return arena_string(a, text);
+  return arena_string(a, real_text(t, v.real));
 }
 
 const char *quoted_text(const char *text, arena *a) {
@@ -188,7 +224,20 @@ const char *quoted_text(const char *text, arena *a) {
   return text_done(&t);
 }
 
-void text_add_list(text_buffer *t, const char *format, va_list list) {
+static void add_character(text_buffer *t, char c) {
+  if (t->n == t->capacity) { /* grows by doubling */
+    const uint32_t full = t->capacity;
+    t->bytes = arena_grow(t->arena, t->bytes, full, &t->capacity, 1);
+  }
+  t->bytes[t->n++] = c;
+}
+
+/* Nearly all are a few characters. */
+static void add_text(text_buffer *t, const char *text) {
+  while (*text) add_character(t, *text++);
+}
+
+static void add_formatted(text_buffer *t, const char *format, va_list list) {
   char small[256], *text = small;
   va_list again;
   va_copy(again, list);
@@ -198,14 +247,32 @@ void text_add_list(text_buffer *t, const char *format, va_list list) {
     vsnprintf(text, (size_t)n + 1, format, again);
   }
   va_end(again);
-  if (n <= 0) return;
-  uint32_t last = t->n + (uint32_t)n - 1;
-  while (t->capacity <= last) { /* grows by doubling, with what is there */
-    const uint32_t full = t->capacity;
-    t->bytes = arena_grow(t->arena, t->bytes, full, &t->capacity, 1);
+  if (n > 0) add_text(t, text);
+}
+
+/* Strings and whole numbers, of which texts of kernels consist, at once; the rest from another directive on as the library does it. */
+void text_add_list(text_buffer *t, const char *format, va_list list) {
+  char room[MOST_DIGITS];
+  va_list rest;
+  va_copy(rest, list);
+  for (; *format; format++) {
+    if (*format != '%') add_character(t, *format);
+    else if (format[1] == 's') add_text(t, va_arg(rest, const char *)), format++;
+    else if (format[1] == 'u') add_text(t, integer_digits(va_arg(rest, unsigned), room)), format++;
+    else if (format[1] == 'c') add_character(t, (char)va_arg(rest, int)), format++;
+    else if (!strncmp(format, "%lld", 4)) add_text(t, integer_digits(va_arg(rest, long long), room)), format += 3;
+    else if (!strncmp(format, "%*s", 3)) {
+      const int width = va_arg(rest, int);
+      const char *text = va_arg(rest, const char *);
+      for (int64_t i = (int64_t)strlen(text); i < width; i++) add_character(t, ' ');
+      add_text(t, text);
+      format += 2;
+    } else {
+      add_formatted(t, format, rest);
+      break;
+    }
   }
-  memcpy(t->bytes + t->n, text, (size_t)n);
-  t->n += (uint32_t)n;
+  va_end(rest);
 }
 
 void text_add(text_buffer *t, const char *format, ...) {

@@ -140,7 +140,7 @@ static void lower_all(lowering *l) {
 
 loops *lower_kernel(const kernel *k, arena *a, const char **error) {
   lowering l = {.kernel = k,
-                .arena = a,
+                .arena = arena_beside(a),
                 .loops = loops_new(a, k->name),
                 .schedule = k->schedule.loops,
                 .n_loops = k->schedule.n,
@@ -158,6 +158,7 @@ loops *lower_kernel(const kernel *k, arena *a, const char **error) {
   if (by_team) (kernel_team(k, &product) ? lower_team : lower_team_squares)(&l);
   else lower_all(&l);
   *error = l.error;
+  arena_free(l.arena);
   return l.error ? NULL : l.loops;
 }
 

@@ -155,14 +155,14 @@ static bool divide_beside_lanes(lowering *l, const affine *a, int64_t by, affine
 
 /* What all terms and the divisor have in common. */
 static int64_t common_factor(const affine *a, int64_t by) {
-  int64_t common = greatest_common_divisor(by, a->constant);
+  int64_t common = by;
   for (uint32_t i = 0; i < a->n; i++) common = greatest_common_divisor(common, a->term[i].coefficient);
   return common;
 }
 
 static affine over(const affine *a, int64_t factor) {
   affine out = *a;
-  out.constant /= factor;
+  out.constant = floor_quotient(a->constant, factor);
   for (uint32_t i = 0; i < out.n; i++) out.term[i].coefficient /= factor;
   return out;
 }
@@ -198,12 +198,12 @@ bool affine_divide(lowering *l, const affine *a, int64_t by, affine_mode mode, a
   } else if (mode == AFFINE_PROBE) {
     q = remainder = affine_constant(0);
   } else {
-    /* What all terms and `by` have in common is known of the rest. */
+    /* What all terms and `by` have in common is known of the rest, to which the constant gives what it has below that. */
     const int64_t common = common_factor(&others, by);
     const affine smaller = over(&others, common);
     affine part;
     divide_into_registers(l, &smaller, by / common, &q, &part);
-    remainder = affine_constant(0);
+    remainder = affine_constant(others.constant - smaller.constant * common);
     affine_add(&remainder, &part, common);
   }
   *quotient = divided;

@@ -22,20 +22,30 @@ static bool is_first_launch(const plan *p, uint32_t launch) {
   return true;
 }
 
-static bool kernels_are_sound(const plan *p, pass_context *c, const char *pass) {
+static bool kernels_are_sound(const plan *p, pass_context *c, const char *pass, arena *scratch) {
   for (uint32_t i = 0; i < p->n_launches; i++) {
     const kernel *k = p->launches[i].kernel;
     const loops *lowered = p->launches[i].loops;
-    if (p->launches[i].repeat && !kernels_are_sound(p->launches[i].repeat->plan, c, pass)) return false;
+    if (p->launches[i].repeat && !kernels_are_sound(p->launches[i].repeat->plan, c, pass, scratch)) return false;
     if (p->launches[i].repeat || !is_first_launch(p, i)) continue;
-    if (!sound(c, pass, k->where, k->name, kernel_verify(k, c->arena))) return false;
-    if (lowered && !sound(c, pass, k->where, k->name, loops_verify(lowered, c->arena))) return false;
+    if (!sound(c, pass, k->where, k->name, kernel_verify(k, scratch))) return false;
+    if (lowered && !sound(c, pass, k->where, k->name, loops_verify(lowered, scratch))) return false;
   }
   return true;
 }
 
 static bool plan_is_sound(const plan *p, pass_context *c, const char *pass) {
-  return sound(c, pass, (span){0}, p->name, plan_verify(p, c->arena)) && kernels_are_sound(p, c, pass);
+  arena *scratch = arena_beside(c->arena);
+  const bool is = sound(c, pass, (span){0}, p->name, plan_verify(p, scratch)) && kernels_are_sound(p, c, pass, scratch);
+  arena_free(scratch);
+  return is;
+}
+
+static bool graph_is_sound(const graph *g, pass_context *c, const char *pass) {
+  arena *scratch = arena_beside(c->arena);
+  const bool is = sound(c, pass, (span){0}, g->name, graph_verify(g, scratch));
+  arena_free(scratch);
+  return is;
 }
 
 bool for_each_region(plan *p, pass_context *c, plan_pass *pass) {
@@ -46,11 +56,11 @@ bool for_each_region(plan *p, pass_context *c, plan_pass *pass) {
 
 plan *run_passes(const graph *g, pass_context *c, pass_observer *observer, void *observer_context) {
   plan *p = NULL;
-  if (!sound(c, "the front end", (span){0}, g->name, graph_verify(g, c->arena))) return NULL;
+  if (!graph_is_sound(g, c, "the front end")) return NULL;
   for (const pass_info *pass = pass_table; pass->name; pass++) {
     if (pass->graph) {
       g = pass->graph(g, c);
-      if (!g || !sound(c, pass->name, (span){0}, g->name, graph_verify(g, c->arena))) return NULL;
+      if (!g || !graph_is_sound(g, c, pass->name)) return NULL;
     } else {
       if (pass->fuse) p = pass->fuse(g, c);
       if (!p || (pass->plan && !pass->plan(p, c)) || !plan_is_sound(p, c, pass->name)) return NULL;

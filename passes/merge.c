@@ -26,11 +26,23 @@ static bool reaches(merging *m, uint32_t from, uint32_t to, bool indirect) {
     for (uint32_t i = 0; i < readers->n; i++) {
       uint32_t next = find(m, readers->items[i]);
       if (next == to && !indirect) return true;
-      if (next == to || m->stamps[next] == m->stamp) continue;
+      if (next == to || m->stamps[next] == m->stamp || (m->level && m->level[next] >= m->level[to])) continue;
       if (reaches(m, next, to, false)) return true;
     }
   }
   return false;
+}
+
+/* And those of all that read it, as far as they have to. */
+static void raise_level(merging *m, uint32_t f, uint32_t level) {
+  const fragment *x = m->fragments[f];
+  if (m->level[f] >= level) return;
+  m->level[f] = level;
+  for (uint32_t b = 0; b < x->kernel->n_buffers; b++) {
+    const index_list *readers = x->kernel->buffers[b].access == ACCESS_OUT ? &m->readers[x->values[b]] : NULL;
+    for (uint32_t i = 0; readers && i < readers->n; i++)
+      if (find(m, readers->items[i]) != f) raise_level(m, find(m, readers->items[i]), level + 1);
+  }
 }
 
 bool has_path(merging *m, uint32_t from, uint32_t to, bool indirect) {
@@ -282,6 +294,11 @@ void append(merging *g, uint32_t first, uint32_t second, const matching *m) {
   fragment_collect_reads(into, old_stages);
   g->into[second] = first;
   g->fragments[second] = NULL;
+  g->changed[first] = ++g->clock;
+  if (!g->level) return;
+  const uint32_t level = g->level[first] > g->level[second] ? g->level[first] : g->level[second];
+  g->level[first] = 0;
+  raise_level(g, first, level);
 }
 
 static bool reduces(const kernel *k) {
@@ -295,6 +312,7 @@ static bool reduces(const kernel *k) {
 static bool try_merge(merging *g, uint32_t first, uint32_t second, bool siblings) {
   matching m = {.first = g->fragments[first], .second = g->fragments[second]};
   const kernel *a = m.first->kernel, *b = m.second->kernel;
+  if (g->changed[first] < g->tried && g->changed[second] < g->tried) return false; /* nor does a path between them go away */
   if (m.first->repeat || m.second->repeat || m.first->has_squares || m.second->has_squares) return false;
   if (a->n_stages + b->n_stages > MOST_STAGES || a->n_buffers + b->n_buffers > 2 * MOST_BUFFERS ||
       m.first->n_exprs + m.second->n_exprs > MOST_EXPRS)
@@ -313,10 +331,11 @@ static bool try_merge(merging *g, uint32_t first, uint32_t second, bool siblings
   if (!siblings) match_remaining(&m);
   shape s = {.n = 0};
   if (!number_axes(&m, number, &s)) return false;
+  const stage *last = &b->stages[b->n_stages - 1];
+  if (siblings && 2 * shared < points(&s, renamed(&m, number, last->free | last->reduced, true))) return false;
   outline_stages(g, &s, &m, number, false);
   outline_stages(g, &s, &m, number, true);
   s.strangers = shared == 0 && reduces(a) && reduces(b);
-  if (siblings && 2 * shared < points(&s, s.stages[s.n - 1].free | s.stages[s.n - 1].reduced)) return false;
   if (!is_shape_sound(&s, &m, number)) return false;
   if (siblings ? has_path(g, first, second, false) || has_path(g, second, first, false)
                : has_path(g, first, second, true))
@@ -473,6 +492,7 @@ fragment **merge_fragments(const graph *g, fragment **fragments, uint32_t *n, sq
   merging m = {.graph = g, .arena = a, .fragments = ARENA_ARRAY(a, fragment *, most), .n = *n};
   memcpy(m.fragments, fragments, *n * sizeof *fragments);
   m.into = ARENA_ARRAY(a, uint32_t, most);
+  m.changed = ARENA_ARRAY(a, uint32_t, most);
   m.stamps = ARENA_ARRAY(a, uint32_t, most);
   m.producer = ARENA_ARRAY(a, uint32_t, g->n_values);
   m.readers = ARENA_ARRAY(a, index_list, g->n_values);
@@ -487,12 +507,17 @@ fragment **merge_fragments(const graph *g, fragment **fragments, uint32_t *n, sq
   if (s->any && !merge_squares(&m, s, materialised)) return NULL;
   *n = m.n;
   for (value v = 1; v < g->n_values; v++) merge_small_siblings(&m, v);
+  m.level = ARENA_ARRAY(a, uint32_t, m.n);
+  for (uint32_t f = 0; f < m.n; f++)
+    if (m.fragments[f]) raise_level(&m, f, 1);
   bool changed = true;
   for (int round = 0; changed && round < 3; round++) { /* siblings make room for more of the first kind */
+    const uint32_t begun = ++m.clock;
     changed = false;
     for (uint32_t f = 0; f < *n; f++)
       if (m.fragments[f]) changed |= merge_with_producers(&m, f);
     for (value v = 1; v < g->n_values; v++) changed |= merge_siblings(&m, v);
+    m.tried = begun;
   }
   merge_joins(&m, materialised);
   fragment **out = ARENA_ARRAY(a, fragment *, *n);

@@ -22,9 +22,11 @@ typedef struct {
   fragment **fragments; /* NULL: merged into another */
   uint32_t n;
   uint32_t *into;      /* per fragment: where it went, itself at first */
+  uint32_t *changed, clock, tried; /* per fragment: when another came to it, by a clock of merges; pairs that are as they were at `tried` were tried since */
   uint32_t *producer;  /* per value: its fragment + 1; 0: from outside */
   index_list *readers; /* per value: fragments, some of which may have been merged since */
   bool *is_result;
+  uint32_t *level;         /* per fragment: less than that of all that read it; NULL: not known yet */
   uint32_t *stamps, stamp; /* of a walk over fragments, or over expressions by id */
   uint32_t *expr_stamps, expr_capacity;
 } merging;

@@ -13,6 +13,8 @@ ordering ordering_of(plan *p, arena *a) {
   o.state = ARENA_ARRAY(a, int32_t, p->n_buffers);
   o.bytes = ARENA_ARRAY(a, int64_t, p->n_buffers);
   o.inside = ARENA_ARRAY(a, int64_t, p->n_launches);
+  o.reads = ARENA_ARRAY(a, index_list, p->n_launches);
+  o.made = ARENA_ARRAY(a, int64_t, p->n_launches);
   for (uint32_t i = 0; i < p->n_buffers; i++) {
     const plan_buffer *b = &p->buffers[i];
     o.writer[i] = o.state[i] = -1;
@@ -29,30 +31,32 @@ ordering ordering_of(plan *p, arena *a) {
       o.inside[l] = plan_live_bytes(launch->repeat->plan, a);
     }
     for (uint32_t b = 0; b < launch->kernel->n_buffers; b++) {
-      index_list *readers = &o.readers[launch->buffers[b]];
-      if (launch->kernel->buffers[b].access == ACCESS_OUT) o.writer[launch->buffers[b]] = (int32_t)l;
-      else if (!is_read_before(launch, b)) *ARENA_PUSH(a, readers->items, readers->n, readers->capacity) = l;
+      const uint32_t buffer = launch->buffers[b];
+      index_list *readers = &o.readers[buffer], *reads = &o.reads[l];
+      if (launch->kernel->buffers[b].access == ACCESS_OUT) {
+        o.writer[buffer] = (int32_t)l;
+        o.made[l] += o.bytes[buffer];
+      } else if (!is_read_before(launch, b)) {
+        *ARENA_PUSH(a, readers->items, readers->n, readers->capacity) = l;
+        *ARENA_PUSH(a, reads->items, reads->n, reads->capacity) = buffer;
+      }
     }
   }
   return o;
 }
 
 int64_t ordering_growth(const ordering *o, uint32_t launch, const uint32_t *waiting, int64_t *made) {
-  const plan_launch *l = &o->plan->launches[launch];
-  int64_t freed = 0, kept = 0;
-  for (uint32_t b = 0; b < l->kernel->n_buffers; b++) {
-    uint32_t buffer = l->buffers[b];
-    if (l->kernel->buffers[b].access == ACCESS_OUT) kept += o->bytes[buffer];
-    else if (waiting[buffer] == 1 && !is_read_before(l, b)) freed += o->bytes[buffer];
-  }
-  *made = kept + o->inside[launch];
-  return kept - freed;
+  const index_list *reads = &o->reads[launch];
+  int64_t freed = 0;
+  for (uint32_t i = 0; i < reads->n; i++)
+    if (waiting[reads->items[i]] == 1) freed += o->bytes[reads->items[i]];
+  *made = o->made[launch] + o->inside[launch];
+  return o->made[launch] - freed;
 }
 
 void ordering_run(const ordering *o, uint32_t launch, uint32_t *waiting) {
-  const plan_launch *l = &o->plan->launches[launch];
-  for (uint32_t b = 0; b < l->kernel->n_buffers; b++)
-    if (l->kernel->buffers[b].access == ACCESS_IN && !is_read_before(l, b)) waiting[l->buffers[b]]--;
+  const index_list *reads = &o->reads[launch];
+  for (uint32_t i = 0; i < reads->n; i++) waiting[reads->items[i]]--;
 }
 
 uint32_t *ordering_waiting(const ordering *o) {

@@ -13,6 +13,8 @@ typedef struct {
   plan *plan;
   arena *arena;
   index_list *readers; /* per buffer: launches, each once */
+  index_list *reads;   /* per launch: buffers, each once */
+  int64_t *made;       /* per launch: bytes of what it writes */
   int32_t *writer;     /* per buffer: its launch, or -1 */
   int32_t *state;      /* per buffer that is the next value of a state: the state's buffer, or -1 */
   int64_t *bytes;      /* per buffer: 0 where it is not a temporary */

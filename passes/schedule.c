@@ -156,11 +156,11 @@ int32_t best_axis(const scheduler *s, axis_set among, axis_quality *quality) {
   return best;
 }
 
-/* An argmax keeps a pair, which no vector holds. */
-bool has_argmax(const kernel *k) {
+axis_set argmax_axes(const kernel *k) {
+  axis_set axes = 0;
   for (uint32_t i = 0; i < k->n_stages; i++)
-    if (k->stages[i].monoid == MONOID_ARGMAX) return true;
-  return false;
+    if (k->stages[i].monoid == MONOID_ARGMAX) axes |= k->stages[i].free | k->stages[i].reduced;
+  return axes;
 }
 
 /* -- loops that both forms have ------------------------------------------------------------------------------ */

@@ -53,7 +53,7 @@ typedef int64_t axis_quality(const scheduler *s, uint32_t axis);
 axis_quality contiguity, vector_score;
 /* The best of several axes; of equals the last, which row-major order has innermost. */
 int32_t best_axis(const scheduler *s, axis_set among, axis_quality *quality);
-bool has_argmax(const kernel *k);
+axis_set argmax_axes(const kernel *k); /* of argmax stages: each keeps a pair, which no vector holds */
 
 /* -- schedule_warps.c */
 typedef struct {

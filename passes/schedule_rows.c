@@ -1,5 +1,6 @@
 /* Rows with one vector axis, and copies from one layout into another. */
 #include "ir/expr.h"
+#include "passes/register_tile.h"
 #include "passes/schedule.h"
 
 enum { ROW_UNROLL = 4 }; /* independent accumulators hide the latency of a reduction */
@@ -83,7 +84,7 @@ static bool rows_pass_whole(const scheduler *s, uint32_t vector, int64_t sums, i
 
 void schedule_rows(scheduler *s) {
   const kernel *k = s->kernel;
-  int32_t vector = has_argmax(k) && !s->target->warps ? -1 : best_axis(s, s->used, vector_score);
+  int32_t vector = best_axis(s, s->target->warps ? s->used : s->used & ~argmax_axes(k), vector_score);
   if (s->target->warps) vector = lanes_for_warps(s, vector);
   axis_set along = vector < 0 ? 0 : AXIS(vector);
   bool reduces_along = (s->reduced & along) != 0;
@@ -155,12 +156,13 @@ static void add_turning_tiles(scheduler *s, uint32_t vector, uint32_t across) {
   add_loop(s, vector, 1, LOOP_VECTOR);
 }
 
-/* Squares of f32 that are turned over, as many vectors as one has lanes, which code generation exchanges in registers: within the panels
- * that either side lies in, where there are any. */
+/* Squares of f32 that are turned over, as many vectors as one has lanes, which code generation exchanges in registers: where what is read
+ * lies in panels or longer rows, and within panels, where there are any. Between shorter rows memory brings whole lines in time for single elements. */
 static bool add_squares(scheduler *s, uint32_t vector, uint32_t across, int64_t tile) {
+  enum { LONG_ROW = WIDEST_PANEL };
   const stage *st = s->kernel->stages;
   const int64_t panel = block_of(&s->kernel->buffers[st->body->number], st->body->args, across), wide = panel > s->lanes && panel % s->lanes == 0 ? panel : s->lanes;
-  if (panel > 1 && panel % s->lanes) return false;
+  if (access_stride(s->kernel, st->body->number, st->body->args, vector) < LONG_ROW || (panel > 1 && panel % s->lanes)) return false;
   schedule_loop outer[MAX_AXES] = {{0}};
   uint32_t n = 0;
   if (extent(s, across) < s->lanes) return false;

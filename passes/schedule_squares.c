@@ -17,7 +17,7 @@ static int64_t column_bytes(const kernel *k, const squares_form *f) {
 bool schedule_squares(scheduler *s) {
   const kernel *k = s->kernel;
   squares_form f;
-  if (!kernel_squares(k, s->target, &f) || has_argmax(k)) return false;
+  if (!kernel_squares(k, s->target, &f) || argmax_axes(k)) return false;
   const int64_t vectors_wide = f.rows_in_parallel ? TILE_VECTORS : 1, width = vectors_wide * s->lanes;
   int64_t rows = s->target->vector_registers / 2 / vectors_wide; /* accumulators; the rest are operands */
   while (rows > 4 && rows * column_bytes(k, &f) > s->target->l2_bytes / (s->target->warps ? LARGEST_PART_OF_WARPS : LARGEST_PART)) rows /= 2;

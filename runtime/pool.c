@@ -64,8 +64,8 @@ static int64_t piece_begin(int64_t n, int64_t pieces, int64_t i) {
   return i * size + (i < larger ? i : larger);
 }
 
-static void finish_piece(thread_pool *p) {
-  if (atomic_fetch_sub(&p->unfinished, 1) != 1) return;
+static void finish_pieces(thread_pool *p, int64_t n) {
+  if (atomic_fetch_sub(&p->unfinished, n) != n) return;
   if (!atomic_load(&p->caller_waits)) return;
   pthread_mutex_lock(&p->sleep);
   pthread_cond_signal(&p->finished);
@@ -93,15 +93,17 @@ static bool run_piece_of(thread_pool *p, unsigned thread) {
     }
     if (!atomic_compare_exchange_weak(next, &at, at + 1)) continue;
     task(context, piece_begin(n, pieces, piece), piece_begin(n, pieces, piece + 1));
-    finish_piece(p);
     return true;
   }
 }
 
-/* Pieces of the present job until none is left, its own first. */
+/* Pieces of the present job until none is left, its own first. They are counted here and told once: threads that count together wait for
+ * each other's line at every piece. */
 static void run_pieces(thread_pool *p, unsigned thread) {
+  int64_t done = 0;
   for (unsigned i = 0; i < p->threads; i++)
-    while (run_piece_of(p, (thread + i) % p->threads)) i = 0;
+    while (run_piece_of(p, (thread + i) % p->threads)) done++, i = 0;
+  if (done) finish_pieces(p, done);
 }
 
 static void sleep_until_announced(thread_pool *p, unsigned seen) {

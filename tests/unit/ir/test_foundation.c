@@ -6,10 +6,13 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "ir/diagnostic.h"
 #include "ir/layout.h"
 #include "ir/op.h"
+#include "ir/scan.h"
 
 static void arena_gives_zeroed_aligned_memory(void **state) {
   (void)state;
@@ -37,6 +40,56 @@ static void arena_escapes_when_memory_is_short(void **state) {
     arena_alloc(a, SIZE_MAX);
     fail_msg("an impossible request was granted");
   }
+  arena_free(a);
+}
+
+/* One beside another escapes where that one does, and goes with it, or before it, in any order. */
+static void arenas_beside_another_go_with_it(void **state) {
+  (void)state;
+  arena *a = arena_new(), *beside[4];
+  jmp_buf escape;
+  arena_on_exhausted(a, &escape);
+  for (int i = 0; i < 4; i++) memset(arena_alloc(beside[i] = arena_beside(i == 3 ? beside[2] : a), 5000), 0xff, 5000);
+  arena_free(beside[1]);
+  if (setjmp(escape) == 0) {
+    arena_alloc(beside[3], SIZE_MAX);
+    fail_msg("an impossible request was granted");
+  }
+  arena_free(beside[0]);
+  const unsigned char *p = arena_alloc(beside[2], 5000);
+  for (int i = 0; i < 5000; i++) assert_int_equal(p[i], 0);
+  arena_free(a);
+}
+
+/* What is not done by the library reads as if it were. */
+static void texts_are_those_of_the_library(void **state) {
+  (void)state;
+  arena *a = arena_new();
+  static const char *const words[] = {"", "x", "a name", "percent % and more"};
+  static const long long numbers[] = {0, 7, -1, 10, -90, 4294967296, INT64_MAX, INT64_MIN};
+  for (size_t w = 0; w < sizeof words / sizeof *words; w++)
+    for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++) {
+      text_buffer t = {.arena = a};
+      char expected[400];
+      snprintf(expected, sizeof expected, "[%s|%u|%lld|%c|%*s|%%|%s|%02x|%s|%lld]", words[w], (unsigned)numbers[n], numbers[n], 'c', (int)(n * 3), words[w], "y", (unsigned)n, words[w], numbers[n]);
+      text_add(&t, "[%s|%u|%lld|%c|%*s|%%|%s|%02x|%s|%lld]", words[w], (unsigned)numbers[n], numbers[n], 'c', (int)(n * 3), words[w], "y", (unsigned)n, words[w], numbers[n]);
+      assert_string_equal(text_done(&t), expected);
+      text_add(&t, "%s%u%*s%lld", words[w], (unsigned)n, 4, words[w], numbers[n]); /* and goes on */
+      snprintf(expected + strlen(expected), 100, "%s%u%*s%lld", words[w], (unsigned)n, 4, words[w], numbers[n]);
+      assert_string_equal(text_done(&t), expected);
+    }
+  const double reals[] = {0, -0.0, 3, -9, 10, 0.1, 1e-5, 0.003921569f, 1.0 / 3, 6.02214076e23};
+  for (int round = 0; round < 2; round++) /* the second time they are known */
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
+      for (dtype t = DTYPE_F32; t <= DTYPE_F64; t++) {
+        const double v = scalar_round(t, (scalar){.real = reals[i]}).real;
+        const char *text = scalar_text(t, (scalar){.real = v}, a);
+        const double back = scalar_round(t, (scalar){.real = strtod(text, NULL)}).real;
+        assert_true(back == v && signbit(back) == signbit(v));
+      }
+  assert_string_equal(scalar_text(DTYPE_F32, (scalar){.real = (float)0.1}, a), "0.1");
+  assert_string_equal(scalar_text(DTYPE_F64, (scalar){.real = (float)0.1}, a), "0.10000000149011612");
+  assert_string_equal(scalar_text(DTYPE_I64, (scalar){.integer = INT64_MIN}, a), "-9223372036854775808");
   arena_free(a);
 }
 
@@ -215,6 +268,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(arena_gives_zeroed_aligned_memory),
       cmocka_unit_test(arena_escapes_when_memory_is_short),
+      cmocka_unit_test(arenas_beside_another_go_with_it),
+      cmocka_unit_test(texts_are_those_of_the_library),
       cmocka_unit_test(places_are_lines_and_columns),
       cmocka_unit_test(diagnostics_show_line_and_caret_in_order),
       cmocka_unit_test(every_code_has_a_title_and_an_explanation),

@@ -292,6 +292,19 @@ static void flattened_dimensions_are_walked_as_one(void **state) {
   }
 }
 
+/* Sixteen neighbours of which all terms know that they lie in one panel: the panel is found once, not by a division for each. */
+static void neighbours_in_a_panel_divide_once(void **state) {
+  (void)state;
+  arena *a = arena_new();
+  const char *error = NULL, *text = "kernel turn {\n  in x : f32[80,64] {1/32 0 1%32}\n  out y : f32[80,64] {0/32 1 0%32}\n  axes i:80 j:64\n"
+                                    "  c[i,j] : f32 = x[i, j] -> y[i, j]\n}\nschedule { for i/32 parallel, j/16 parallel, i/16, j unroll, i vector }\n";
+  check_kernel(text);
+  uint32_t divisions = 0;
+  for (const char *at = loops_print(lower_kernel(kernel_of_text(a, text), a, &error), a); (at = strstr(at, "floor_div")); at++) divisions++;
+  assert_in_range(divisions, 1, 4);
+  arena_free(a);
+}
+
 /* Past the caches go whole aligned vectors of results that no cache holds. */
 static void large_results_are_streamed(void **state) {
   (void)state;
@@ -396,6 +409,7 @@ int main(void) {
       cmocka_unit_test(choices_of_the_space_carry_out_definitions),
       cmocka_unit_test(bytes_are_divided_as_written),
       cmocka_unit_test(flattened_dimensions_are_walked_as_one),
+      cmocka_unit_test(neighbours_in_a_panel_divide_once),
       cmocka_unit_test(large_results_are_streamed),
       cmocka_unit_test(equal_kernels_are_lowered_once),
       cmocka_unit_test(impossible_schedules_are_reported),

@@ -27,6 +27,14 @@ static void assert_schedule(const char *definition, const char *expected) { asse
   "kernel k {\n  in x : f32[32,128,256]\n  in w : f32[256,1024]\n  in g : f32[32,128,1024]\n  out y : f32[32,128,1024]\n" \
   "  axes i:32 j:128 k:1024 r:256\n  s[i,j,k] : f32 = sum r of x[i, j, r] * w[r, k]\n" rest "}\n"
 
+/* Maps along other axes than those of an argmax go in vectors. */
+static void an_argmax_is_alone_in_being_scalar(void **state) {
+  (void)state;
+  assert_schedule("kernel k {\n  in x : f32[64,10]\n  in z : f32[64,224]\n  out y : f32[64,224]\n  axes i:64 j:10 l:224\n  a[i] : i32 = argmax j of x[i, j]\n"
+                  "  b[i,l] : f32 = z[i, l] * f32(a) -> y[i, l]\n}\n", "schedule { for i parallel, j, l/16");
+  assert_schedule("kernel k {\n  in z : f32[64,224]\n  out y : i32[64]\n  axes i:64 l:224\n  a[i] : i32 = argmax l of z[i, l] -> y[i]\n}\n", "schedule { for i, l }");
+}
+
 /* A tile of g is 128 bytes of each of 8 rows: they are read along the row. */
 static void epilogues_read_along_rows(void **state) {
   (void)state;
@@ -53,6 +61,15 @@ static void images_stay_where_panels_pass_by(void **state) {
   assert_schedule_on(&small, CONVOLUTION("64", "32"), "schedule { for i parallel, j/32, k, l/8 peel,");
   assert_schedule_on(&small, CONVOLUTION("64", "64"), "schedule { for j/32 parallel, i parallel, k, l/8 peel,");
   assert_schedule_on(&small, CONVOLUTION("8", "8"), "schedule { for i/8 parallel, j/32 parallel,");
+}
+
+/* From panels of rows to panels of columns, and where rows are short. */
+static void panels_are_turned_by_squares(void **state) {
+  (void)state;
+  assert_schedule("kernel k {\n  in x : f32[784,256] {1/32 0 1%32}\n  out y : f32[784,256] {0/32 1 0%32}\n  axes i:784 j:256\n  c[i,j] : f32 = x[i, j] -> y[i, j]\n}\n",
+                  "schedule { for i/32 parallel, j/16 parallel, i/16, j unroll, i vector;");
+  assert_schedule("kernel k {\n  in x : f32[784,16]\n  out y : f32[784,16] {0/32 1 0%32}\n  axes i:784 j:16\n  c[i,j] : f32 = x[i, j] -> y[i, j]\n}\n",
+                  "schedule { for i/32, j, i/16, i vector }");
 }
 
 static const target gpu = {.name = "gpu", .warps = true, .vector_bytes = 128, .vector_registers = 32, .l1_bytes = 16 << 10, .l2_bytes = 64 << 10};
@@ -122,12 +139,14 @@ static void groups_are_asked_for(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(an_argmax_is_alone_in_being_scalar),
       cmocka_unit_test(tiles_leave_enough_warps),
       cmocka_unit_test(teams_leave_no_processor_idle),
       cmocka_unit_test(groups_are_asked_for),
       cmocka_unit_test(lanes_follow_long_sums_of_few_results),
       cmocka_unit_test(epilogues_read_along_rows),
       cmocka_unit_test(images_stay_where_panels_pass_by),
+      cmocka_unit_test(panels_are_turned_by_squares),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
