@@ -157,21 +157,19 @@ static void add_turning_tiles(scheduler *s, uint32_t vector, uint32_t across) {
 }
 
 /* Squares of f32 that are turned over, as many vectors as one has lanes, which code generation exchanges in registers: where what is read
- * lies in panels or longer rows, and within panels, where there are any. Between shorter rows memory brings whole lines in time for single elements. */
+ * lies in panels or longer rows. Between shorter ones memory brings whole lines in time for single elements. */
 static bool add_squares(scheduler *s, uint32_t vector, uint32_t across, int64_t tile) {
   enum { LONG_ROW = WIDEST_PANEL };
   const stage *st = s->kernel->stages;
-  const int64_t panel = block_of(&s->kernel->buffers[st->body->number], st->body->args, across), wide = panel > s->lanes && panel % s->lanes == 0 ? panel : s->lanes;
-  if (access_stride(s->kernel, st->body->number, st->body->args, vector) < LONG_ROW || (panel > 1 && panel % s->lanes)) return false;
+  if (access_stride(s->kernel, st->body->number, st->body->args, vector) < LONG_ROW) return false;
   schedule_loop outer[MAX_AXES] = {{0}};
   uint32_t n = 0;
   if (extent(s, across) < s->lanes) return false;
   if (extent(s, vector) > tile) outer[n++] = (schedule_loop){.axis = vector, .step = tile};
   for (uint32_t a = 0; a < s->kernel->n_axes; a++)
     if (a != vector && a != across) outer[n++] = (schedule_loop){.axis = a, .step = 1};
-  if (extent(s, across) > wide) outer[n++] = (schedule_loop){.axis = across, .step = wide};
+  if (extent(s, across) > s->lanes) outer[n++] = (schedule_loop){.axis = across, .step = s->lanes};
   add_outer_loops(s, outer, n, points(s) >= SMALL_KERNEL);
-  if (wide > s->lanes && extent(s, across) > s->lanes) add_loop(s, across, s->lanes, LOOP_SERIAL);
   if (tile > s->lanes) add_loop(s, vector, s->lanes, LOOP_SERIAL);
   add_loop(s, across, 1, LOOP_UNROLL);
   add_loop(s, vector, 1, LOOP_VECTOR);
