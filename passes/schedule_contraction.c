@@ -306,7 +306,9 @@ static streaming choose_stream(const scheduler *s, const contraction_form *c, co
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (c->reduced & AXIS(a)) bytes *= extent(s, a);
   if (t->row < 0 || s->target->warps || (bytes <= s->target->l2_bytes / 4 && bytes / t->panel * t->rows <= 2 * s->target->l1_bytes)) return out;
-  int64_t rows = extent(s, (uint32_t)t->row), panels = (extent(s, t->vector) + t->panel - 1) / t->panel;
+  const int64_t rows = extent(s, (uint32_t)t->row);
+  if (rows <= MOST_ROWS && bytes <= s->target->l2_bytes / 2) return out; /* the few tiles of a panel find it in the second cache */
+  const int64_t panels = (extent(s, t->vector) + t->panel - 1) / t->panel;
   while (out.piece * 2 <= MOST_ROWS && (rows + 2 * out.piece - 1) / (2 * out.piece) * panels >= ENOUGH_PIECES) out.piece *= 2;
   partial *= out.piece;
   for (uint32_t a = 0; a < k->n_axes && partial <= s->target->l2_bytes; a++)

@@ -72,6 +72,20 @@ static void panels_are_turned_by_squares(void **state) {
                   "schedule { for i/32, j, i/16, i vector }");
 }
 
+#define GRADIENT(rows, columns) \
+  "kernel k {\n  in x : f32[4096," rows "]\n  in z : f32[4096," columns "]\n  out y : f32[" rows "," columns "]\n  axes i:" rows " j:" columns " r:4096\n" \
+  "  s[i,j] : f32 = sum r of x[r, i] * z[r, j] -> y[i, j]\n}\n"
+
+/* Long sums are streamed, the axis of the larger operand outermost; not where few rows find their panel in the second cache. */
+static void long_sums_are_streamed(void **state) {
+  (void)state;
+  target small = wide;
+  small.l2_bytes = 1 << 20;
+  assert_schedule_on(&small, GRADIENT("256", "512"), "schedule { for j/32 parallel, i/64 parallel, r/");
+  assert_schedule_on(&small, GRADIENT("512", "256"), "schedule { for i/64 parallel, j/32 parallel, r/");
+  assert_schedule_on(&small, GRADIENT("64", "256"), "schedule { for j/32 parallel, i/8 parallel, r/4,");
+}
+
 static const target gpu = {.name = "gpu", .warps = true, .vector_bytes = 128, .vector_registers = 32, .l1_bytes = 16 << 10, .l2_bytes = 64 << 10};
 
 #define GPU_PRODUCT(i, j, r) \
@@ -147,6 +161,7 @@ int main(void) {
       cmocka_unit_test(epilogues_read_along_rows),
       cmocka_unit_test(images_stay_where_panels_pass_by),
       cmocka_unit_test(panels_are_turned_by_squares),
+      cmocka_unit_test(long_sums_are_streamed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
