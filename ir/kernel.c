@@ -46,17 +46,15 @@ bool kernel_has_name(const kernel *k, const char *name) {
 
 /* Kernels are composed from parts whose names may repeat: one that is taken gets a number. */
 static const char *unique_name(const kernel *k, const char *wanted, const char *fallback) {
-  enum { MOST_DIGITS = 10 };
   const char *name = plain_name(k->arena, wanted, fallback);
   if (!kernel_has_name(k, name)) return name;
   const size_t n = strlen(name);
-  char *numbered = arena_alloc(k->arena, n + MOST_DIGITS + 2);
+  char *numbered = arena_alloc(k->arena, n + 1 + MOST_DIGITS), room[MOST_DIGITS];
   memcpy(numbered, name, n);
   numbered[n] = '_';
   for (uint32_t i = 2;; i++) {
-    uint32_t digits = 0, rest = i;
-    for (uint32_t v = i; v; v /= 10) digits++;
-    for (uint32_t d = digits; d-- > 0; rest /= 10) numbered[n + 1 + d] = (char)('0' + rest % 10);
+    const char *digits = integer_digits(i, room);
+    memcpy(numbered + n + 1, digits, strlen(digits) + 1);
     if (!kernel_has_name(k, numbered)) return numbered;
   }
 }

@@ -175,6 +175,10 @@ typedef struct {
   axis_set batch, left_only, right_only, reduced;
 } contraction_form;
 bool stage_contraction(const kernel *k, uint32_t stage, contraction_form *out);
+/* A contraction in which both sides have results of their own: elements of either are used again and again. */
+bool stage_is_product(const kernel *k, uint32_t stage);
+/* One map, which only puts a buffer in another layout. */
+bool kernel_is_copy(const kernel *k);
 
 /* May output `written` share the memory of input `read`? When every stage reads elements of the input
  * only where, and not after, they are overwritten. */

@@ -15,6 +15,20 @@ bool stage_contraction(const kernel *k, uint32_t number, contraction_form *out) 
   return true;
 }
 
+bool stage_is_product(const kernel *k, uint32_t number) {
+  contraction_form c;
+  return stage_contraction(k, number, &c) && c.left_only && c.right_only;
+}
+
+bool kernel_is_copy(const kernel *k) {
+  const stage *s = k->stages;
+  if (k->n_stages != 1 || s->monoid != MONOID_NONE || s->body->kind != EXPR_READ || s->output < 0 || s->body->n_conditions) return false;
+  if (s->body->n_args != k->buffers[s->output].type.rank) return false;
+  for (uint32_t d = 0; d < s->body->n_args; d++)
+    if (s->body->args[d] != s->index[d] || s->index[d]->kind != EXPR_AXIS) return false;
+  return true;
+}
+
 /* -- updates in place -------------------------------------------------------------------------------- */
 
 typedef struct {

@@ -164,10 +164,7 @@ bool scan_type(scanner *s, tensor_type *out) {
   return (n >= 0 && n <= (int64_t)1 << 40) || scan_fail(s, "too many elements");
 }
 
-enum { MOST_DIGITS = 24 };
-
-/* In decimal, at the end of `room`; the first character. */
-static const char *integer_digits(int64_t v, char room[MOST_DIGITS]) {
+const char *integer_digits(int64_t v, char room[MOST_DIGITS]) {
   char *at = room + MOST_DIGITS - 1;
   uint64_t rest = v < 0 ? -(uint64_t)v : (uint64_t)v;
   *at = 0;

@@ -53,4 +53,8 @@ void text_add(text_buffer *t, const char *format, ...) __attribute__((format(pri
 void text_add_list(text_buffer *t, const char *format, va_list list) __attribute__((format(printf, 2, 0)));
 char *text_done(text_buffer *t);
 
+enum { MOST_DIGITS = 24 };
+/* In decimal, at the end of `room`: its first character. */
+const char *integer_digits(int64_t v, char room[MOST_DIGITS]);
+
 #endif

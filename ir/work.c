@@ -94,8 +94,7 @@ kernel_work kernel_work_of(const kernel *k) {
   memset(seen, 0, sizeof seen);
   for (uint32_t i = 0; i < k->n_stages; i++) {
     const stage *s = &k->stages[i];
-    contraction_form f;
-    if (!s->again && stage_contraction(k, i, &f) && f.left_only && f.right_only) w.flops += 2 * live_points(k, s) * (has_mask && is_masked(&mask, s->free | s->reduced) ? mask_share(k, &mask) : 1);
+    if (!s->again && stage_is_product(k, i)) w.flops += 2 * live_points(k, s) * (has_mask && is_masked(&mask, s->free | s->reduced) ? mask_share(k, &mask) : 1);
     add_reads(k, s->body, seen, elements);
     if (s->output >= 0) elements[s->output] += extent_of(k, s->free);
   }

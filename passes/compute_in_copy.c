@@ -12,15 +12,6 @@ typedef struct {
   bool failed;
 } computation;
 
-/* What a launch only puts in another layout. */
-static bool copied_buffer(const plan_launch *l, uint32_t *out) {
-  const kernel *k = l->kernel;
-  const stage *s = k->stages;
-  if (l->repeat || k->n_stages != 1 || k->n_buffers != 2 || s->monoid != MONOID_NONE || s->output < 0 || s->body->kind != EXPR_READ || s->body->n_conditions) return false;
-  *out = l->buffers[s->body->number];
-  return true;
-}
-
 static uint32_t add_buffer(computation *c, const kernel_buffer *b, uint32_t of_plan, buffer_access access) {
   const uint32_t number = kernel_add_buffer(c->into, b->name, b->type, access);
   c->into->buffers[number].layout = b->layout;
@@ -81,11 +72,13 @@ static const stage *writer_of(const plan_launch *l, uint32_t buffer) {
 }
 
 bool compute_in_copy(const plan *p, const plan_launch *copy, uint32_t at, buffer_test *is_there, plan_launch *out) {
-  uint32_t buffer;
-  if (!copied_buffer(copy, &buffer) || p->buffers[buffer].storage != STORAGE_TEMPORARY) return false;
+  if (!kernel_is_copy(copy->kernel)) return false;
+  const stage *copied = copy->kernel->stages;
+  const uint32_t buffer = copy->buffers[copied->body->number];
+  if (p->buffers[buffer].storage != STORAGE_TEMPORARY) return false;
   const plan_launch *maker = &p->launches[p->buffers[buffer].first];
   if (maker->repeat) return false;
-  const stage *s = writer_of(maker, buffer), *copied = copy->kernel->stages;
+  const stage *s = writer_of(maker, buffer);
   if (!s) return false;
   arena *a = p->arena;
   computation c = {p, maker, buffer, at, is_there, kernel_new(a, maker->kernel->name, maker->kernel->where), NULL, NULL, NULL, false};
@@ -97,7 +90,7 @@ bool compute_in_copy(const plan *p, const plan_launch *copy, uint32_t at, buffer
   const expr **index = ARENA_ARRAY(a, const expr *, rank + 1);
   for (uint32_t d = 0; d < rank; d++) {
     const expr *from = s->index[d], *to = copied->body->args[d];
-    if (from->kind != EXPR_AXIS || c.axes[from->number] || to->kind != EXPR_AXIS || copied->index[d] != to) return false;
+    if (from->kind != EXPR_AXIS || c.axes[from->number]) return false;
     c.axes[from->number] = index[d] = expr_axis(c.into, kernel_add_axis(c.into, copy->kernel->axes[to->number].name, copy->kernel->axes[to->number].extent));
     made.free |= index[d]->axes;
   }

@@ -110,25 +110,20 @@ static const stage *map_into(const kernel *k, uint32_t buffer) {
   return found;
 }
 
-/* The next dimension of more than one element, or behind the last. */
-static uint32_t next_dim(const tensor_type *t, uint32_t d) {
-  while (d < t->rank && t->dim[d] == 1) d++;
-  return d;
-}
-
 /* Written at the same places, up to dimensions of one element; `place` is one at which both are always read as the condition is. */
 static bool alike(const kernel *k, const stage *const *stages, const uint32_t *dims, int64_t extent, const expr **place) {
   const tensor_type *t[] = {&k->buffers[stages[0]->output].type, &k->buffers[stages[1]->output].type};
-  uint32_t d[2] = {next_dim(t[0], 0), next_dim(t[1], 0)};
+  int64_t in_first[MAX_RANK];
   *place = NULL;
   if (t[0]->dtype != t[1]->dtype || stages[0]->type != stages[1]->type || stages[0]->type != t[0]->dtype) return false;
-  while (d[0] < t[0]->rank && d[1] < t[1]->rank) {
-    const expr *at = stages[0]->index[d[0]];
-    if (t[0]->dim[d[0]] != t[1]->dim[d[1]] || at != stages[1]->index[d[1]]) return false;
-    if (!*place && t[0]->dim[d[0]] == extent && dims[0] >> d[0] & 1 && dims[1] >> d[1] & 1) *place = at;
-    for (int i = 0; i < 2; i++) d[i] = next_dim(t[i], d[i] + 1);
+  if (type_elements(t[0]) != type_elements(t[1]) || !type_find_dims(t[0], t[1], in_first)) return false;
+  for (uint32_t d = 0; d < t[1]->rank; d++) {
+    if (in_first[d] < 0) continue;
+    const expr *at = stages[1]->index[d];
+    if (at != stages[0]->index[in_first[d]]) return false;
+    if (!*place && t[1]->dim[d] == extent && dims[0] >> in_first[d] & 1 && dims[1] >> d & 1) *place = at;
   }
-  return *place && d[0] == t[0]->rank && d[1] == t[1]->rank;
+  return *place;
 }
 
 static uint32_t number_in(const plan_launch *l, uint32_t buffer) {
@@ -221,22 +216,9 @@ static bool find_pairs(joining *j, const expr *chooser) {
 
 /* -- the kernels ---------------------------------------------------------------------------------------------- */
 
-/* Kernels that this pass has made, each once. */
-typedef struct {
-  struct made_kernel {
-    kernel *kernel;
-    const char *text;
-  } *items;
-  uint32_t n, capacity;
-} made_kernels;
-
 /* Gives the launch what was made of its kernel, or an earlier kernel that is equal. */
 static void take_kernel(joining *j, plan_launch *l, const transfer *t, const uint32_t *buffers, made_kernels *made) {
-  const char *text = kernel_canonical(t->into, j->arena);
-  uint32_t same = 0;
-  while (same < made->n && strcmp(made->items[same].text, text)) same++;
-  if (same == made->n) *ARENA_PUSH(j->arena, made->items, made->n, made->capacity) = (struct made_kernel){t->into, text};
-  *l = (plan_launch){.kernel = made->items[same].kernel, .buffers = arena_copy(j->plan->arena, buffers, t->into->n_buffers * sizeof *buffers)};
+  *l = (plan_launch){.kernel = made_once(made, t->into, j->arena), .buffers = arena_copy(j->plan->arena, buffers, t->into->n_buffers * sizeof *buffers)};
 }
 
 /* Which buffer of the plan each buffer of the new kernel is. */
@@ -298,10 +280,9 @@ static const expr *read_chosen(void *context, kernel *into, const expr *read, co
     if (j->pairs[p].read[1] != read->number) continue;
     const tensor_type *from = &into->buffers[read->number].type, *to = &into->buffers[j->pairs[p].read[0]].type;
     const expr *at[MAX_RANK];
-    for (uint32_t d = 0, x = next_dim(from, 0); d < to->rank; d++) {
-      at[d] = to->dim[d] == 1 ? expr_integer(into, 0) : index[x];
-      if (to->dim[d] != 1) x = next_dim(from, x + 1);
-    }
+    int64_t in_from[MAX_RANK];
+    type_find_dims(from, to, in_from); /* they are alike */
+    for (uint32_t d = 0; d < to->rank; d++) at[d] = in_from[d] < 0 ? expr_integer(into, 0) : index[in_from[d]];
     return expr_read(into, j->pairs[p].read[0], at, conditions, read->n_conditions, read->constant);
   }
   return NULL;

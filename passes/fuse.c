@@ -31,12 +31,11 @@ static const char *describe(const kernel *k, arena *a) {
   const char *words[4];
   uint32_t n = 0;
   for (uint32_t i = 0; i < k->n_stages && n < 4; i++) {
-    contraction_form form;
     const stage *s = &k->stages[i];
     const expr *e = s->body;
     const char *word = e->kind == EXPR_APPLY ? op_table[e->op].name : "copy";
     if (s->monoid != MONOID_NONE) word = monoid_names[s->monoid];
-    if (stage_contraction(k, i, &form) && form.left_only && form.right_only) word = "contract";
+    if (stage_is_product(k, i)) word = "contract";
     if (n && !strcmp(words[n - 1], word)) continue;
     words[n++] = word;
   }

@@ -26,10 +26,9 @@ void fetch_for_readers(lowering *l, uint32_t sum) {
   const kernel *k = l->kernel;
   const stage *s = &k->stages[sum];
   int64_t terms = 1;
-  contraction_form c;
   for (uint32_t a = 0; a < k->n_axes; a++)
     if (s->reduced >> a & 1) terms *= k->axes[a].extent;
-  if (l->vector_axis < 0 || l->lanes > MOST_LANES || l->stages[sum].in_memory || terms < LONG_SUM || !stage_contraction(k, sum, &c) || !c.left_only || !c.right_only) return;
+  if (l->vector_axis < 0 || l->lanes > MOST_LANES || l->stages[sum].in_memory || terms < LONG_SUM || !stage_is_product(k, sum)) return;
   bool *seen = ARENA_ARRAY(l->arena, bool, k->exprs->count);
   for (uint32_t r = sum + 1; r < k->n_stages; r++)
     if (k->stages[r].output >= 0 && k->stages[r].free == s->free && !reduces(&k->stages[r]) && reads_of(l, r)[sum]) fetch_reads(l, k->stages[r].body, s->free, seen);

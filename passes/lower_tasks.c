@@ -74,8 +74,7 @@ static bool starts_at_mask(const lowering *l, const task *t, uint32_t at) {
 
 /* Whether a task takes in products over the axis of a loop. */
 static bool multiplies(const lowering *l, const task *t, uint32_t at) {
-  contraction_form c;
-  return t->action == TASK_EVALUATE && stage_of(l, t)->reduced >> l->schedule[at].axis & 1 && stage_contraction(l->kernel, t->stage, &c) && c.left_only && c.right_only;
+  return t->action == TASK_EVALUATE && stage_of(l, t)->reduced >> l->schedule[at].axis & 1 && stage_is_product(l->kernel, t->stage);
 }
 
 /* A sum with what another product has made in this kernel, which is in memory where the sum runs alone: then loops over its results stand better outside of
@@ -85,9 +84,8 @@ static int32_t loop_over_results(lowering *l, const task *t, uint32_t at) {
   const stage_state *state = &l->stages[t->stage];
   if (loop->kind != LOOP_SERIAL || !multiplies(l, t, at) || state->in_registers || state->in_memory || state->in_tiles) return -1;
   const bool *reads = reads_of(l, t->stage);
-  contraction_form c;
   bool of_product = false;
-  for (uint32_t i = 0; i < t->stage; i++) of_product |= reads[i] && stage_contraction(l->kernel, i, &c) && c.left_only && c.right_only;
+  for (uint32_t i = 0; i < t->stage; i++) of_product |= reads[i] && stage_is_product(l->kernel, i);
   for (uint32_t i = at + 1; of_product && i < l->n_loops; i++) {
     const schedule_loop *next = &l->schedule[i];
     if (!(t->axes >> next->axis & 1)) continue;

@@ -79,14 +79,13 @@ static bool find_reduction(const kernel *k, const bool *after, reduction *out) {
   *out = (reduction){0};
   for (uint32_t i = 0; i < k->n_stages; i++) {
     const stage *s = &k->stages[i];
-    contraction_form form;
     bool reads = false;
     if (after[i]) kept &= s->free;
     if (s->monoid == MONOID_NONE) continue;
     mark_readers(s->body, after, &reads);
     if (reads || s->monoid == MONOID_ARGMAX || (out->reduced && s->reduced != out->reduced)) return false;
     out->reduced = s->reduced;
-    out->is_contraction |= stage_contraction(k, i, &form) && form.left_only && form.right_only;
+    out->is_contraction |= stage_is_product(k, i);
   }
   for (uint32_t i = 0; i < k->n_stages; i++)
     if (after[i] && k->stages[i].free != kept) return false;

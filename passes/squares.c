@@ -184,17 +184,12 @@ static bool reads_stage(const kernel *k, const expr *e, uint32_t number) {
   return false;
 }
 
-static bool is_product(const kernel *k, uint32_t number) {
-  contraction_form c;
-  return stage_contraction(k, number, &c) && c.left_only && c.right_only;
-}
-
 bool kernel_squares(const kernel *k, const target *t, squares_form *out) {
   axis_set shared = ~(axis_set)0, square = 0, reduced = 0;
   uint64_t stages = 0;
   for (uint32_t i = 0; i < k->n_stages && k->n_stages <= 64; i++) {
     shared &= k->stages[i].free;
-    if (k->stages[i].output >= 0 || !is_product(k, i)) continue;
+    if (k->stages[i].output >= 0 || !stage_is_product(k, i)) continue;
     for (uint32_t r = i + 1; r < k->n_stages; r++)
       if (k->stages[r].reduced & k->stages[i].free && reads_stage(k, k->stages[r].body, i)) stages |= (uint64_t)1 << i;
     if (!(stages >> i & 1)) continue;
@@ -211,7 +206,7 @@ bool kernel_squares(const kernel *k, const target *t, squares_form *out) {
   if (__builtin_popcountll(others) != 2) return false;
   const axis_set first = others & -others, second = others & ~first;
   for (uint32_t i = 0; i < k->n_stages; i++)
-    if (k->stages[i].monoid != MONOID_NONE && !is_product(k, i)) reduced |= k->stages[i].reduced & others;
+    if (k->stages[i].monoid != MONOID_NONE && !stage_is_product(k, i)) reduced |= k->stages[i].reduced & others;
   const axis_set row = shared & others ? shared & others : reduced == first ? second : first;
   *out = (squares_form){.batch = square & ~others, .row = (uint32_t)__builtin_ctzll(row), .column = (uint32_t)__builtin_ctzll(others & ~row), .stages = stages};
   if (out->batch & ~shared || k->axes[out->row].extent < 2 || k->axes[out->column].extent < 2) return false;

@@ -4,32 +4,6 @@
 #include "passes/passes.h"
 #include "passes/transfer.h"
 
-/* Kernels made so far: the same two give the same one. */
-typedef struct {
-  const kernel *sums, *copy;
-  kernel *both;
-} combination;
-
-typedef struct {
-  combination *items;
-  uint32_t n, capacity;
-} combinations;
-
-/* A launch of one stage with a plain read, of one buffer into another. */
-static const stage *only_stage(const plan_launch *l) {
-  const kernel *k = l->kernel;
-  if (l->repeat || k->n_stages != 1 || k->n_buffers != 2) return NULL;
-  const stage *s = k->stages;
-  return s->output >= 0 && s->body->kind == EXPR_READ && !s->body->n_conditions && s->type == s->body->type ? s : NULL;
-}
-
-static bool is_copy(const plan_launch *l) {
-  const stage *s = only_stage(l);
-  bool plain = s && s->monoid == MONOID_NONE;
-  for (uint32_t d = 0; plain && d < s->body->n_args; d++) plain = s->body->args[d]->kind == EXPR_AXIS && s->body->args[d] == s->index[d];
-  return plain;
-}
-
 /* Whether an index walks through a dimension once as its axes do: an axis, or pieces of as many elements as the other axis has. */
 static bool walks_through(const kernel *k, const expr *index, int64_t dim, axis_set *walked) {
   int64_t coefficient[MAX_AXES], offset, whole = 1;
@@ -47,14 +21,14 @@ static bool walks_through(const kernel *k, const expr *index, int64_t dim, axis_
 }
 
 /* Sums in which each element of what is read is a term once, of neighbours those of neighbours. */
-static bool is_column_sum(const plan_launch *l) {
-  const stage *s = only_stage(l);
-  if (!s || s->monoid != MONOID_SUM || s->body->n_args < 2) return false;
-  const tensor_type *t = &l->kernel->buffers[s->body->number].type;
+static bool is_column_sum(const kernel *k) {
+  const stage *s = k->stages;
+  if (k->n_stages != 1 || s->monoid != MONOID_SUM || s->output < 0 || s->body->kind != EXPR_READ || s->body->n_conditions || s->type != s->body->type || s->body->n_args < 2) return false;
+  const tensor_type *t = &k->buffers[s->body->number].type;
   const expr *last = s->body->args[s->body->n_args - 1];
   axis_set walked = 0;
   for (uint32_t d = 0; d < s->body->n_args; d++)
-    if (!walks_through(l->kernel, s->body->args[d], t->dim[d], &walked)) return false;
+    if (!walks_through(k, s->body->args[d], t->dim[d], &walked)) return false;
   return last->kind == EXPR_AXIS && last->axes & s->free && walked == (s->free | s->reduced);
 }
 
@@ -70,14 +44,6 @@ static kernel *combined(const kernel *sums, const kernel *copy) {
   into->buffers[s.output].layout = to->layout;
   kernel_add_stage(into, s);
   return into;
-}
-
-static kernel *kernel_of_both(combinations *made, const kernel *sums, const kernel *copy, arena *a) {
-  for (uint32_t i = 0; i < made->n; i++)
-    if (made->items[i].sums == sums && made->items[i].copy == copy) return made->items[i].both;
-  combination *c = ARENA_PUSH(a, made->items, made->n, made->capacity);
-  *c = (combination){sums, copy, combined(sums, copy)};
-  return c->both;
 }
 
 static bool reads_any(const plan_launch *l, const bool *late) {
@@ -109,20 +75,20 @@ static void replace(plan *p, uint32_t first, uint32_t second, const plan_launch 
 /* The copy of what a launch sums; -1: there is none. */
 static int32_t copy_of(const plan *p, uint32_t buffer) {
   for (uint32_t i = 0; i < p->n_launches; i++)
-    if (is_copy(&p->launches[i]) && p->launches[i].buffers[p->launches[i].kernel->stages->body->number] == buffer) return (int32_t)i;
+    if (kernel_is_copy(p->launches[i].kernel) && p->launches[i].buffers[p->launches[i].kernel->stages->body->number] == buffer) return (int32_t)i;
   return -1;
 }
 
 bool pass_sum_copied(plan *p, pass_context *c) {
   if (!for_each_region(p, c, pass_sum_copied)) return false;
-  combinations made = {0};
+  made_kernels made = {0};
   for (uint32_t i = 0; i < p->n_launches && !c->target->warps; i++) {
     const plan_launch *sums = &p->launches[i];
-    const stage *sum = is_column_sum(sums) ? sums->kernel->stages : NULL;
+    const stage *sum = is_column_sum(sums->kernel) ? sums->kernel->stages : NULL;
     const int32_t copy = sum ? copy_of(p, sums->buffers[sum->body->number]) : -1;
     if (copy < 0) continue;
     const plan_launch *copied = &p->launches[copy];
-    kernel *both = kernel_of_both(&made, sums->kernel, copied->kernel, c->arena);
+    kernel *both = made_once(&made, combined(sums->kernel, copied->kernel), c->arena);
     uint32_t *buffers = ARENA_ARRAY(p->arena, uint32_t, both->n_buffers);
     for (uint32_t b = 0; b < both->n_buffers; b++)
       buffers[b] = both->buffers[b].access == ACCESS_IN ? sums->buffers[sum->body->number] : (int32_t)b == both->stages[0].output ? sums->buffers[sum->output] : copied->buffers[copied->kernel->stages->output];

@@ -66,3 +66,11 @@ stage transfer_stage(transfer *t, uint32_t number, bool written) {
 }
 
 void transfer_add(transfer *t, uint32_t number, stage s) { t->stages[number] = kernel_add_stage(t->into, s) + 1; }
+
+kernel *made_once(made_kernels *made, kernel *k, arena *a) {
+  const char *text = kernel_canonical(k, a);
+  for (uint32_t i = 0; i < made->n; i++)
+    if (!strcmp(made->items[i].text, text)) return made->items[i].kernel;
+  *ARENA_PUSH(a, made->items, made->n, made->capacity) = (struct made_kernel){k, text};
+  return k;
+}

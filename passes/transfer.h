@@ -1,5 +1,5 @@
 /* Copying stages from one kernel into another, where axes, buffers and stages have counterparts or get
- * new ones: what merging, compacting and splitting of kernels have in common. */
+ * new ones: what merging, compacting and splitting of kernels have in common; and the kernels so made, each once. */
 #ifndef SSLC_PASSES_TRANSFER_H
 #define SSLC_PASSES_TRANSFER_H
 
@@ -22,5 +22,17 @@ axis_set transfer_axes(transfer *t, axis_set axes);
 stage transfer_stage(transfer *t, uint32_t number, bool written);
 /* Adds it, and lets those that come later read it. */
 void transfer_add(transfer *t, uint32_t number, stage s);
+
+/* Kernels that a pass has made, each once. */
+typedef struct {
+  struct made_kernel {
+    kernel *kernel;
+    const char *text;
+  } *items;
+  uint32_t n, capacity;
+} made_kernels;
+
+/* An earlier one that is equal, or this one, noted in the arena. */
+kernel *made_once(made_kernels *made, kernel *k, arena *a);
 
 #endif

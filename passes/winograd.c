@@ -440,37 +440,17 @@ typedef struct {
   arena *arena;
   const target *target;
   known *known;
-  kernel **kernels; /* that were made, with their texts */
-  const char **texts;
-  uint32_t n_kernels, kernels_capacity, texts_capacity;
+  made_kernels made;
   const plan_launch *old;
   uint32_t *producer; /* by buffer: of the old launches the one that copies something to it + 1 */
 } replacing;
-
-static bool is_copy(const kernel *k) {
-  const stage *s = k->stages;
-  if (k->n_stages != 1 || s->monoid != MONOID_NONE || s->body->kind != EXPR_READ || s->output < 0 || s->body->n_conditions) return false;
-  if (s->body->n_args != k->buffers[s->output].type.rank) return false;
-  for (uint32_t d = 0; d < s->body->n_args; d++)
-    if (s->body->args[d] != s->index[d] || s->index[d]->kind != EXPR_AXIS) return false;
-  return true;
-}
 
 static void mark_buffers(const expr *e, bool *marks) {
   if (e->kind == EXPR_READ) marks[e->number] = true;
   for (uint32_t i = 0; i < e->n_args; i++) mark_buffers(e->args[i], marks);
 }
 
-static kernel *share_kernel(replacing *r, kernel *k) {
-  const char *text = kernel_canonical(k, r->arena);
-  for (uint32_t i = 0; i < r->n_kernels; i++)
-    if (!strcmp(r->texts[i], text)) return r->kernels[i];
-  uint32_t n = r->n_kernels;
-  *ARENA_PUSH(r->arena, r->texts, n, r->texts_capacity) = text;
-  return *ARENA_PUSH(r->arena, r->kernels, r->n_kernels, r->kernels_capacity) = k;
-}
-
-static piece share(replacing *r, piece p) { return (piece){share_kernel(r, p.kernel), p.buffers}; }
+static piece share(replacing *r, piece p) { return (piece){made_once(&r->made, p.kernel, r->arena), p.buffers}; }
 
 /* The kernel on what its activations were copied from: the transforms put them in order themselves. */
 static const kernel *on_sources(replacing *r, const convolution *c, uint32_t *buffers) {
@@ -503,7 +483,7 @@ static const replacement *replacement_for(replacing *r, const kernel *from, conv
     m->image[part] = share(r, image_kernel(&c, part));
     m->other[part] = share(r, other_kernel(&c, part, width));
   }
-  m->product = share_kernel(r, product_kernel(&c, width));
+  m->product = made_once(&r->made, product_kernel(&c, width), r->arena);
   m->result = share(r, result_kernel(&c, width));
   n->from = from;
   n->next = r->known;
@@ -550,7 +530,7 @@ static void drop_unused(replacing *r) {
   uint32_t *number = ARENA_ARRAY(r->arena, uint32_t, p->n_buffers), n = 0;
   for (uint32_t l = p->n_launches; l-- > 0;) {
     const plan_launch *at = &p->launches[l];
-    const bool copies = !at->repeat && is_copy(at->kernel);
+    const bool copies = kernel_is_copy(at->kernel);
     const uint32_t to = copies ? at->buffers[at->kernel->stages[0].output] : 0;
     kept[l] = !copies || read[to] || p->buffers[to].storage != STORAGE_TEMPORARY;
     for (uint32_t b = 0; kept[l] && b < at->kernel->n_buffers; b++) used[at->buffers[b]] = read[at->buffers[b]] = true;
@@ -578,7 +558,7 @@ bool pass_winograd(plan *p, pass_context *c) {
   const uint32_t n = p->n_launches;
   replacing r = {.plan = p, .arena = p->arena, .target = c->target, .old = old, .producer = ARENA_ARRAY(p->arena, uint32_t, p->n_buffers)};
   for (uint32_t i = 0; i < n; i++)
-    if (!old[i].repeat && is_copy(old[i].kernel)) r.producer[old[i].buffers[old[i].kernel->stages[0].output]] = i + 1;
+    if (kernel_is_copy(old[i].kernel)) r.producer[old[i].buffers[old[i].kernel->stages[0].output]] = i + 1;
   p->launches = NULL;
   p->n_launches = p->launches_capacity = 0;
   for (uint32_t i = 0; i < n; i++)
