@@ -49,7 +49,7 @@ struct loops_expr {
  * they wrote is there behind a WAIT that their COMMIT is old enough for, for the warp that made them. */
 typedef enum {
   STATEMENT_FOR, STATEMENT_IF, STATEMENT_SET, STATEMENT_STORE, STATEMENT_TILE,
-  STATEMENT_FETCH,  /* what lies at `offset` of buffer `number` will be read, or is not there: changes nothing, but it may be in a cache by then */
+  STATEMENT_FETCH,  /* what lies at `offset` of buffer `number` will be read, `far`: not soon, or is not there: changes nothing, but it may be in a cache by then */
   STATEMENT_COPY,   /* in each lane, `active` neighbours from offset `source` of buffer `from` to `offset` of local `number`; zeros where `value` is false */
   STATEMENT_COMMIT, /* ends a group of copies */
   STATEMENT_WAIT,   /* until at most the `number` latest groups are under way */
@@ -111,6 +111,7 @@ struct statement {
   uint32_t from;                  /* COPY, PRODUCT: buffer; BOX */
   const loops_expr *source;       /* COPY: i64, of the lanes of `offset`; PRODUCT, BOX, ARRIVED: as offset */
   const loops_expr *at[BOX_RANK]; /* BOX: scalar i64 */
+  bool far;                       /* FETCH */
   bool streams;                   /* STORE: of a whole aligned vector that nobody reads soon, past the caches */
   block body;                     /* FOR, IF */
 };

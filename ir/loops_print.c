@@ -146,7 +146,7 @@ static void print_block(printer *p, const block *b, int depth) {
       case STATEMENT_FETCH:
         text_add(&p->out, "fetch %s[", p->loops->buffers[s->number].name);
         print_expr(p, s->offset);
-        text_add(&p->out, "]\n");
+        text_add(&p->out, s->far ? "] far\n" : "]\n");
         break;
       case STATEMENT_STORE:
         text_add(&p->out, "%s[", p->loops->buffers[s->number].name);

@@ -147,6 +147,7 @@ loops *lower_kernel(const kernel *k, arena *a, const char **error) {
                 .vector_axis = -1,
                 .pair_axis = -1,
                 .tile_sums = -1,
+                .iteration = -1,
                 .tile_edge = {-1, -1},
                 .lanes = 1,
                 .active = 1};

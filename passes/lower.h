@@ -12,7 +12,7 @@
  *   lower_value.c     expressions of a kernel at the current coordinates
  *   lower_access.c    reads and writes: offsets, layouts, masks
  *   lower_reduce.c    accumulators, in registers and in memory
- *   lower_fetch.c     what will be read is told to memory before: by what follows a sum, of rows that are read piece by piece
+ *   lower_fetch.c     what will be read is told to memory before: by what follows a sum, of rows that are read piece by piece, by the next iteration
  *   lower_tile.c      accumulators in a matrix unit
  *   lower_team.c      a product of matrices by warps that share memory on the chip
  *   lower_team_squares.c
@@ -142,6 +142,10 @@ typedef struct {
   kernel_mask mask;
   bool has_mask;
   uint32_t *uses; /* by expression: how often it stands in what is computed */
+  uint32_t stage;      /* that is evaluated */
+  int32_t iteration;   /* the register with its number, where iterations tell of what the next one reads; else -1 */
+  uint32_t *fetching;  /* by expression: the stage + 1 that does so */
+  uint32_t n_columns;  /* that have been read */
   struct branch_table *branches;
 } lowering;
 
@@ -214,8 +218,8 @@ bool read_pairs(lowering *l, const expr *read, uint32_t axis, operand *out);
 operand copy_place(lowering *l, const expr *read, operand *test);
 /* The offset of a read as a form; false when it is none. */
 bool read_place(lowering *l, const expr *read, affine *out);
-/* Says that the lanes of a read, contiguous, will be wanted, or what lies so many elements behind them. */
-void fetch_read(lowering *l, const expr *read, int64_t ahead);
+/* The same in lanes. */
+bool place_in_lanes(lowering *l, const expr *read, affine *out);
 /* The test of an undecided condition on the value of its subject. */
 operand condition_value(lowering *l, const condition *c, operand subject);
 bool can_store_in_lanes(lowering *l, const stage *s);
@@ -290,6 +294,10 @@ void lower_tasks(lowering *l, task_list tasks, uint32_t at);
 void fetch_for_readers(lowering *l, uint32_t sum);
 /* While a stage reads a piece of rows that lie far apart: the next one. */
 void fetch_next_piece(lowering *l, uint32_t number);
+/* Finds out whether iterations tell of what the next one reads; `iteration` holds the number of this one. */
+void look_ahead(lowering *l, uint32_t iteration);
+/* What is read here, at the same place of the next iteration. */
+void fetch_next_iteration(lowering *l, const expr *read);
 
 /* -- lower_tile.c ----------------------------------------------------------------------------------------- */
 

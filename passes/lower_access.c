@@ -145,6 +145,7 @@ operand condition_value(lowering *l, const condition *c, operand subject) {
 }
 
 operand read_buffer(lowering *l, const expr *read) {
+  fetch_next_iteration(l, read);
   bool holds = true, has_test = false;
   operand test = {0};
   for (uint32_t i = 0; i < read->n_conditions && holds; i++) holds = decide_condition(l, &read->conditions[i]) != NEVER;
@@ -185,19 +186,13 @@ operand copy_place(lowering *l, const expr *read, operand *test) {
   return location_value(l, &at);
 }
 
-bool read_place(lowering *l, const expr *read, affine *out) {
+bool place_in_lanes(lowering *l, const expr *read, affine *out) {
   location at = buffer_offset(l, read->number, read->args);
   *out = at.form;
-  return !at.has_lanes && !at.form.lane;
+  return !at.has_lanes;
 }
 
-void fetch_read(lowering *l, const expr *read, int64_t ahead) {
-  location at = buffer_offset(l, read->number, read->args);
-  if (at.has_lanes || at.form.lane != 1) return;
-  at.form.lane = 0;
-  at.form.constant += ahead;
-  emit(l, (statement){.kind = STATEMENT_FETCH, .number = read->number, .offset = emit_affine(l, &at.form).expr});
-}
+bool read_place(lowering *l, const expr *read, affine *out) { return place_in_lanes(l, read, out) && !out->lane; }
 
 /* What is known of a read of pairs; its name among known values differs from that of the read itself. */
 static bool pairs_at(lowering *l, const expr *read, const location at[2], operand *out) {

@@ -1,7 +1,9 @@
 /* Memory is told before of what will be read where the processor does not foresee it: short rows far apart.
  * What follows a sum may read memory at the place of its result: the residual that it is added to, the values whose derivative it is
  * multiplied by. A tile of results lies in many such rows, and would be waited for when the sum is complete; told of before the sum
- * begins, it arrives meanwhile. A copy from rows into panels reads a piece of each row before the next piece of the first. */
+ * begins, it arrives meanwhile. A copy from rows into panels reads a piece of each row before the next piece of the first. Products
+ * that are multiplied again within a kernel, scores of attention, are made of short rows that are read for the first time; each
+ * iteration tells of what the next one will read, as it reads its own. */
 #include "ir/expr.h"
 #include "passes/lower.h"
 
@@ -12,6 +14,15 @@ enum {
 };
 
 static bool is_large(const kernel_buffer *b) { return layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype) >= LARGE_BUFFER; }
+
+/* Says that the lanes of a read, contiguous, will be wanted, or what lies so many elements behind them. */
+static void fetch_read(lowering *l, const expr *read, int64_t ahead) {
+  affine at;
+  if (!place_in_lanes(l, read, &at) || at.lane != 1) return;
+  at.lane = 0;
+  at.constant += ahead;
+  emit(l, (statement){.kind = STATEMENT_FETCH, .number = read->number, .offset = emit_affine(l, &at).expr});
+}
 
 static void fetch_reads(lowering *l, const expr *e, axis_set of, bool *seen) {
   const kernel *k = l->kernel;
@@ -59,4 +70,39 @@ void fetch_next_piece(lowering *l, uint32_t number) {
   for (uint32_t i = 0; i < k->n_stages; i++)
     if (stage_is_product(k, i)) return;
   fetch_next(l, k->stages[number].body, piece, ARENA_ARRAY(l->arena, bool, k->exprs->count));
+}
+
+static bool multiplies_products(lowering *l) {
+  const kernel *k = l->kernel;
+  bool found = false;
+  for (uint32_t i = 0; i < k->n_stages; i++)
+    for (uint32_t j = 0; j < i && stage_is_product(k, i); j++) found |= stage_is_product(k, j) && reads_of(l, i)[j];
+  return found;
+}
+
+void look_ahead(lowering *l, uint32_t iteration) {
+  bool is_processor = true;
+  for (uint32_t i = 0; i < l->n_loops; i++) is_processor &= l->schedule[i].kind != LOOP_VECTOR || lanes_of_loop(l, i) <= MOST_LANES;
+  if (!is_processor || !multiplies_products(l)) return;
+  l->iteration = (int32_t)iteration;
+  l->fetching = ARENA_ARRAY(l->arena, uint32_t, l->kernel->exprs->count);
+}
+
+/* The first stage that reads something fetches it. Numbers that go to all lanes lie side by side: one of them does so for a line; and
+ * of columns each fetches one of their rows. */
+void fetch_next_iteration(lowering *l, const expr *read) {
+  enum { LINE = 64 };
+  affine at;
+  if (l->iteration < 0 || read->n_conditions || !is_large(&l->kernel->buffers[read->number])) return;
+  uint32_t *stage_there = &l->fetching[read->id];
+  if (!*stage_there) *stage_there = l->stage + 1;
+  if (*stage_there != l->stage + 1 || !place_in_lanes(l, read, &at)) return;
+  if (!at.lane && at.constant % (LINE / (int64_t)dtype_bytes(read->type))) return;
+  int64_t ahead = 0;
+  for (uint32_t i = 0; i < at.n; i++)
+    if (at.term[i].number == (uint32_t)l->iteration) ahead = at.term[i].coefficient;
+  if (!ahead) return;
+  at.constant += ahead + (at.lane > 1 ? l->n_columns++ % l->active * at.lane : 0);
+  at.lane = 0;
+  emit(l, (statement){.kind = STATEMENT_FETCH, .number = read->number, .offset = emit_affine(l, &at).expr, .far = true});
 }

@@ -87,5 +87,6 @@ void lower_iterations(lowering *l, task_list tasks) {
   while (n_parallel < l->n_loops && l->schedule[n_parallel].kind == LOOP_PARALLEL) n_parallel++;
   for (uint32_t i = 0; i < n_parallel; i++) l->loops->iterations *= iterations_of(l, i);
   decode_iteration(l, n_parallel, digits);
+  if (n_parallel) look_ahead(l, digits[n_parallel - 1]);
   lower_parallel(l, tasks, 0, n_parallel, digits);
 }

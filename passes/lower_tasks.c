@@ -77,16 +77,22 @@ static bool multiplies(const lowering *l, const task *t, uint32_t at) {
   return t->action == TASK_EVALUATE && stage_of(l, t)->reduced >> l->schedule[at].axis & 1 && stage_is_product(l->kernel, t->stage);
 }
 
-/* A sum with what another product has made in this kernel, which is in memory where the sum runs alone: then loops over its results stand better outside of
- * those over its terms, and what is summed stays in registers. The next loop, if it is of the former and the one here of the latter; else -1. */
-static int32_t loop_over_results(lowering *l, const task *t, uint32_t at) {
-  const schedule_loop *loop = &l->schedule[at];
+/* A sum with what another product has made in this kernel, before it has accumulators. */
+static bool sums_product(lowering *l, const task *t) {
   const stage_state *state = &l->stages[t->stage];
-  if (loop->kind != LOOP_SERIAL || !multiplies(l, t, at) || state->in_registers || state->in_memory || state->in_tiles) return -1;
+  if (t->action != TASK_EVALUATE || !stage_is_product(l->kernel, t->stage) || state->in_registers || state->in_memory || state->in_tiles) return false;
   const bool *reads = reads_of(l, t->stage);
   bool of_product = false;
   for (uint32_t i = 0; i < t->stage; i++) of_product |= reads[i] && stage_is_product(l->kernel, i);
-  for (uint32_t i = at + 1; of_product && i < l->n_loops; i++) {
+  return of_product;
+}
+
+/* Of such a sum, which is in memory where it runs alone, loops over results stand better outside of those over terms, and what is summed stays in registers.
+ * The next loop, if it is of the former and the one here of the latter; else -1. */
+static int32_t loop_over_results(lowering *l, const task *t, uint32_t at) {
+  const schedule_loop *loop = &l->schedule[at];
+  if (loop->kind != LOOP_SERIAL || !multiplies(l, t, at) || !sums_product(l, t)) return -1;
+  for (uint32_t i = at + 1; i < l->n_loops; i++) {
     const schedule_loop *next = &l->schedule[i];
     if (!(t->axes >> next->axis & 1)) continue;
     const bool hidden = l->has_mask && loop->axis == l->mask.high && next->axis == l->mask.low && !walks_evenly(l);
@@ -95,9 +101,32 @@ static int32_t loop_over_results(lowering *l, const task *t, uint32_t at) {
   return -1;
 }
 
+/* Whether a stage's loops from `at` on over the axes are all in straight-line code, and into how many points. */
+static bool unrolls(const lowering *l, uint32_t number, axis_set axes, uint32_t at, int64_t *points) {
+  int64_t left[MAX_AXES];
+  *points = 1;
+  for (uint32_t i = 0; i < l->kernel->n_axes; i++) left[i] = l->axis[i].left;
+  for (uint32_t i = at; i < l->n_loops; i++) {
+    const schedule_loop *loop = &l->schedule[i];
+    if (!(axes >> loop->axis & 1)) continue;
+    if (loop->kind == LOOP_SERIAL && left[loop->axis] > loop->step) return false;
+    if (l->stages[number].vector_loop != (int32_t)i) *points *= (left[loop->axis] + loop->step - 1) / loop->step;
+    left[loop->axis] = loop->step < left[loop->axis] ? loop->step : left[loop->axis];
+  }
+  return true;
+}
+
+/* Whether a loop over results of a sum with products is the last one around its straight-line code. */
+static bool is_last_around(lowering *l, const task *t, uint32_t at) {
+  int64_t points;
+  return l->schedule[at].kind == LOOP_SERIAL && sums_product(l, t) && unrolls(l, t->stage, t->axes, at + 1, &points);
+}
+
 /* Two products side by side in straight-line code want twice the accumulators, of which registers have room for one tile's. */
 static bool crowds(lowering *l, const task *t, const task *other, uint32_t at) {
-  if (t->stage == other->stage || !multiplies(l, t, at) || !multiplies(l, other, at)) return false;
+  if (t->stage == other->stage) return false;
+  if (is_last_around(l, t, at) && is_last_around(l, other, at)) return true;
+  if (!multiplies(l, t, at) || !multiplies(l, other, at)) return false;
   return l->schedule[at].kind == LOOP_UNROLL || (loop_over_results(l, t, at) >= 0 && loop_over_results(l, other, at) >= 0);
 }
 
@@ -116,21 +145,6 @@ static task_list next_run(lowering *l, task_list *pending, uint32_t at) {
   }
   *pending = rest;
   return run;
-}
-
-/* Whether a stage's loops from `at` on over the axes are all in straight-line code, and into how many points. */
-static bool unrolls(const lowering *l, uint32_t number, axis_set axes, uint32_t at, int64_t *points) {
-  int64_t left[MAX_AXES];
-  *points = 1;
-  for (uint32_t i = 0; i < l->kernel->n_axes; i++) left[i] = l->axis[i].left;
-  for (uint32_t i = at; i < l->n_loops; i++) {
-    const schedule_loop *loop = &l->schedule[i];
-    if (!(axes >> loop->axis & 1)) continue;
-    if (loop->kind == LOOP_SERIAL && left[loop->axis] > loop->step) return false;
-    if (l->stages[number].vector_loop != (int32_t)i) *points *= (left[loop->axis] + loop->step - 1) / loop->step;
-    left[loop->axis] = loop->step < left[loop->axis] ? loop->step : left[loop->axis];
-  }
-  return true;
 }
 
 /* -- values kept between loops ---------------------------------------------------------------------------- */
@@ -444,6 +458,7 @@ static void evaluate_stage(lowering *l, uint32_t number) {
 
 static void perform(lowering *l, const task *t) {
   guard g;
+  l->stage = t->stage;
   switch (t->action) {
   case TASK_EVALUATE:
     if (reduces(stage_of(l, t))) {

@@ -1,6 +1,9 @@
 #include "codegen/cpu/emit.h"
 
+#include <string.h>
+
 #include "codegen/cpu/near.h"
+#include "codegen/cpu/stay.h"
 #include "codegen/cpu/turn.h"
 
 /* A quarter of the stack that threads have by default. */
@@ -27,6 +30,7 @@ typedef struct {
   bool failed;
   LLVMValueRef function;
   LLVMValueRef *registers, *buffers;      /* addresses */
+  LLVMValueRef zero;                      /* the address of an integer of which LLVM does not know that it is 0 */
   LLVMValueRef *own_scope, *other_scopes; /* per buffer: !alias.scope and !noalias, or NULL */
   unsigned scope_kind, noalias_kind;
   bool streams; /* some stores go past the caches */
@@ -475,10 +479,24 @@ static void end_loop(emitter *e, const open_loop *l) {
   LLVMPositionBuilderAtEnd(at, l->behind);
 }
 
+/* Addresses that depend on what is read in every round. */
+static void keep_in_memory(emitter *e, const bool *stays) {
+  const LLVMValueRef *before = e->buffers;
+  e->buffers = ARENA_ARRAY(e->scratch, LLVMValueRef, e->loops->n_buffers);
+  memcpy(e->buffers, before, e->loops->n_buffers * sizeof *before);
+  LLVMValueRef zero = LLVMBuildLoad2(e->values.builder, LLVMInt64TypeInContext(e->values.context), e->zero, "");
+  LLVMSetVolatile(zero, 1);
+  for (uint32_t i = 0; i < e->loops->n_buffers; i++)
+    if (stays[i]) e->buffers[i] = address(e, i, zero);
+}
+
 static void for_statement(emitter *e, const statement *s) {
-  LLVMValueRef begin = expression(e, s->begin), end = expression(e, s->end);
+  LLVMValueRef begin = expression(e, s->begin), end = expression(e, s->end), *buffers = e->buffers;
   open_loop l = begin_loop(e, begin, end, s->step, s->number);
+  bool *stays = ARENA_ARRAY(e->scratch, bool, e->loops->n_buffers + 1);
+  if (find_staying(e->loops, s, stays)) keep_in_memory(e, stays);
   statements(e, &s->body);
+  e->buffers = buffers;
   end_loop(e, &l);
 }
 
@@ -508,12 +526,23 @@ static void store_statement(emitter *e, const statement *s) {
   store(e, &a, v);
 }
 
+/* To read, into all caches, or what is far into the second; what lies outside of the buffer is not asked for. */
+static void fetch_statement(emitter *e, const statement *s) {
+  LLVMTypeRef i32 = LLVMInt32TypeInContext(e->values.context), pointer = LLVMPointerTypeInContext(e->values.context, 0);
+  LLVMValueRef offset = offset_of(e, s->offset);
+  LLVMValueRef place = LLVMBuildGEP2(e->values.builder, value_memory_type(&e->values, e->loops->buffers[s->number].type, 1), e->buffers[s->number], &offset, 1, "");
+  LLVMValueRef args[] = {place, LLVMConstInt(i32, 0, 0), LLVMConstInt(i32, s->far ? 2 : 3, 0), LLVMConstInt(i32, 1, 0)};
+  mark(e, s->number, value_intrinsic(&e->values, "llvm.prefetch", &pointer, 1, args, 4));
+}
+
 /* The vectors of a square are its rows, turned over. */
 static void store_square(emitter *e, const block *b, uint32_t first, const square_column *columns, uint32_t n) {
   const loops_expr *x = columns[0].load;
-  LLVMValueRef *v = ARENA_ARRAY(e->scratch, LLVMValueRef, n), from = offset_of(e, x->args[0]);
+  LLVMValueRef *v = ARENA_ARRAY(e->scratch, LLVMValueRef, n);
   for (uint32_t i = first; i < columns[n - 1].end; i++)
-    if (b->items[i]->kind == STATEMENT_SET && b->items[i]->value->lanes == 1) set_statement(e, b->items[i]);
+    if (b->items[i]->kind == STATEMENT_FETCH) fetch_statement(e, b->items[i]);
+    else if (b->items[i]->kind == STATEMENT_SET && b->items[i]->value->lanes == 1) set_statement(e, b->items[i]);
+  const LLVMValueRef from = offset_of(e, x->args[0]);
   for (uint32_t i = 0; i < n; i++) v[i] = load_contiguous(e, x->number, LLVMBuildAdd(e->values.builder, from, value_integer(&e->values, i * x->stride), ""), n);
   turn_square(&e->values, v, n);
   for (uint32_t i = 0; i < n; i++) {
@@ -521,15 +550,6 @@ static void store_square(emitter *e, const block *b, uint32_t first, const squar
     store(e, &a, v[i]);
     if (columns[i].into >= 0) LLVMBuildStore(e->values.builder, v[i], e->registers[columns[i].into]);
   }
-}
-
-/* To read, into all caches; what lies outside of the buffer is not asked for. */
-static void fetch_statement(emitter *e, const statement *s) {
-  LLVMTypeRef i32 = LLVMInt32TypeInContext(e->values.context), pointer = LLVMPointerTypeInContext(e->values.context, 0);
-  LLVMValueRef offset = offset_of(e, s->offset);
-  LLVMValueRef place = LLVMBuildGEP2(e->values.builder, value_memory_type(&e->values, e->loops->buffers[s->number].type, 1), e->buffers[s->number], &offset, 1, "");
-  LLVMValueRef args[] = {place, LLVMConstInt(i32, 0, 0), LLVMConstInt(i32, 3, 0), LLVMConstInt(i32, 1, 0)};
-  mark(e, s->number, value_intrinsic(&e->values, "llvm.prefetch", &pointer, 1, args, 4));
 }
 
 /* -- tiles ------------------------------------------------------------------------------------------------- */
@@ -654,6 +674,8 @@ static void make_storage(emitter *e) {
       e->buffers[i] = LLVMBuildLoad2(at, pointer, slot, l->buffers[i].name);
     }
   }
+  e->zero = LLVMBuildAlloca(at, LLVMInt64TypeInContext(e->values.context), "");
+  LLVMBuildStore(at, value_integer(&e->values, 0), e->zero);
   for (uint32_t i = 0; i < l->n_registers; i++)
     e->registers[i] =
         LLVMBuildAlloca(at, value_register_type(&e->values, l->registers[i].type, l->registers[i].lanes), "");

@@ -9,14 +9,20 @@ static bool offset_from(const loops_expr *e, uint32_t *from, int64_t *constant) 
   return base->kind == LOOPS_VARIABLE;
 }
 
-/* From statement `i` on: a load that is stored as it is, by way of a register or not; the offset of the store may be computed in between. */
+/* The next statement, from the i-th on, that neither fetches nor computes an offset. */
+static uint32_t next_moving(const block *b, uint32_t i) {
+  while (i < b->n && (b->items[i]->kind == STATEMENT_FETCH || (b->items[i]->kind == STATEMENT_SET && b->items[i]->value->type == DTYPE_I64 && b->items[i]->value->lanes == 1))) i++;
+  return i;
+}
+
+/* From statement `i` on: a load that is stored as it is, by way of a register or not. */
 static bool column_at(const loops *l, const block *b, uint32_t i, square_column *out) {
+  if ((i = next_moving(b, i)) == b->n) return false;
   const statement *s = b->items[i];
   *out = (square_column){.load = s->value, .store = s, .into = -1};
   if (s->kind == STATEMENT_SET && s->value->lanes > 1) {
     out->into = (int32_t)s->number;
-    while (++i < b->n && b->items[i]->kind == STATEMENT_SET && b->items[i]->value->type == DTYPE_I64 && b->items[i]->value->lanes == 1) {}
-    if (i == b->n) return false;
+    if ((i = next_moving(b, i + 1)) == b->n) return false;
     s = out->store = b->items[i];
   }
   const loops_expr *x = out->load;

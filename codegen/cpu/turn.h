@@ -16,7 +16,7 @@ typedef struct {
 } square_column;
 
 /* How many columns such a square has whose first begins with the i-th statement; 0: none begins there. Between them stands nothing but
- * SETs of their offsets. */
+ * SETs of their offsets and FETCHes. */
 uint32_t square_at(const loops *l, const block *b, uint32_t i, square_column *columns);
 /* lane i of the j-th and lane j of the i-th of n vectors with n lanes change places; n is a power of two. */
 void turn_square(const value_builder *b, LLVMValueRef *v, uint32_t n);

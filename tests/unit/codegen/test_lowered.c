@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "codegen/cpu/dump.h"
 #include "codegen/cpu/host.h"
 #include "tests/unit/codegen/inputs.h"
 
@@ -59,7 +60,29 @@ static void squares_are_turned_over(void **state) {
     }
 }
 
+/* Sums with a product of the same kernel read its elements where they are, in every round; iterations tell of what the next one reads. */
+static void products_are_multiplied_in_place(void **state) {
+  (void)state;
+  for (int rows = 16; rows <= 35; rows += 19) {
+    char text[1500];
+    arena *a = arena_new();
+    const char *error = NULL;
+    snprintf(text, sizeof text,
+             "kernel twice {\n  in x : f32[70,%d,64]\n  out y : f32[70,%d,64]\n  out z : f32[70,%d,64]\n  axes n:70 k:%d l:%d r:64\n"
+             "  turned[n,l,r] : f32 = x[n, l, r]\n  s[n,k,l] : f32 = sum r of x[n, k, r] * turned\n  m[n,k] : f32 = max l of s\n  p[n,k,l] : f32 = exp(s - m)\n"
+             "  a[n,k,r] : f32 = sum l of p * x[n, l, r] -> y[n, k, r]\n  b[n,l,r] : f32 = sum k of p * x[n, k, r] -> z[n, l, r]\n}\n"
+             "schedule { for n parallel, k/16, l/16, r/16, k unroll, r vector, l vector }\n",
+             rows, rows, rows, rows, rows);
+    kernel *k = kernel_of_text(a, text);
+    check_compiled(k, false, a);
+    const loops *l = lower_kernel(k, a, &error);
+    assert_non_null(strstr(loops_print(l, a), "] far\n"));
+    assert_int_equal(strstr(loops_llvm_text(l, a, &error), "load volatile") != NULL, rows == 16);
+    arena_free(a);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {KERNEL_TESTS, cmocka_unit_test(squares_are_turned_over)};
+  const struct CMUnitTest tests[] = {KERNEL_TESTS, cmocka_unit_test(squares_are_turned_over), cmocka_unit_test(products_are_multiplied_in_place)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
