@@ -526,7 +526,7 @@ static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint3
   if (l->target->warps && l->target->tiles && kernel_team_squares(k, &(team_squares){0})) return; /* takes them as they lie */
   const bool beside_squares = kernel_squares(k, l->target, &form);
   if (beside_squares && !(form.stages >> number & 1)) return;
-  if (!find_wish(k, number, beside_squares ? (int32_t)form.column : axis_of_output(l, k, number, buffers), &w)) return;
+  if (!find_wish(k, number, beside_squares ? (int32_t)(form.rows_in_lanes ? form.row : form.column) : axis_of_output(l, k, number, buffers), &w)) return;
   const tensor_type *vector = &l->plan->buffers[buffers[w.vector->number]].type, *other = &l->plan->buffers[buffers[w.other->number]].type;
   const bool rows_inside = w.inner >= 0 && k->stages[number].free & AXIS(w.inner);
   const int32_t pair = find_pairs(l, k, number, &w, buffers);

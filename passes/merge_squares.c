@@ -75,10 +75,10 @@ static void collect_costly(finishing *f, const expr *e, uint32_t *last, uint32_t
 /* Whether the operand of a square that runs along vectors is to be put in another order: block by block of the batch; where rows run
  * in parallel as a whole, as a second buffer of which the layouts are chosen apart. */
 static bool wants_packing(const finishing *f, uint32_t number, const expr *e) {
-  const kernel *k = f->from;
-  if (f->by_team || !(f->form.stages >> number & 1) || e->kind != EXPR_READ || !(e->axes & axis_bit(f->form.column))) return false;
+  const uint32_t along = f->form.rows_in_lanes ? f->form.row : f->form.column, other = f->form.rows_in_lanes ? f->form.column : f->form.row;
+  if (f->by_team || !(f->form.stages >> number & 1) || e->kind != EXPR_READ || !(e->axes & axis_bit(along))) return false;
   const expr *last = e->args[e->n_args - 1];
-  return !(last->axes & axis_bit(f->form.column)) && k->axes[f->form.row].extent > 1;
+  return !(last->axes & axis_bit(along)) && f->from->axes[other].extent > 1;
 }
 
 static void collect_staged(finishing *f) {

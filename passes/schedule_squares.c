@@ -1,6 +1,6 @@
 /* A kernel with squares: blocks of their rows, one after the other within a piece of the batch. Every product in it, of the square
- * and with it, runs in tiles of a block of rows and one vector, with as many rows as there are places in registers; which axis runs
- * in lanes is a matter of what the product keeps. Where there is no batch and columns pass by in panels, tiles are as wide as those. */
+ * and with it, runs in tiles of one vector by as many as there are places in registers; which axis runs in lanes is a matter of what
+ * the product keeps: of the square itself, rows or columns. Where there is no batch and columns pass by in panels, tiles are as wide as those. */
 #include "passes/register_tile.h"
 #include "passes/schedule.h"
 #include "passes/squares.h"
@@ -19,8 +19,11 @@ bool schedule_squares(scheduler *s) {
   squares_form f;
   if (!kernel_squares(k, s->target, &f) || argmax_axes(k)) return false;
   const int64_t vectors_wide = f.rows_in_parallel ? TILE_VECTORS : 1, width = vectors_wide * s->lanes;
-  int64_t rows = s->target->vector_registers / 2 / vectors_wide; /* accumulators; the rest are operands */
-  while (rows > 4 && rows * column_bytes(k, &f) > s->target->l2_bytes / (s->target->warps ? LARGEST_PART_OF_WARPS : LARGEST_PART)) rows /= 2;
+  int64_t places = s->target->vector_registers / 2 / vectors_wide; /* accumulators; the rest are operands */
+  const int64_t most = s->target->l2_bytes / (s->target->warps ? LARGEST_PART_OF_WARPS : LARGEST_PART);
+  while (places > 4 && (f.rows_in_lanes ? s->lanes : places) * column_bytes(k, &f) > most) places /= 2;
+  const uint32_t along = f.rows_in_lanes ? f.row : f.column, other = f.rows_in_lanes ? f.column : f.row; /* in lanes; in places */
+  const int64_t rows = f.rows_in_lanes ? width : places, columns = f.rows_in_lanes ? places : width;
   schedule_loop outer[MAX_AXES];
   uint32_t n = 0;
   for (uint32_t a = 0; a < k->n_axes; a++)
@@ -30,19 +33,19 @@ bool schedule_squares(scheduler *s) {
   if (!f.rows_in_parallel) s->shared &= ~AXIS(f.row);
   add_outer_loops(s, outer, n, true);
   s->shared = shared;
-  axis_set vectors = 0;
+  axis_set vectors = AXIS(along);
   for (int pass = 0; pass < 2; pass++) /* columns, then what products sum over or keep beside them */
     for (uint32_t a = 0; a < k->n_axes; a++) {
       if (!(s->used & AXIS(a)) || f.batch & AXIS(a) || a == f.row || (a == f.column) != (pass == 0)) continue;
-      vectors |= AXIS(a);
-      const int64_t step = s->target->warps && a != f.column ? s->lanes : width; /* a warp spells out what its lanes have in turn */
+      if (a != f.column) vectors |= AXIS(a);
+      const int64_t step = pass == 0 ? columns : s->target->warps ? s->lanes : width; /* a warp spells out what its lanes have in turn */
       if (extent(s, a) > step) add_loop(s, a, step, LOOP_SERIAL);
     }
-  add_loop(s, f.row, 1, LOOP_UNROLL);
+  add_loop(s, other, 1, LOOP_UNROLL);
   for (uint32_t a = 0; a < k->n_axes; a++)
-    if (vectors & AXIS(a) && vectors_wide > 1 && extent(s, a) > s->lanes && (a == f.column || !s->target->warps)) add_loop(s, a, s->lanes, LOOP_UNROLL);
+    if (vectors & AXIS(a) && vectors_wide > 1 && extent(s, a) > s->lanes && (a == along || !s->target->warps)) add_loop(s, a, s->lanes, LOOP_UNROLL);
   for (uint32_t a = 0; a < k->n_axes; a++)
-    if (vectors & AXIS(a) && a != f.column) add_loop(s, a, 1, LOOP_VECTOR);
-  add_loop(s, f.column, 1, LOOP_VECTOR);
+    if (vectors & AXIS(a) && a != along) add_loop(s, a, 1, LOOP_VECTOR);
+  add_loop(s, along, 1, LOOP_VECTOR);
   return true;
 }

@@ -182,6 +182,17 @@ squares *find_squares(const graph *g, const target *t, bool *refused, arena *a) 
 
 enum { ENOUGH_TASKS = 16 };
 
+/* How much of the vectors along so many places is filled. */
+static double filled(int64_t extent, int64_t lanes) { return (double)extent / (double)((extent + lanes - 1) / lanes * lanes); }
+
+/* Where rows are reduced, as many as a vector has lanes are kept on chip at a time, if they are not too long for that. */
+static bool rows_run_in_lanes(const kernel *k, const target *t, const squares_form *f) {
+  enum { MOST_KEPT = 8 }; /* values for each row and column */
+  const int64_t bytes = (int64_t)dtype_bytes(k->stages[__builtin_ctzll(f->stages)].type), lanes = t->vector_bytes / bytes;
+  const int64_t rows = k->axes[f->row].extent, columns = k->axes[f->column].extent;
+  return !t->warps && !f->rows_in_parallel && filled(rows, lanes) >= filled(columns, lanes) && MOST_KEPT * lanes * columns * bytes <= t->l2_bytes / 2;
+}
+
 static bool reads_stage(const kernel *k, const expr *e, uint32_t number) {
   if (e->kind == EXPR_STAGE) return e->number == number || (k->stages[e->number].monoid == MONOID_NONE && reads_stage(k, k->stages[e->number].body, number));
   for (uint32_t i = 0; i < e->n_args; i++)
@@ -220,5 +231,6 @@ bool kernel_squares(const kernel *k, const target *t, squares_form *out) {
     if (out->batch >> a & 1 && tasks < ENOUGH_TASKS) tasks *= k->axes[a].extent;
   const bool enough = tasks >= ENOUGH_TASKS && !t->warps;
   out->rows_in_parallel = !enough && shared & row;
+  out->rows_in_lanes = rows_run_in_lanes(k, t, out);
   return enough || out->rows_in_parallel;
 }

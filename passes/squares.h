@@ -27,6 +27,7 @@ typedef struct {
   axis_set batch;
   uint32_t row, column;
   bool rows_in_parallel;
+  bool rows_in_lanes; /* of a processor: what is reduced over columns stays in lanes, and is nowhere put together across them */
   uint64_t stages; /* which are squares */
 } squares_form;
 
