@@ -4,6 +4,7 @@
 
 #include "ir/expr.h"
 #include "passes/passes.h"
+#include "passes/schedule.h"
 #include "passes/squares.h"
 #include "passes/transfer.h"
 
@@ -14,12 +15,15 @@ static int32_t maker_of(const plan *p, uint32_t buffer) {
   return -1;
 }
 
-/* The map behind a product's sum that writes a buffer at its own axes; -1: there is none. */
+static void note_conditions(void *context, const expr *read) { *(bool *)context |= read->n_conditions > 0; }
+
+/* The map behind the sum of a product of matrices that writes a buffer at its own axes; -1: there is none. Convolutions have other forms to come. */
 static int32_t writer_of(const plan_launch *l, const target *t, uint32_t buffer) {
   const kernel *k = l->kernel;
   squares_form form;
-  bool is_product = false;
-  if (kernel_squares(k, t, &form)) return -1;
+  bool is_product = false, slides = false;
+  visit_all_reads(k, note_conditions, &slides);
+  if (slides || kernel_squares(k, t, &form)) return -1;
   for (uint32_t i = 0; i < k->n_stages; i++) {
     const stage *s = &k->stages[i];
     is_product |= stage_is_product(k, i);
@@ -35,7 +39,7 @@ static uint32_t innermost_dimension(const layout *l, const tensor_type *t) { ret
 
 bool product_writes_along(const plan *p, const target *t, uint32_t buffer, uint32_t dim) {
   const plan_buffer *b = &p->buffers[buffer];
-  const int32_t maker = t->warps || b->storage != STORAGE_TEMPORARY ? -1 : maker_of(p, buffer);
+  const int32_t maker = t->warps ? -1 : maker_of(p, buffer);
   return maker >= 0 && innermost_dimension(&b->layout, &b->type) == dim && writer_of(&p->launches[maker], t, buffer) >= 0;
 }
 
@@ -80,7 +84,7 @@ bool pass_copy_beside(plan *p, pass_context *c) {
     const bool copies = !l->repeat && kernel_is_copy(l->kernel);
     const stage *s = l->kernel->stages;
     const layout *to = copies ? &l->kernel->buffers[s->output].layout : NULL;
-    if (copies && in_panels(to, c->target) && p->buffers[l->buffers[s->output]].storage == STORAGE_TEMPORARY && product_writes_along(p, c->target, l->buffers[s->body->number], to->part[to->n - 1].dim)) {
+    if (copies && in_panels(to, c->target) && product_writes_along(p, c->target, l->buffers[s->body->number], to->part[to->n - 1].dim)) {
       const uint32_t from = l->buffers[s->body->number];
       plan_launch *product = &p->launches[maker_of(p, from)];
       *product = with_copy(p, product, (uint32_t)writer_of(product, c->target, from), l, &made, c->arena);

@@ -86,6 +86,16 @@ static void long_sums_are_streamed(void **state) {
   assert_schedule_on(&small, GRADIENT("64", "256"), "schedule { for j/32 parallel, i/8 parallel, r/4,");
 }
 
+/* Twelve rows of a tile, eight where these lie in panels of 32. */
+static void tiles_stay_in_panels_of_rows(void **state) {
+  (void)state;
+#define ROWS_IN(panels) \
+  "kernel k {\n  in x : f32[256,96]" panels "\n  in z : f32[256,512]\n  out y : f32[96,512]\n  axes i:96 j:512 r:256\n" \
+  "  s[i,j] : f32 = sum r of x[r, i] * z[r, j] -> y[i, j]\n}\n"
+  assert_schedule(ROWS_IN(""), "schedule { for j/256 parallel, i/12 parallel,");
+  assert_schedule(ROWS_IN(" {1/32 0 1%32}"), "schedule { for j/256 parallel, i/8 parallel,");
+}
+
 static const target gpu = {.name = "gpu", .warps = true, .vector_bytes = 128, .vector_registers = 32, .l1_bytes = 16 << 10, .l2_bytes = 64 << 10};
 
 #define GPU_PRODUCT(i, j, r) \
@@ -162,6 +172,7 @@ int main(void) {
       cmocka_unit_test(images_stay_where_panels_pass_by),
       cmocka_unit_test(panels_are_turned_by_squares),
       cmocka_unit_test(long_sums_are_streamed),
+      cmocka_unit_test(tiles_stay_in_panels_of_rows),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
