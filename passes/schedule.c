@@ -111,7 +111,7 @@ typedef struct {
 
 /* Far smaller than the largest buffer: it stays in a near cache however it is walked. */
 static bool is_little(const kernel *k, uint32_t buffer) {
-  enum { LITTLE = 256 };
+  enum { LITTLE = 128 };
   int64_t most = 0;
   for (uint32_t i = 0; i < k->n_buffers; i++)
     if (type_elements(&k->buffers[i].type) > most) most = type_elements(&k->buffers[i].type);
