@@ -82,6 +82,7 @@ typedef struct {
   tensor_type type;
   layout layout;
   buffer_access access;
+  bool cold; /* an output that is read only when the caches have forgotten it */
 } kernel_buffer;
 
 typedef enum { LOOP_SERIAL, LOOP_UNROLL, LOOP_VECTOR, LOOP_PAIR, LOOP_TILE, LOOP_PARALLEL } loop_kind;

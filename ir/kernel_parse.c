@@ -254,6 +254,7 @@ static bool parse_buffer(parser *p, buffer_access access) {
   if (!scan_layout(p->s, &type, &places)) return false;
   uint32_t number = kernel_add_buffer(p->k, name, type, access);
   p->k->buffers[number].layout = places;
+  p->k->buffers[number].cold = access == ACCESS_OUT && scan_accept_word(p->s, "cold");
   return true;
 }
 

@@ -287,7 +287,7 @@ static void print_kernel(printer *p) {
     text_add(p->text, " : %s", type_text(&b->type, p->text->arena));
     if (!layout_is_row_major(&b->layout, &b->type))
       text_add(p->text, " {%s}", layout_text(&b->layout, &b->type, p->text->arena));
-    text_add(p->text, "\n");
+    text_add(p->text, "%s\n", b->cold ? " cold" : "");
   }
   if (k->n_axes) text_add(p->text, "  axes");
   for (uint32_t i = 0; i < k->n_axes; i++) {

@@ -235,8 +235,8 @@ bool read_pairs(lowering *l, const expr *read, uint32_t axis, operand *out) {
 
 /* -- stores ----------------------------------------------------------------------------------------------- */
 
-/* What is larger than a core's own caches is hardly read from one: a store past them saves the read of the line that a
- * store into them begins with. */
+/* What is larger than a core's own caches is hardly read from one, and what is cold from none: a store past them saves the read of the
+ * line that a store into them begins with. */
 enum { LEAVES_CACHES = 4 << 20, LARGEST_ALIGNMENT = 64 };
 
 /* Whether a whole vector lies at a multiple of its size, as buffers themselves do. */
@@ -251,7 +251,7 @@ static bool can_stream(const lowering *l, uint32_t buffer, const location *at) {
   const int64_t bytes = (int64_t)dtype_bytes(b->type);
   affine base = at->form;
   base.lane = 0;
-  return b->place == PLACE_ARGUMENT && b->elements * bytes >= LEAVES_CACHES && !at->has_lanes && at->form.lane == 1 && l->active == l->lanes &&
+  return b->place == PLACE_ARGUMENT && (b->elements * bytes >= LEAVES_CACHES || l->kernel->buffers[buffer].cold) && !at->has_lanes && at->form.lane == 1 && l->active == l->lanes &&
          LARGEST_ALIGNMENT % (l->lanes * bytes) == 0 && l->lanes * bytes >= 16 && is_aligned(&base, l->lanes);
 }
 

@@ -3,11 +3,16 @@
 #include "ir/scan.h"
 #include "passes/passes.h"
 
-static const char *definition_of(const kernel *k, arena *a) {
+/* Where its results are read (`cold`) is not what a kernel is. */
+static const char *text_of(const kernel *k, const schedule *s, arena *a) {
   kernel bare = *k;
-  bare.schedule = (schedule){0};
+  bare.schedule = *s;
+  bare.buffers = arena_copy(a, k->buffers, k->n_buffers * sizeof *k->buffers);
+  for (uint32_t i = 0; i < k->n_buffers; i++) bare.buffers[i].cold = false;
   return kernel_canonical(&bare, a);
 }
+
+static const char *definition_of(const kernel *k, arena *a) { return text_of(k, &(schedule){0}, a); }
 
 /* -- text ------------------------------------------------------------------------------------------------------ */
 
@@ -36,7 +41,7 @@ schedule_records *schedule_records_parse(uint32_t file, diagnostics *d, arena *a
 
 char *schedule_records_print(const schedule_records *r, arena *into) {
   text_buffer t = {.arena = into};
-  for (uint32_t i = 0; i < r->n; i++) text_add(&t, "%s", kernel_canonical(r->items[i].kernel, into));
+  for (uint32_t i = 0; i < r->n; i++) text_add(&t, "%s", text_of(r->items[i].kernel, &r->items[i].kernel->schedule, into));
   return text_done(&t);
 }
 
@@ -63,7 +68,7 @@ bool schedule_from_records(kernel *k, const schedule_records *r, arena *scratch)
 
 bool schedule_is_recorded(const kernel *k, const schedule_records *r, arena *scratch) {
   const schedule_record *found = r->n ? find(r, definition_of(k, scratch)) : NULL;
-  return found && !strcmp(kernel_canonical(found->kernel, scratch), kernel_canonical(k, scratch));
+  return found && !strcmp(text_of(found->kernel, &found->kernel->schedule, scratch), text_of(k, &k->schedule, scratch));
 }
 
 void schedule_records_put(schedule_records *r, const kernel *k) {

@@ -45,6 +45,20 @@ static void records_come_back_as_they_were_written(void **state) {
   arena_free(b.arena);
 }
 
+/* A record is for a kernel, whether or not its results wait long for their reader. */
+static void cold_results_make_no_other_kernel(void **state) {
+  (void)state;
+  bench b = open_bench();
+  schedule_records *r = records_of(&b, product);
+  kernel *cold = kernel_of_text(b.arena, PRODUCT "schedule { for a0, a1, a2 }\n");
+  cold->buffers[2].cold = true;
+  assert_false(schedule_is_recorded(cold, r, b.arena));
+  assert_true(schedule_from_records(cold, r, b.arena) && schedule_is_recorded(cold, r, b.arena));
+  schedule_records_put(r, cold);
+  assert_string_equal(schedule_records_print(r, b.arena), product);
+  arena_free(b.arena);
+}
+
 static void a_kernel_has_one_record(void **state) {
   (void)state;
   bench b = open_bench();
@@ -126,6 +140,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(records_come_back_as_they_were_written),
       cmocka_unit_test(a_kernel_has_one_record),
+      cmocka_unit_test(cold_results_make_no_other_kernel),
       cmocka_unit_test(a_damaged_record_is_told_and_left_out),
       cmocka_unit_test(the_pass_takes_what_is_recorded),
       cmocka_unit_test(what_cannot_be_carried_out_is_not_taken),
