@@ -122,7 +122,7 @@ UNUSED_FUNCTION void *random_data(bench *b, const tensor_type *t) {
   return data;
 }
 
-UNUSED_FUNCTION uint32_t random_bindings(bench *b, const graph *g, graph_binding *out) {
+UNUSED_FUNCTION uint32_t bind_random_data(bench *b, const graph *g, graph_binding *out) {
   uint32_t n = 0;
   for (uint32_t i = 0; i < g->n_nodes; i++) {
     const node *p = &g->nodes[i];
@@ -139,7 +139,7 @@ UNUSED_FUNCTION double as_double(dtype t, const void *data, int64_t i) {
 
 UNUSED_FUNCTION void assert_same_results(bench *b, const graph *before, const graph *behind) {
   graph_binding bindings[16];
-  const uint32_t n = random_bindings(b, before, bindings);
+  const uint32_t n = bind_random_data(b, before, bindings);
   const graph_run *old = interpret(b, before, bindings, n), *new = interpret(b, behind, bindings, n);
   assert_int_equal(before->n_results, behind->n_results);
   for (uint32_t i = 0; i < before->n_results; i++) {
