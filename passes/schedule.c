@@ -190,7 +190,7 @@ void add_outer_loops(scheduler *s, const schedule_loop *order, uint32_t n, bool 
 /* -- the choice -------------------------------------------------------------------------------------------------- */
 
 static void schedule_for(kernel *k, const target *t) {
-  scheduler s = {.kernel = k, .target = t, .shared = ~(axis_set)0, .pair = -1, .little = 256};
+  scheduler s = {.kernel = k, .target = t, .shared = ~(axis_set)0, .pair = -1, .little = 128};
   size_t widest = 4;
   contraction_form form;
   int32_t contraction_stage = -1;

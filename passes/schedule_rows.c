@@ -108,6 +108,19 @@ static bool jumps_along(const scheduler *s, uint32_t axis) {
   return t.found;
 }
 
+/* The panel that a vector axis is written in, where vectors would run across its end; 0: none. */
+static int64_t narrow_panel(const scheduler *s, uint32_t vector) {
+  for (uint32_t i = 0; i < s->kernel->n_stages && !s->target->warps; i++) {
+    const stage *at = &s->kernel->stages[i];
+    const layout *l = at->output < 0 ? NULL : &s->kernel->buffers[at->output].layout;
+    if (!l || l->n < 2) continue;
+    const int64_t width = l->part[l->n - 1].extent;
+    const expr *index = at->index[l->part[l->n - 1].dim];
+    if (index->kind == EXPR_AXIS && index->number == vector && width < extent(s, vector) && width % s->lanes) return width;
+  }
+  return 0;
+}
+
 void schedule_rows(scheduler *s) {
   enum { LITTLE_BESIDE_ROWS = 32 }; /* what sums of rows give: rows are read as they lie, though results then come one by one */
   const kernel *k = s->kernel;
@@ -153,6 +166,11 @@ void schedule_rows(scheduler *s) {
   }
   if (vector < 0) return;
   int64_t left = tiled ? tile : blocked ? width : extent(s, (uint32_t)vector);
+  const int64_t panel = tiled || blocked ? 0 : narrow_panel(s, (uint32_t)vector);
+  if (panel) {
+    add_loop(s, (uint32_t)vector, panel, LOOP_SERIAL);
+    left = panel;
+  }
   if ((reduces_along || whole) && left > s->lanes * ROW_UNROLL) {
     add_loop(s, (uint32_t)vector, s->lanes * ROW_UNROLL, LOOP_SERIAL);
     left = s->lanes * ROW_UNROLL;

@@ -131,6 +131,27 @@ static void copies_take_sums_of_columns(void **state) {
   }
 }
 
+/* y = tanh(x w), dw = x' y: the product writes y in panels, too. What only a sum makes, or a map alone, is copied. */
+static void products_write_panels_beside(void **state) {
+  bench *b = *state;
+  for (int by = 0; by < 3; by++) {
+    const tensor_type x = shaped(DTYPE_F32, 2, 1024, 96), w = shaped(DTYPE_F32, 2, 96, 160), y = shaped(DTYPE_F32, 2, 1024, 160);
+    graph *g = graph_new(b->arena, "step");
+    const value given = graph_parameter(g, "data", "x", x, nowhere), weight = graph_parameter(g, "data", "w", w, nowhere);
+    const value plain = by == 2 ? graph_parameter(g, "data", "z", y, nowhere) : graph_contract(g, given, weight, "n,c; c,k -> n,k", &y, nowhere);
+    const value made = by == 1 ? plain : graph_unary(g, OP_TANH, plain, nowhere);
+    graph_add_result(g, "output", "y", made, nowhere);
+    graph_add_result(g, "output", "dw", graph_contract(g, given, made, "n,c; n,k -> c,k", &w, nowhere), nowhere);
+    plan *p = fused(b, g);
+    apply_pass(b, p, pass_layout, "layout");
+    const uint32_t before = p->n_launches;
+    apply_pass(b, p, pass_copy_beside, "copy-beside");
+    assert_int_equal(p->n_launches, before - (by == 0));
+    assert_int_equal(strstr(all_kernels(b, p), "_copy {") != NULL, by == 0);
+    assert_plan_equals_graph(b, g, p, 1e-4);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(parameters_lie_in_panels, bench_setup, bench_teardown),
@@ -139,6 +160,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(channels_lie_innermost, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(images_in_patches_stay, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(copies_take_sums_of_columns, bench_setup, bench_teardown),
+      cmocka_unit_test_setup_teardown(products_write_panels_beside, bench_setup, bench_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
