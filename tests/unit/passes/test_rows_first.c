@@ -1,6 +1,6 @@
 /* Rows before the work on them: which products become smaller and which do not, and by the interpreter that results and derivatives stay,
  * for indices that repeat and that lie outside. */
-#include "graph_testing.h"
+#include "rewrite_testing.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
 /* canonicalise, fold, cse and dce: each rewrite by the text before and behind it, and by the interpreter,
  * which has to find the same results. */
-#include "graph_testing.h"
+#include "rewrite_testing.h"
 
 static void rewrites(void **state, graph_pass *pass, const char *before, const char *expected) {
   bench *b = *state;
