@@ -4,6 +4,7 @@
  * vectors, a conversion kernel makes a copy in the order that is wanted, which one can see and count. Parameters, and
  * with them their moments, averages and gradients, lie in panels from the start. */
 #include "passes/passes.h"
+#include "passes/copy_beside.h"
 #include "passes/register_tile.h"
 #include "passes/squares.h"
 #include "passes/team.h"
@@ -127,6 +128,7 @@ typedef struct {
   int32_t axis;               /* that runs along vectors */
   int32_t inner;              /* innermost axis of the other operand: what it sums over, or what a tile has rows of;
                                  -1: none stands plain */
+  bool sums_plainly;          /* the other operand has a dimension that is summed */
   int64_t summed;             /* products a result */
   double points;
 } wish;
@@ -182,6 +184,7 @@ static bool find_wish(const kernel *k, uint32_t number, int32_t given, wish *out
     }
   }
   /* A later dimension is more of a channel here too, unless rows are places: over a batch of rows, or of images, tiles are of channels. */
+  out->sums_plainly = n_summed > 0;
   out->inner = row >= 0 && (n_summed > 1 || (row > summed && out->vector != matrix)) ? row_axis : summed_axis;
   out->summed = 1;
   for (uint32_t a = 0; a < k->n_axes; a++)
@@ -282,7 +285,7 @@ static void collect_votes(layouts *l) {
       if (!find_wish(k, at, -1, &w)) continue;
       vote(l, k, launch->buffers[w.vector->number], w.vector->args, w.axis, w.points);
       wish_panels(l, &w, launch->buffers[w.vector->number]);
-      vote(l, k, launch->buffers[w.other->number], w.other->args, w.inner, w.points / 2);
+      if (w.sums_plainly) vote(l, k, launch->buffers[w.other->number], w.other->args, w.inner, w.points / 2); /* patches of images lie as they are */
       for (uint32_t s = at; s < k->n_stages; s++)
         if (k->stages[s].output >= 0) vote(l, k, launch->buffers[k->stages[s].output], k->stages[s].index, w.axis, w.points / 2);
     }
@@ -533,7 +536,9 @@ static void convert_operands(layouts *l, const kernel *k, uint32_t number, uint3
   const bool many_lines = 2 * w.summed * CACHE_LINE > l->target->l1_bytes;
   const bool vector_pays = w.points >= WORTH_A_COPY * (double)type_elements(vector), other_pays = w.points >= WORTH_PACKED_ROWS * (double)type_elements(other);
   const int32_t inner = pair >= 0 ? pair : w.inner, along = inner < 0 ? -1 : plain_dimension(k, w.vector->args, w.vector->n_args, (uint32_t)inner);
-  const int64_t rows = !rows_inside ? 0 : l->target->warps ? INT64_MAX : tile_rows(l->target, k->axes[w.inner].extent);
+  const int32_t row = rows_inside ? plain_dimension(k, w.other->args, w.other->n_args, (uint32_t)w.inner) : -1;
+  const bool made_in_panels = row >= 0 && product_writes_along(l->plan, l->target, buffers[w.other->number], (uint32_t)row);
+  const int64_t rows = !rows_inside ? 0 : made_in_panels ? panel_width(l, other) : l->target->warps ? INT64_MAX : tile_rows(l->target, k->axes[w.inner].extent);
   if (!vector_pays || (l->target->warps && l->target->tiles && narrow_factors(k, number))) return;
   convert_operand(l, k, w.vector, w.axis, panel_width(l, vector), along, pair, buffers);
   if (suits_tiles(l, k, &w, pair)) {

@@ -233,7 +233,7 @@ bool read_pairs(lowering *l, const expr *read, uint32_t axis, operand *out) {
 
 /* What is larger than a core's own caches is hardly read from one, and what is cold from none: a store past them saves the read of the
  * line that a store into them begins with. */
-enum { LEAVES_CACHES = 4 << 20, LARGEST_ALIGNMENT = 64 };
+enum { LEAVES_CACHES = 3 << 20, LARGEST_ALIGNMENT = 64 };
 
 /* Whether a whole vector lies at a multiple of its size, as buffers themselves do. */
 static bool is_aligned(const affine *a, int64_t elements) {

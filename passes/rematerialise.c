@@ -3,7 +3,8 @@
  * as long as that takes next to no time, by maps alone, as relu of a norm from what the convolution made. At the peak some values only wait:
  * the cheapest of them for its bytes and its wait is made a second time in front of its next use, by the same kernel, so that the bits stay.
  * What a repetition reads must be there anyway or be small beside what it makes; a repetition may be what another value waits for, so that
- * whole chains are made again. A copy in another layout that waits can be made late, and compute what it copies. */
+ * whole chains are made again. What nobody reads before is made later, not again. A copy in another layout that waits can be made late, and
+ * compute what it copies. */
 #include "passes/passes.h"
 
 #include <math.h>
@@ -114,6 +115,14 @@ static uint32_t as_late_as(const plan *p, const plan_launch *l, uint32_t use) {
   return use;
 }
 
+/* Whether nobody reads what a launch makes before another one: then that one needs it later, not twice. */
+static bool only_waits(const plan *p, const plan_launch *l, uint32_t first, uint32_t use) {
+  for (uint32_t o = 0; o < l->kernel->n_buffers; o++)
+    for (uint32_t i = first + 1; l->kernel->buffers[o].access == ACCESS_OUT && i < use; i++)
+      if (uses(&p->launches[i], l->buffers[o])) return false;
+  return true;
+}
+
 /* A value that waits at a launch: which, for which launch, and what making it again is worth; by the copy that made it, put off, where
  * that has a kernel. */
 typedef struct {
@@ -139,7 +148,7 @@ static candidate best_at(repetition *r, uint32_t peak, int64_t least) {
     const plan_launch *maker = &p->launches[b->first];
     candidate one = {.buffer = i, .use = use};
     if ((!r->maps_only || is_map(maker->kernel)) && can_repeat(p, maker, use, b->bytes)) {
-      one.cost = cost_of(r, maker->kernel);
+      one.cost = only_waits(p, maker, b->first, use) ? 1 : cost_of(r, maker->kernel);
       offer(&best, one, (double)b->bytes * (use - before));
     }
     if (before == b->first && compute_in_copy(p, maker, peak + 1, is_there, &one.copy)) {
@@ -151,10 +160,17 @@ static candidate best_at(repetition *r, uint32_t peak, int64_t least) {
   return best;
 }
 
-/* The maker once more in front of `use`; who reads its outputs from there on reads the new ones. */
+/* The maker once more in front of `use`, or there instead; who reads its outputs from there on reads the new ones. */
 static void repeat_maker(repetition *r, uint32_t buffer, uint32_t use) {
   plan *p = r->plan;
-  plan_launch again = p->launches[p->buffers[buffer].first];
+  const uint32_t first = p->buffers[buffer].first;
+  plan_launch again = p->launches[first];
+  if (only_waits(p, &again, first, use)) {
+    memmove(p->launches + first, p->launches + first + 1, (use - 1 - first) * sizeof again);
+    p->launches[use - 1] = again;
+    plan_note_lives(p);
+    return;
+  }
   again.buffers = arena_copy(p->arena, again.buffers, again.kernel->n_buffers * sizeof *again.buffers);
   for (uint32_t o = 0; o < again.kernel->n_buffers; o++) {
     if (again.kernel->buffers[o].access != ACCESS_OUT) continue;

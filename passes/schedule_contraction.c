@@ -90,6 +90,26 @@ static void choose_for_warps(const scheduler *s, const contraction_form *c, axis
   if (t->groups == 1) t->group = -1;
 }
 
+/* The widest panel that an axis lies in. */
+typedef struct {
+  const kernel *kernel;
+  uint32_t axis;
+  int64_t width;
+} panel_test;
+
+static void test_panel(void *context, const expr *read) {
+  panel_test *t = context;
+  const layout *l = &t->kernel->buffers[read->number].layout;
+  for (uint32_t i = 0; i < l->n; i++)
+    if (read->args[l->part[i].dim]->axes & AXIS(t->axis) && l->part[i].divisor > t->width) t->width = l->part[i].divisor;
+}
+
+static int64_t panel_of(const scheduler *s, uint32_t axis) {
+  panel_test t = {s->kernel, axis, 1};
+  visit_all_reads(s->kernel, test_panel, &t);
+  return t.width;
+}
+
 static bool choose_registers(const scheduler *s, const contraction_form *c, register_tile *out) {
   const kernel *k = s->kernel;
   axis_set free = c->left_only | c->right_only;
@@ -104,6 +124,7 @@ static bool choose_registers(const scheduler *s, const contraction_form *c, regi
   }
   if (s->target->warps) return choose_for_warps(s, c, other_side, out), true;
   if (out->row >= 0) out->rows = tile_rows(s->target, extent(s, (uint32_t)out->row));
+  for (const int64_t panel = out->row >= 0 ? panel_of(s, (uint32_t)out->row) : 1; panel > 1 && panel % out->rows;) out->rows--; /* none across two panels */
   choose_group(s, other_side & ~s->edges, out);
   int64_t vectors = (extent(s, out->vector) + s->lanes - 1) / s->lanes, most = out->rows * out->groups <= FEW_ROWS ? MOST_VECTORS : TILE_VECTORS;
   out->vectors = vectors < most ? vectors : most;
@@ -345,20 +366,6 @@ static void add_streams(scheduler *s, const contraction_form *c, const register_
   add_taps(s, t, (t->free | (c->batch & ~s->shared)) & ~AXIS(t->vector) & ~AXIS(t->row), stream->axes);
 }
 
-/* The widest panel that an axis of a sum lies in. */
-typedef struct {
-  const kernel *kernel;
-  uint32_t axis;
-  int64_t width;
-} panel_test;
-
-static void test_panel(void *context, const expr *read) {
-  panel_test *t = context;
-  const layout *l = &t->kernel->buffers[read->number].layout;
-  for (uint32_t i = 0; i < l->n; i++)
-    if (read->args[l->part[i].dim]->axes & AXIS(t->axis) && l->part[i].divisor > t->width) t->width = l->part[i].divisor;
-}
-
 /* The innermost sum. A short one is spelled out: its end would be mispredicted again and again; so are its ends where it
  * runs over an edge. */
 static void add_innermost_sum(scheduler *s, uint32_t axis, int64_t sums_of_a_tile) {
@@ -377,9 +384,8 @@ static void add_innermost_sum(scheduler *s, uint32_t axis, int64_t sums_of_a_til
   int64_t by = length % 4 == 0 ? 4 : length % 2 == 0 ? 2 : 1;
   if (s->target->warps) by = sums_spelled_for_warps(length, sums_of_a_tile);
   if (edges) by = length <= LONGEST_SPELLED ? length : length % EDGE_BLOCK == 0 ? EDGE_BLOCK : 1;
-  panel_test panel = {s->kernel, axis, 1};
-  visit_all_reads(s->kernel, test_panel, &panel);
-  if (!edges && length > panel.width && length % panel.width == 0 && panel.width > by && panel.width % by == 0) add_loop(s, axis, panel.width, LOOP_SERIAL);
+  const int64_t panel = panel_of(s, axis);
+  if (!edges && length > panel && length % panel == 0 && panel > by && panel % by == 0) add_loop(s, axis, panel, LOOP_SERIAL);
   if (by > 1 && length > by) add_loop(s, axis, by, LOOP_SERIAL), s->loops[s->n - 1].peel = edges;
   add_loop(s, axis, 1, by > 1 ? LOOP_UNROLL : LOOP_SERIAL);
   s->loops[s->n - 1].peel = edges && by == 1;

@@ -34,9 +34,9 @@ set_tests_properties(golden/memory_of_a_step PROPERTIES PASS_REGULAR_EXPRESSION 
 add_test(NAME golden/memory_of_resnet COMMAND sslc emit --stage plan ${CMAKE_SOURCE_DIR}/tests/bench/workloads/c.ssl)
 set_tests_properties(golden/memory_of_resnet PROPERTIES PASS_REGULAR_EXPRESSION "; 4[0-5][0-9][0-9][0-9][0-9][0-9][0-9][0-9] of them are in use")
 
-# GPT and a masked autoencoder, whose activations in panels are made late, of what stays anyway: below 220 and 100 million bytes (290 and 145
-# where they wait).
+# GPT and a masked autoencoder, whose activations in panels are made late, of what stays anyway, but for those that products write themselves,
+# which is a hundredth of the step's time: below 260 and 120 million bytes (290 and 145 where all wait; 205 and 100 where none does).
 add_test(NAME golden/memory_of_gpt COMMAND sslc emit --stage plan ${CMAKE_SOURCE_DIR}/tests/bench/workloads/e.ssl)
-set_tests_properties(golden/memory_of_gpt PROPERTIES PASS_REGULAR_EXPRESSION "; 2[01][0-9][0-9][0-9][0-9][0-9][0-9][0-9] of them are in use")
+set_tests_properties(golden/memory_of_gpt PROPERTIES PASS_REGULAR_EXPRESSION "; 25[0-9][0-9][0-9][0-9][0-9][0-9][0-9] of them are in use")
 add_test(NAME golden/memory_of_mae COMMAND sslc emit --stage plan ${CMAKE_SOURCE_DIR}/tests/bench/workloads/d.ssl)
-set_tests_properties(golden/memory_of_mae PROPERTIES PASS_REGULAR_EXPRESSION "; 9[0-9][0-9][0-9][0-9][0-9][0-9][0-9] of them are in use")
+set_tests_properties(golden/memory_of_mae PROPERTIES PASS_REGULAR_EXPRESSION "; 11[0-9][0-9][0-9][0-9][0-9][0-9][0-9] of them are in use")

@@ -312,8 +312,8 @@ static void large_results_are_streamed(void **state) {
     const char *text;
     bool streams;
   } cases[] = {
-      {"kernel k {\n  in x : f32[4096]\n  out y : f32[1024,4096]\n  axes i:1024 j:4096\n  z[i,j] : f32 = x[j] -> y[i, j]\n}\nschedule { for i, j/16, j vector }\n", true},
-      {"kernel k {\n  in x : f32[4096]\n  out y : f32[255,4096]\n  axes i:255 j:4096\n  z[i,j] : f32 = x[j] -> y[i, j]\n}\nschedule { for i, j/16, j vector }\n", false},
+      {"kernel k {\n  in x : f32[4096]\n  out y : f32[192,4096]\n  axes i:192 j:4096\n  z[i,j] : f32 = x[j] -> y[i, j]\n}\nschedule { for i, j/16, j vector }\n", true},
+      {"kernel k {\n  in x : f32[4096]\n  out y : f32[191,4096]\n  axes i:191 j:4096\n  z[i,j] : f32 = x[j] -> y[i, j]\n}\nschedule { for i, j/16, j vector }\n", false},
       {"kernel k {\n  in x : f32[4100]\n  out y : f32[1024,4100]\n  axes i:1024 j:4100\n  z[i,j] : f32 = x[j] -> y[i, j]\n}\nschedule { for i, j/16, j vector }\n", false}, /* rows begin anywhere */
       {"kernel k {\n  in x : f32[4096]\n  out y : f32[1024,4096]\n  axes i:1024 j:4096 k:3\n  z[i,j] : f32 = sum k of x[j] -> y[i, j]\n}\nschedule { for k, i, j/16, j vector }\n", false}, /* summed in place */
   };

@@ -200,6 +200,27 @@ static void bytes_in_use_are_counted_by_life(void **state) {
   assert_int_equal(plan_live_bytes(p, b->arena), 128 + 64);
 }
 
+/* Not again: nobody reads it before, however little of the step's work may be done twice. */
+static void what_only_waits_is_made_later(void **state) {
+  bench *b = *state;
+  const char *text =
+      "plan \"p\" arena 0 {\n"
+      "buffer 0 : f32[64,64] data \"data\" \"x\"\n"
+      "buffer 1 : f32[64,64] temporary\n"
+      "buffer 2 : f32[64,64] temporary\n"
+      "buffer 3 : f32[64] temporary\n"
+      "buffer 4 : f32[64] result \"output\" \"y\"\n"
+      "kernel 0 is kernel twice {\n  in x : f32[64,64]\n  out y : f32[64,64]\n  axes i:64 j:64\n  s[i,j] : f32 = x[i, j] + x[i, j] -> y[i, j]\n}\n"
+      "kernel 1 is kernel rows {\n  in x : f32[64,64]\n  out y : f32[64]\n  axes i:64 r:64\n  s[i] : f32 = sum r of x[i, r] -> y[i]\n}\n"
+      "kernel 2 is kernel both {\n  in x : f32[64,64]\n  in z : f32[64]\n  out y : f32[64]\n  axes i:64 r:64\n  s[i] : f32 = sum r of x[i, r] * z[i] -> y[i]\n}\n"
+      "launch 0 on 0 1\nlaunch 0 on 0 2\nlaunch 1 on 2 3\nlaunch 2 on 1 3 4\n}\n";
+  plan *p = plan_parse(b->arena, sources_add(b->context.diagnostics->sources, "plan", text, strlen(text)), b->context.diagnostics);
+  if (!p) fail_msg("%s", diagnostics_render(b->context.diagnostics, b->arena, false));
+  apply_pass(b, p, pass_rematerialise, "rematerialise");
+  assert_int_equal(p->n_launches, 4);
+  assert_int_equal(p->launches[2].buffers[1], 1);
+}
+
 /* A chain whose values are all needed again, in the opposite order: as a derivative does. */
 static void values_are_made_again_under_a_limit(void **state) {
   bench *b = *state;
@@ -277,6 +298,7 @@ int main(void) {
       TEST(full_sum_is_split),        TEST(statistics_are_split_together), TEST(short_reductions_stay_whole),
       TEST(weight_gradient_is_split), TEST(sums_are_cut_for_many_warps),   TEST(state_is_updated_in_place),     TEST(state_read_later_is_copied_at_the_end),
       TEST(bytes_in_use_are_counted_by_life), TEST(values_are_made_again_under_a_limit), TEST(copies_that_wait_compute_what_they_copy),
+      TEST(what_only_waits_is_made_later),
       TEST(temporaries_share_memory), TEST(order_lowers_the_peak),         TEST(random_graphs_keep_their_values),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

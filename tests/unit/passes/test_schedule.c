@@ -86,6 +86,33 @@ static void long_sums_are_streamed(void **state) {
   assert_schedule_on(&small, GRADIENT("64", "256"), "schedule { for j/32 parallel, i/8 parallel, r/4,");
 }
 
+/* Beside panels of twelve vectors have twelve lanes, whatever is summed there. */
+static void vectors_end_with_panels(void **state) {
+  (void)state;
+#define SUMS_AND_PANELS(panels) \
+  "kernel k {\n  in x : f32[1024,96]\n  out y : f32[16,96]\n  out z : f32[1024,96] " panels "\n  axes c:16 i:96 r:64\n" \
+  "  s[c,i] : f32 = sum r of x[64*c + r, i] -> y[c, i]\n  t[c,i,r] : f32 = x[64*c + r, i] -> z[64*c + r, i]\n}\n"
+  assert_schedule(SUMS_AND_PANELS("{1/12 0 1%12}"), "schedule { for c parallel, r, i/12, i vector }");
+  assert_schedule(SUMS_AND_PANELS("{1/32 0 1%32}"), "schedule { for c parallel, r, i/16, i vector }");
+}
+
+/* Values of rows do not decide against reading along the rows. */
+static void rows_are_read_along(void **state) {
+  (void)state;
+  assert_schedule("kernel k {\n  in x : f32[1024,192]\n  out y : f32[1024]\n  out z : f32[1024]\n  out w : f32[1024]\n  axes i:1024 r:192\n"
+                  "  s[i] : f32 = sum r of x[i, r] -> y[i]\n  t[i] : f32 = s * 2 -> z[i]\n  u[i] : f32 = s + t -> w[i]\n}\n", "schedule { for i parallel, r/64, r/16 unroll, r vector");
+}
+
+/* Twelve rows of a tile, eight where these lie in panels of 32. */
+static void tiles_stay_in_panels_of_rows(void **state) {
+  (void)state;
+#define ROWS_IN(panels) \
+  "kernel k {\n  in x : f32[256,96]" panels "\n  in z : f32[256,512]\n  out y : f32[96,512]\n  axes i:96 j:512 r:256\n" \
+  "  s[i,j] : f32 = sum r of x[r, i] * z[r, j] -> y[i, j]\n}\n"
+  assert_schedule(ROWS_IN(""), "schedule { for j/256 parallel, i/12 parallel,");
+  assert_schedule(ROWS_IN(" {1/32 0 1%32}"), "schedule { for j/256 parallel, i/8 parallel,");
+}
+
 static const target gpu = {.name = "gpu", .warps = true, .vector_bytes = 128, .vector_registers = 32, .l1_bytes = 16 << 10, .l2_bytes = 64 << 10};
 
 #define GPU_PRODUCT(i, j, r) \
@@ -151,6 +178,23 @@ static void groups_are_asked_for(void **state) {
                      "schedule { for ");
 }
 
+/* The pixels of a patch are told apart when code is made. */
+static void short_runs_are_spelled_out(void **state) {
+  (void)state;
+  assert_schedule("kernel k {\n  in x : u8[64,3,32,32]\n  out y : f32[64,64,48]\n  axes i:64 j:64 k:48\n"
+                  "  p[i,j,k] : f32 = f32(x[i, k % 3, k / 12 + 4*(j / 8), 4*(j % 8) + k / 3 % 4]) -> y[i, j, k]\n}\n",
+                  "schedule { for i parallel, j, k/16 unroll, k vector }");
+  assert_schedule("kernel k {\n  in x : f32[64,64,48]\n  out y : f32[64,64,48]\n  axes i:64 j:64 k:48\n  p[i,j,k] : f32 = exp(x[i, j, k]) -> y[i, j, k]\n}\n",
+                  "schedule { for i parallel, j, k/16, k vector }");
+}
+
+static void sums_of_rows_walk_along_them(void **state) {
+  (void)state;
+  assert_schedule("kernel k {\n  in x : f32[256,128]\n  out y : f32[256]\n  out z : f32[256]\n  axes i:256 r:128\n  s[i] : f32 = sum r of x[i, r] -> y[i]\n"
+                  "  t[i] : f32 = sum r of x[i, r] * x[i, r] -> z[i]\n}\n",
+                  "schedule { for i parallel, r/64, r/16 unroll, r vector");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_argmax_is_alone_in_being_scalar),
@@ -161,7 +205,12 @@ int main(void) {
       cmocka_unit_test(epilogues_read_along_rows),
       cmocka_unit_test(images_stay_where_panels_pass_by),
       cmocka_unit_test(panels_are_turned_by_squares),
+      cmocka_unit_test(short_runs_are_spelled_out),
+      cmocka_unit_test(sums_of_rows_walk_along_them),
       cmocka_unit_test(long_sums_are_streamed),
+      cmocka_unit_test(tiles_stay_in_panels_of_rows),
+      cmocka_unit_test(vectors_end_with_panels),
+      cmocka_unit_test(rows_are_read_along),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
