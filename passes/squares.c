@@ -4,6 +4,10 @@
 
 /* A product of more terms costs more to make again than the passes over memory that it saves. */
 enum { MOST_SUMMED = 128, MOST_MAPS = 64, MOST_STEPS = 256 };
+enum { ENOUGH_TASKS = 16 };
+/* Of a batch that fills all threads, small squares stay in registers with all that is made of them: rows of 16 for heads of 64 are two
+ * thirds of the time of the kernels that hand them to each other. */
+enum { FEWEST_PRODUCTS = 8 };
 
 typedef struct {
   const graph *graph;
@@ -11,7 +15,7 @@ typedef struct {
   const bool *is_result;
   uint32_t *first_consumer, *consumers; /* of each value: nodes, in runs */
   uint32_t *stamp, now; /* by value: of the maps of one square */
-  bool is_tile;         /* the square is one, for each of its batch: as many rows as a vector has lanes. It stays in registers, and what is made of it may be larger */
+  int64_t pays;         /* how many times as large as the square what it is made from may be, and what is made of it */
   value maps[MOST_MAPS];
   uint32_t n_maps;
   value *returning; /* between its reductions and its maps */
@@ -33,14 +37,14 @@ static void find_consumers(search *s) {
     }
 }
 
-/* Multiplied again: all of its dimensions are plain axes, of which some are summed, and less comes out, or it is a tile. */
+/* Multiplied again: all of its dimensions are plain axes, of which some are summed, and not much more comes out. */
 static bool takes_plainly(const search *s, const node *n, value v) {
   const contraction *c = n->contraction;
   const int which = n->operands[0] == v ? 0 : 1;
   if (n->operands[0] == n->operands[1]) return false;
   for (uint32_t d = 0; d < c->rank[which]; d++)
     if (!index_is_plain(&c->operand[which][d])) return false;
-  return s->is_tile || type_elements(graph_type(s->graph, n->first_result)) < type_elements(graph_type(s->graph, v));
+  return type_elements(graph_type(s->graph, n->first_result)) < s->pays * type_elements(graph_type(s->graph, v));
 }
 
 static bool add_map(search *s, value v) {
@@ -129,24 +133,21 @@ static bool is_large_product(search *s, const target *t, value v) {
   if (n->op != OP_CONTRACT || (type->dtype != DTYPE_F32 && type->dtype != DTYPE_F64)) return false;
   const tensor_type *left = graph_type(g, n->operands[0]), *right = graph_type(g, n->operands[1]);
   if (left->dtype != type->dtype || type_bytes(type) <= largest_in_memory(s, t, n)) return false;
-  const int64_t size = type_elements(type), x = type_elements(left), y = type_elements(right), lanes = t->vector_bytes / (int64_t)dtype_bytes(type->dtype);
+  const int64_t size = type_elements(type), x = type_elements(left), y = type_elements(right);
   for (int which = 0; which < 2; which++)
     for (uint32_t d = 0; d < n->contraction->rank[which]; d++)
       if (!index_is_plain(&n->contraction->operand[which][d])) return false;
   /* x y / size = batch summed^2; the batch is what both and the result have */
   double batch = 1;
-  uint32_t n_sides = 0;
-  bool fits = !t->warps;
   for (uint32_t d = 0; d < n->contraction->result_rank; d++) {
     uint32_t in = 0;
     for (int which = 0; which < 2; which++)
       for (uint32_t e = 0; e < n->contraction->rank[which]; e++) in += n->contraction->operand[which][e].term[0].axis == n->contraction->result[d];
     if (in == 2) batch *= (double)type->dim[d];
-    else if (type->dim[d] != 1) n_sides++, fits &= type->dim[d] == lanes;
   }
-  s->is_tile = fits && n_sides == 2;
+  s->pays = !t->warps && batch >= ENOUGH_TASKS ? FEWEST_PRODUCTS : 1;
   const double summed = (double)x * (double)y / ((double)size * batch);
-  return (s->is_tile || size >= x + y) && summed <= (double)MOST_SUMMED * MOST_SUMMED;
+  return s->pays * size >= x + y && summed <= (double)MOST_SUMMED * MOST_SUMMED;
 }
 
 squares *find_squares(const graph *g, const target *t, bool *refused, arena *a) {
@@ -179,8 +180,6 @@ squares *find_squares(const graph *g, const target *t, bool *refused, arena *a) 
 }
 
 /* -- kernels -------------------------------------------------------------------------------------------------- */
-
-enum { ENOUGH_TASKS = 16 };
 
 /* How much of the vectors along so many places is filled. */
 static double filled(int64_t extent, int64_t lanes) { return (double)extent / (double)((extent + lanes - 1) / lanes * lanes); }
