@@ -21,6 +21,7 @@ typedef enum {
   LOOPS_RAMP,     /* i64: args[0] + lane * stride */
   LOOPS_APPLY,    /* elementwise native op of args, all of the same lanes */
   LOOPS_FMA,      /* args[0] * args[1] + args[2], one rounding */
+  LOOPS_SCALE,    /* f32: args[0] * 2^args[1], one rounding; args[1] is whole and between -250 and 250 */
   LOOPS_PAIRS,    /* u32: in each of `active` lanes two neighbours of bf16 buffer `number`, the first in the low half; contiguous
                      from element offset args[0]; inactive lanes are 0 */
   LOOPS_DOT,      /* f32: args[2] + the products of the high halves + those of the low halves of args[0] and args[1], which are
@@ -48,7 +49,7 @@ struct loops_expr {
  * they wrote is there behind a WAIT that their COMMIT is old enough for, for the warp that made them. */
 typedef enum {
   STATEMENT_FOR, STATEMENT_IF, STATEMENT_SET, STATEMENT_STORE, STATEMENT_TILE,
-  STATEMENT_FETCH,  /* what lies at `offset` of buffer `number` will be read: changes nothing, but it may be in a cache by then */
+  STATEMENT_FETCH,  /* what lies at `offset` of buffer `number` will be read, or is not there: changes nothing, but it may be in a cache by then */
   STATEMENT_COPY,   /* in each lane, `active` neighbours from offset `source` of buffer `from` to `offset` of local `number`; zeros where `value` is false */
   STATEMENT_COMMIT, /* ends a group of copies */
   STATEMENT_WAIT,   /* until at most the `number` latest groups are under way */

@@ -100,6 +100,9 @@ static void evaluate(const machine *m, const loops_expr *e, vector *out) {
     case LOOPS_FMA:
       for (uint32_t i = 0; i < e->lanes; i++) out->lane[i] = fused(e->type, args[0].lane[i], args[1].lane[i], args[2].lane[i]);
       break;
+    case LOOPS_SCALE:
+      for (uint32_t i = 0; i < e->lanes; i++) out->lane[i].real = (float)ldexp(args[0].lane[i].real, (int)args[1].lane[i].real);
+      break;
     case LOOPS_PAIRS:
       for (uint32_t i = 0; i < e->lanes; i++) {
         const uint16_t *bits = (const uint16_t *)m->buffers[e->number] + args[0].lane[0].integer + 2 * (int64_t)i;

@@ -49,12 +49,12 @@ static void print_expr(printer *p, const loops_expr *e) {
       print_lanes(p, e);
       break;
     default: {
-      static const char *const names[] = {[LOOPS_SPLAT] = "splat", [LOOPS_RAMP] = "ramp", [LOOPS_FMA] = "fma", [LOOPS_DOT] = "dot", [LOOPS_INTERLEAVE] = "interleave"};
+      static const char *const names[] = {[LOOPS_SPLAT] = "splat", [LOOPS_RAMP] = "ramp", [LOOPS_FMA] = "fma", [LOOPS_SCALE] = "scale", [LOOPS_DOT] = "dot", [LOOPS_INTERLEAVE] = "interleave"};
       const char *name = e->kind == LOOPS_APPLY || e->kind == LOOPS_CALL || e->kind == LOOPS_REDUCE ? op_table[e->op].name : names[e->kind];
       text_add(&p->out, "%s%s(", e->kind == LOOPS_CALL ? "call " : e->kind == LOOPS_REDUCE ? "reduce " : "", name);
       print_args(p, e);
       text_add(&p->out, ")");
-      if (e->kind != LOOPS_FMA && e->kind != LOOPS_DOT) print_lanes(p, e);
+      if (e->kind != LOOPS_FMA && e->kind != LOOPS_SCALE && e->kind != LOOPS_DOT) print_lanes(p, e);
     }
   }
 }

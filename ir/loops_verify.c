@@ -169,6 +169,10 @@ static void check(checker *c, const loops_expr *e) {
     for (int i = 0; i < 3; i++)
       if (e->args[i]->type != e->type || e->args[i]->lanes != e->lanes) fail(c, "fma of unequal types");
     break;
+  case LOOPS_SCALE:
+    for (int i = 0; i < 2; i++)
+      if (e->args[i]->type != e->type || e->args[i]->lanes != e->lanes || e->type != DTYPE_F32) fail(c, "a scale of wrong types");
+    break;
   case LOOPS_PAIRS:
     if (e->type != DTYPE_U32 || e->number >= c->loops->n_buffers || c->loops->buffers[e->number].type != DTYPE_BF16) fail(c, "pairs of something else than bf16");
     else check_access(c, "load", e->number, e->args[0], 1, 2 * active, 1);
@@ -394,7 +398,7 @@ static void check_block(checker *c, const block *b) {
     case STATEMENT_TILE: check_tile(c, s); break;
     case STATEMENT_FETCH:
       check(c, s->offset);
-      if (!c->error) check_access(c, "fetch", s->number, s->offset, 1, 1, 1);
+      if (!c->error && (s->offset->type != DTYPE_I64 || s->offset->lanes != 1)) fail(c, "a fetch wants a scalar offset");
       break;
     case STATEMENT_COPY: check_copy(c, s); break;
     case STATEMENT_PRODUCT: check_product(c, s); break;

@@ -2,8 +2,8 @@
  * are in canonical form, and gives a value to use in its place, or 0. What it builds on the way goes
  * through `settle` again; the node itself stays behind, unused, and is dropped at the end.
  *
- * Rules keep every value, NaN and infinities included; only the sign of a zero and the last bit of a
- * sum or a power may change. */
+ * Rules keep every value, NaN and infinities included; only the sign of a zero, the last bits of a
+ * sum, a power or a product with constants, and where the latter leaves the range may change. */
 #ifndef SSLC_PASSES_CANONICALISE_H
 #define SSLC_PASSES_CANONICALISE_H
 

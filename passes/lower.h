@@ -12,7 +12,7 @@
  *   lower_value.c     expressions of a kernel at the current coordinates
  *   lower_access.c    reads and writes: offsets, layouts, masks
  *   lower_reduce.c    accumulators, in registers and in memory
- *   lower_fetch.c     what follows a sum is told to memory before it begins
+ *   lower_fetch.c     what will be read is told to memory before: by what follows a sum, of rows that are read piece by piece
  *   lower_tile.c      accumulators in a matrix unit
  *   lower_team.c      a product of matrices by warps that share memory on the chip
  *   lower_team_squares.c
@@ -214,8 +214,8 @@ bool read_pairs(lowering *l, const expr *read, uint32_t axis, operand *out);
 operand copy_place(lowering *l, const expr *read, operand *test);
 /* The offset of a read as a form; false when it is none. */
 bool read_place(lowering *l, const expr *read, affine *out);
-/* Says that the lanes of a read, contiguous, will be wanted. */
-void fetch_read(lowering *l, const expr *read);
+/* Says that the lanes of a read, contiguous, will be wanted, or what lies so many elements behind them. */
+void fetch_read(lowering *l, const expr *read, int64_t ahead);
 /* The test of an undecided condition on the value of its subject. */
 operand condition_value(lowering *l, const condition *c, operand subject);
 bool can_store_in_lanes(lowering *l, const stage *s);
@@ -288,6 +288,8 @@ void lower_tasks(lowering *l, task_list tasks, uint32_t at);
 
 /* Before a long sum begins: what those who read it read of memory at the same place. */
 void fetch_for_readers(lowering *l, uint32_t sum);
+/* While a stage reads a piece of rows that lie far apart: the next one. */
+void fetch_next_piece(lowering *l, uint32_t number);
 
 /* -- lower_tile.c ----------------------------------------------------------------------------------------- */
 

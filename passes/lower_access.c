@@ -191,10 +191,11 @@ bool read_place(lowering *l, const expr *read, affine *out) {
   return !at.has_lanes && !at.form.lane;
 }
 
-void fetch_read(lowering *l, const expr *read) {
+void fetch_read(lowering *l, const expr *read, int64_t ahead) {
   location at = buffer_offset(l, read->number, read->args);
   if (at.has_lanes || at.form.lane != 1) return;
   at.form.lane = 0;
+  at.form.constant += ahead;
   emit(l, (statement){.kind = STATEMENT_FETCH, .number = read->number, .offset = emit_affine(l, &at.form).expr});
 }
 

@@ -430,6 +430,7 @@ static void lower_loop(lowering *l, task_list tasks, uint32_t at) {
 static void evaluate_stage(lowering *l, uint32_t number) {
   const stage *s = &l->kernel->stages[number];
   const stage_state *state = &l->stages[number];
+  fetch_next_piece(l, number);
   if (reduces(s)) {
     accumulate(l, number);
     return;

@@ -59,6 +59,11 @@ static term fused(const maths *m, term x, term y, term z) {
       (loops_expr){.kind = LOOPS_FMA, .type = x->type, .lanes = x->lanes, .n_args = 3, .args = (term[]){x, y, z}});
 }
 
+/* x * 2^n of a whole n. */
+static term scaled(const maths *m, term x, term n) {
+  return loops_node(m->builder->loops, (loops_expr){.kind = LOOPS_SCALE, .type = x->type, .lanes = x->lanes, .n_args = 2, .args = (term[]){x, n}});
+}
+
 /* coefficients[0] + x * (coefficients[1] + ...); x is kept. */
 static term polynomial(const maths *m, term x, const double *coefficients, uint32_t n) {
   term sum = number(m, coefficients[n - 1]);
@@ -80,45 +85,19 @@ static term with_sign(const maths *m, term x, term sign) {
 /* ln 2 in two parts; n times the first is exact for the n that occur. */
 static const double ln2_high = 0.693359375, ln2_low = -2.12194440054690583e-4;
 
-static term power_of_two(const maths *m, term exponent) {
-  term biased = add(m, exponent, integer(m, DTYPE_I32, 127));
-  return from_bits(m, apply(m, OP_SHL, biased, integer(m, DTYPE_I32, 23)));
-}
-
-/* Added to a small number it leaves no place for a fraction: the sum's lowest bits are the number as an integer. */
+/* Added to a small number it leaves no place for a fraction. */
 static const double integral = 0x1.8p23;
-static const int64_t integral_bits = 0x4b400000;
 
-/* x = n ln 2 + r, and e^r = 1 + r + r^2 q(r). */
-typedef struct {
-  term power;    /* e^r */
-  term exponent; /* n */
-} reduced;
-
-static reduced reduced_exponential(const maths *m, term x, term tail) {
-  term counted = keep(m, fused(m, x, number(m, 1.44269504088896341), number(m, integral)));
-  term n = keep(m, sub(m, counted, number(m, integral)));
-  term r = fused(m, n, number(m, -ln2_low), fused(m, n, number(m, -ln2_high), x));
-  r = keep(m, tail ? add(m, r, tail) : r);
-  term q = POLYNOMIAL(m, r, 0.499999935, 0.166665207, 0.0416683869, 0.0083687097, 0.0013814643);
-  term p = add(m, fused(m, mul(m, r, r), q, r), number(m, 1));
-  return (reduced){p, keep(m, sub(m, bits(m, counted), integer(m, DTYPE_I32, integral_bits)))};
-}
-
-/* e^(x + tail), the tail much smaller. Beyond the ends of the range the result is 0 or infinite already. 2^n in two factors
- * reaches the denormal numbers. */
+/* e^(x + tail), the tail much smaller: x = n ln 2 + r, and e^r = 1 + r + r^2 q(r). Beyond the ends of the range the result is 0 or
+ * infinite already. */
 static term exponential(const maths *m, term x, term tail) {
   x = select(m, less(m, x, number(m, -105)), number(m, -105), x);
   x = keep(m, select(m, less(m, number(m, 89.5), x), number(m, 89.5), x));
-  reduced s = reduced_exponential(m, x, tail);
-  term half = keep(m, apply(m, OP_SHR, s.exponent, integer(m, DTYPE_I32, 1)));
-  return mul(m, mul(m, s.power, power_of_two(m, half)), power_of_two(m, sub(m, s.exponent, half)));
-}
-
-/* Of x between -80 and 80, or NaN. */
-static term exponential_inside(const maths *m, term x) {
-  reduced s = reduced_exponential(m, x, NULL);
-  return mul(m, s.power, power_of_two(m, s.exponent));
+  term n = keep(m, sub(m, fused(m, x, number(m, 1.44269504088896341), number(m, integral)), number(m, integral)));
+  term r = fused(m, n, number(m, -ln2_low), fused(m, n, number(m, -ln2_high), x));
+  r = keep(m, tail ? add(m, r, tail) : r);
+  term q = POLYNOMIAL(m, r, 0.499999935, 0.166665207, 0.0416683869, 0.0083687097, 0.0013814643);
+  return scaled(m, add(m, fused(m, mul(m, r, r), q, r), number(m, 1)), n);
 }
 
 /* -- logarithm -------------------------------------------------------------------------------------------- */
@@ -232,7 +211,7 @@ static term expand_tanh(const maths *m, const term *args) {
   term x = args[0], a = keep(m, magnitude(m, x)), z = keep(m, mul(m, x, x));
   term p = POLYNOMIAL(m, z, -0.333332677, 0.133309879, -0.0536984383, 0.0204972824, -0.00554124598);
   term near = fused(m, mul(m, x, z), p, x);
-  term clamped = keep(m, select(m, less(m, number(m, 10), a), number(m, 10), a)), e = exponential_inside(m, add(m, clamped, clamped));
+  term clamped = keep(m, select(m, less(m, number(m, 10), a), number(m, 10), a)), e = exponential(m, add(m, clamped, clamped), NULL);
   term far = sub(m, number(m, 1), divide(m, number(m, 2), add(m, e, number(m, 1))));
   return select(m, less(m, a, number(m, 0.625)), near, with_sign(m, far, x));
 }

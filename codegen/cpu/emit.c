@@ -389,6 +389,11 @@ static LLVMValueRef dot(emitter *e, const loops_expr *x) {
   return value_dot(&e->values, x->lanes, args);
 }
 
+static LLVMValueRef scale(emitter *e, const loops_expr *x) {
+  LLVMValueRef of = expression(e, x->args[0]), power = expression(e, x->args[1]);
+  return value_scale(&e->values, x->lanes, of, power);
+}
+
 static LLVMValueRef interleave(emitter *e, const loops_expr *x) {
   LLVMValueRef args[4] = {NULL};
   for (uint32_t i = 0; i < x->n_args; i++) args[i] = expression(e, x->args[i]);
@@ -413,6 +418,7 @@ static expression_rule *const expression_rules[] = {
     [LOOPS_RAMP] = ramp,
     [LOOPS_APPLY] = apply,
     [LOOPS_FMA] = apply,
+    [LOOPS_SCALE] = scale,
     [LOOPS_PAIRS] = pairs,
     [LOOPS_DOT] = dot,
     [LOOPS_INTERLEAVE] = interleave,
@@ -517,10 +523,12 @@ static void store_square(emitter *e, const block *b, uint32_t first, const squar
   }
 }
 
-/* To read, into all caches. */
+/* To read, into all caches; what lies outside of the buffer is not asked for. */
 static void fetch_statement(emitter *e, const statement *s) {
   LLVMTypeRef i32 = LLVMInt32TypeInContext(e->values.context), pointer = LLVMPointerTypeInContext(e->values.context, 0);
-  LLVMValueRef args[] = {address(e, s->number, offset_of(e, s->offset)), LLVMConstInt(i32, 0, 0), LLVMConstInt(i32, 3, 0), LLVMConstInt(i32, 1, 0)};
+  LLVMValueRef offset = offset_of(e, s->offset);
+  LLVMValueRef place = LLVMBuildGEP2(e->values.builder, value_memory_type(&e->values, e->loops->buffers[s->number].type, 1), e->buffers[s->number], &offset, 1, "");
+  LLVMValueRef args[] = {place, LLVMConstInt(i32, 0, 0), LLVMConstInt(i32, 3, 0), LLVMConstInt(i32, 1, 0)};
   mark(e, s->number, value_intrinsic(&e->values, "llvm.prefetch", &pointer, 1, args, 4));
 }
 
@@ -684,6 +692,7 @@ LLVMModuleRef emit_loops(LLVMContextRef context, const loops *l, const emit_opti
   emitter e = {.loops = l, .options = o, .scratch = scratch, .error = error};
   e.values.context = context;
   e.values.dots = o->dots;
+  e.values.scales = o->scales;
   e.values.module = LLVMModuleCreateWithNameInContext(l->name, context);
   e.values.builder = LLVMCreateBuilderInContext(context);
   e.known = (known_values){ARENA_ARRAY(scratch, struct known, FIRST_KNOWN), 0, FIRST_KNOWN, 1};

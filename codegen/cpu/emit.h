@@ -10,7 +10,7 @@ typedef struct {
   const char *symbol;
   const uint32_t *groups; /* per argument: those with equal numbers may share memory, others do not */
   bool checked;
-  bool dots, tiles; /* the processor has an instruction for LOOPS_DOT, and a matrix unit */
+  bool dots, scales, tiles; /* the processor has instructions for LOOPS_DOT and LOOPS_SCALE, and a matrix unit */
   bool picks, picks_bytes; /* it has AVX-512, with which lanes near each other are picked (near.h), bytes too */
 } emit_options;
 

@@ -66,6 +66,7 @@ LLVMModuleRef machine_module(const machine *m, LLVMContextRef context, const loo
   *error = NULL;
   emit_options options = *o;
   options.dots = strstr(m->features, "+avx512bf16") && strstr(m->features, "+avx512vl");
+  options.scales = strstr(m->features, "+avx512vl") != NULL;
   options.picks = strstr(m->features, "+avx512f");
   options.picks_bytes = options.picks && strstr(m->features, "+avx512vbmi") && strstr(m->features, "+avx512vl");
   options.tiles = strstr(m->features, "+amx-bf16") && strstr(m->features, "+amx-tile");

@@ -281,6 +281,33 @@ LLVMValueRef value_dot(const value_builder *b, uint32_t lanes, const LLVMValueRe
   return sum;
 }
 
+/* 2^n, n between -126 and 127. */
+static LLVMValueRef power_of_two(const value_builder *b, uint32_t lanes, LLVMValueRef n) {
+  LLVMValueRef biased = LLVMBuildAdd(b->builder, n, value_constant(b, DTYPE_I32, lanes, (scalar){.integer = 127}), "");
+  LLVMValueRef bits = LLVMBuildShl(b->builder, biased, value_constant(b, DTYPE_I32, lanes, (scalar){.integer = 23}), "");
+  return LLVMBuildBitCast(b->builder, bits, value_register_type(b, DTYPE_F32, lanes), "");
+}
+
+/* VSCALEFPS; else in two factors, which reach the denormal numbers with one rounding. */
+LLVMValueRef value_scale(const value_builder *b, uint32_t lanes, LLVMValueRef of, LLVMValueRef power) {
+  static const struct {
+    uint32_t lanes;
+    const char *name;
+  } instructions[] = {{16, "llvm.x86.avx512.mask.scalef.ps.512"}, {8, "llvm.x86.avx512.mask.scalef.ps.256"}, {4, "llvm.x86.avx512.mask.scalef.ps.128"}};
+  for (size_t i = 0; b->scales && i < sizeof instructions / sizeof *instructions; i++) {
+    if (instructions[i].lanes != lanes) continue;
+    LLVMTypeRef bits = LLVMIntTypeInContext(b->context, lanes < 8 ? 8 : lanes), i32 = LLVMInt32TypeInContext(b->context);
+    LLVMValueRef operands[] = {of, power, of, LLVMConstAllOnes(bits), LLVMConstInt(i32, 4, 0)}; /* rounded as the processor does now */
+    return value_intrinsic(b, instructions[i].name, NULL, 0, operands, lanes == 16 ? 5 : 4);
+  }
+  /* so large a sum leaves no place for a fraction: its lowest bits are the whole number */
+  LLVMValueRef sum = LLVMBuildFAdd(b->builder, power, value_constant(b, DTYPE_F32, lanes, (scalar){.real = 0x1.8p23}), "");
+  LLVMValueRef n = LLVMBuildSub(b->builder, LLVMBuildBitCast(b->builder, sum, value_register_type(b, DTYPE_I32, lanes), ""), value_constant(b, DTYPE_I32, lanes, (scalar){.integer = 0x4b400000}), "");
+  LLVMValueRef half = LLVMBuildAShr(b->builder, n, value_constant(b, DTYPE_I32, lanes, (scalar){.integer = 1}), "");
+  LLVMValueRef scaled = LLVMBuildFMul(b->builder, of, power_of_two(b, lanes, half), "");
+  return LLVMBuildFMul(b->builder, scaled, power_of_two(b, lanes, LLVMBuildSub(b->builder, n, half, "")), "");
+}
+
 /* bf16 goes through double, where the product is exact and the sum is rounded far below bf16. */
 LLVMValueRef value_fma(const value_builder *b, dtype t, uint32_t lanes, const LLVMValueRef *args) {
   if (!dtype_is_real(t)) return LLVMBuildAdd(b->builder, LLVMBuildMul(b->builder, args[0], args[1], ""), args[2], "");

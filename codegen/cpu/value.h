@@ -14,6 +14,7 @@ typedef struct {
   LLVMModuleRef module;
   LLVMBuilderRef builder;
   bool dots; /* AVX512_BF16 */
+  bool scales; /* AVX-512: VSCALEFPS */
 } value_builder;
 
 LLVMTypeRef value_register_type(const value_builder *b, dtype t, uint32_t lanes);
@@ -44,6 +45,7 @@ LLVMValueRef value_apply(const value_builder *b, op_id op, dtype operand, dtype 
                          const LLVMValueRef *args);
 /* args[2] + both products of the pairs args[0] and args[1]. */
 LLVMValueRef value_dot(const value_builder *b, uint32_t lanes, const LLVMValueRef *args);
+LLVMValueRef value_scale(const value_builder *b, uint32_t lanes, LLVMValueRef of, LLVMValueRef power);
 LLVMValueRef value_fma(const value_builder *b, dtype t, uint32_t lanes, const LLVMValueRef *args);
 
 #endif

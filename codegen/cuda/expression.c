@@ -315,6 +315,7 @@ static const char *plain_text(writer *w, const loops_expr *e) {
     case LOOPS_RAMP: return ramp_text(w, e);
     case LOOPS_APPLY: return apply_text(w, e);
     case LOOPS_FMA: return fma_text(w, e);
+    case LOOPS_SCALE: return arena_printf(w->arena, "scale_f32(%s, %s)", value_text(w, e->args[0]), value_text(w, e->args[1]));
     case LOOPS_PAIRS: return pairs_text(w, e);
     case LOOPS_DOT: return arena_printf(w->arena, "bf16_dot(%s, %s, %s)", value_text(w, e->args[0]), value_text(w, e->args[1]), value_text(w, e->args[2]));
     case LOOPS_INTERLEAVE: return interleave_text(w, e);

@@ -95,6 +95,12 @@ FUNCTION f32 bf16_dot(u32 x, u32 y, f32 z) {
   return fmaf(f32_bits_u32(x << 16), f32_bits_u32(y << 16), z);
 }
 
+/* x * 2^n of a whole n, which the lowest bits of so large a sum hold; in two factors, so that denormal numbers are rounded once. */
+FUNCTION f32 scale_f32(f32 x, f32 power) {
+  const i32 n = (i32)(u32_bits_f32(power + 12582912.0f) - 0x4b400000u), half = n >> 1;
+  return x * f32_bits_u32((u32)(half + 127) << 23) * f32_bits_u32((u32)(n - half + 127) << 23);
+}
+
 /* -- reals: a NaN wins -------------------------------------------------------------------------------------- */
 
 #define REAL(T)                                                                                                             \

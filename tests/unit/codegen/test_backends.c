@@ -254,6 +254,26 @@ static void fused_multiplication_rounds_once(void **state) {
   }
 }
 
+/* Up to infinity and down to the denormal numbers, with one rounding. */
+static void scales_by_powers_of_two(void **state) {
+  (void)state;
+  FOR_EACH_LANES(lanes) {
+    arena *a = arena_new();
+    bench b = make_bench(a, "scale");
+    b.lanes = lanes;
+    b.loops->iterations = ELEMENTS / lanes;
+    operands o = add_operands(&b);
+    static const int powers[] = {-250, -149, -133, -127, -1, 0, 1, 127, 128, 250};
+    for (size_t i = 0; i < sizeof powers / sizeof *powers; i++) {
+      const loops_expr *args[] = {load_at(&b, o.any[DTYPE_F32][0], here(&b), lanes, lanes, 1), loops_constant(b.loops, DTYPE_F32, lanes, (scalar){.real = powers[i]})};
+      const loops_expr *v = loops_node(b.loops, (loops_expr){.kind = LOOPS_SCALE, .type = DTYPE_F32, .lanes = lanes, .n_args = 2, .args = args});
+      store_at(&b, add_buffer(&b, arena_printf(a, "by %d", powers[i]), DTYPE_F32, ELEMENTS, true), here(&b), v, lanes, 1);
+    }
+    check(&b, false);
+    arena_free(a);
+  }
+}
+
 static void lanes_are_taken_in_turns(void **state) {
   (void)state;
   FOR_EACH_LANES(lanes) {
@@ -551,6 +571,7 @@ int main(void) {
       cmocka_unit_test(ops_mean_what_the_table_says),
       cmocka_unit_test(division_by_constants),
       cmocka_unit_test(fused_multiplication_rounds_once),
+      cmocka_unit_test(scales_by_powers_of_two),
       cmocka_unit_test(lanes_are_taken_in_turns),
       cmocka_unit_test(scalar_library_calls),
       cmocka_unit_test(near_lanes_are_picked),

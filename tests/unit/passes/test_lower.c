@@ -327,6 +327,25 @@ static void large_results_are_streamed(void **state) {
   }
 }
 
+/* From rows into panels, a piece of each row at a time: the next piece is told to memory. Not where rows are read whole, or little is read. */
+static void next_pieces_are_fetched(void **state) {
+  (void)state;
+  static const struct {
+    const char *rows, *loops, *fetch; /* NULL: none */
+  } cases[] = {{"1000", "for i parallel, j/24, i_2, j/12, j vector", ", 24)"}, {"1000", "for i parallel, i_2, j/12, j vector", NULL}, {"40", "for i parallel, j/24, i_2, j/12, j vector", NULL}};
+  for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+    arena *a = arena_new();
+    const char *text = arena_printf(a, "kernel k {\n  in x : f32[4,%s,36]\n  out y : f32[4,%s,36] {2/12 0 1 2%%12}\n  axes i:4 i_2:%s j:36\n  s[i,i_2,j] : f32 = x[i, i_2, j] * 2 -> y[i, i_2, j]\n}\nschedule { %s }\n", cases[c].rows, cases[c].rows, cases[c].rows, cases[c].loops);
+    loops *l = NULL;
+    const char *fault = lowering_fault(kernel_of_text(a, text), a, 1, &l);
+    if (fault) fail_msg("%s", fault);
+    const char *fetch = strstr(loops_print(l, a), "fetch x[");
+    assert_int_equal(fetch != NULL, cases[c].fetch != NULL);
+    if (fetch) assert_non_null(strstr(fetch, cases[c].fetch));
+    arena_free(a);
+  }
+}
+
 static void equal_kernels_are_lowered_once(void **state) {
   (void)state;
   arena *a = arena_new();
@@ -411,6 +430,7 @@ int main(void) {
       cmocka_unit_test(flattened_dimensions_are_walked_as_one),
       cmocka_unit_test(neighbours_in_a_panel_divide_once),
       cmocka_unit_test(large_results_are_streamed),
+      cmocka_unit_test(next_pieces_are_fetched),
       cmocka_unit_test(equal_kernels_are_lowered_once),
       cmocka_unit_test(impossible_schedules_are_reported),
   };

@@ -149,6 +149,18 @@ static void integer_constants_gather(void **state) {
             X("i32[3]") LINE("%2 = constant {value=-3} : i32[3]") LINE("%3 = add(%1, %2) : i32[3]") Y("%3"));
 }
 
+/* Of products of reals, where nothing else uses them; not where they could leave the range in between. */
+static void factors_gather(void **state) {
+  CANONICAL(X("f64[3]") LINE("%2 = constant {value=0.5} : f64[3]") LINE("%3 = mul(%1, %2) : f64[3]") LINE("%4 = constant {value=3} : f64[3]") LINE("%5 = mul(%3, %4) : f64[3]") Y("%5"),
+            X("f64[3]") LINE("%2 = constant {value=1.5} : f64[3]") LINE("%3 = mul(%1, %2) : f64[3]") Y("%3"));
+  CANONICAL(X("f64[3]") LINE("%2 = constant {value=0.5} : f64[3]") LINE("%3 = mul(%1, %2) : f64[3]") LINE("%4 = exp(%1) : f64[3]") LINE("%5 = mul(%3, %4) : f64[3]") Y("%5"),
+            X("f64[3]") LINE("%2 = exp(%1) : f64[3]") LINE("%3 = constant {value=0.5} : f64[3]") LINE("%4 = mul(%1, %2) : f64[3]") LINE("%5 = mul(%4, %3) : f64[3]") Y("%5"));
+  CANONICAL(X("f64[3]") LINE("%2 = constant {value=0.5} : f64[3]") LINE("%3 = mul(%1, %2) : f64[3]") LINE("%4 = exp(%3) : f64[3]") LINE("%5 = mul(%4, %3) : f64[3]") Y("%5"),
+            X("f64[3]") LINE("%2 = constant {value=0.5} : f64[3]") LINE("%3 = mul(%1, %2) : f64[3]") LINE("%4 = exp(%3) : f64[3]") LINE("%5 = mul(%4, %3) : f64[3]") Y("%5"));
+  CANONICAL(X("f64[3]") LINE("%2 = constant {value=1e+30} : f64[3]") LINE("%3 = mul(%1, %2) : f64[3]") LINE("%4 = constant {value=1e-30} : f64[3]") LINE("%5 = mul(%3, %4) : f64[3]") Y("%5"),
+            X("f64[3]") LINE("%2 = constant {value=1e+30} : f64[3]") LINE("%3 = mul(%1, %2) : f64[3]") LINE("%4 = constant {value=1e-30} : f64[3]") LINE("%5 = mul(%3, %4) : f64[3]") Y("%5"));
+}
+
 static void bits_and_choices(void **state) {
   CANONICAL(X("bool[3]") LINE("%2 = constant {value=true} : bool[3]") LINE("%3 = and(%2, %1) : bool[3]") Y("%3"),
             X("bool[3]") Y("%1"));
@@ -493,6 +505,7 @@ int main(void) {
       TEST(whole_powers_become_products),
       TEST(casts_collapse_where_nothing_is_lost),
       TEST(integer_constants_gather),
+      TEST(factors_gather),
       TEST(bits_and_choices),
       TEST(turned_pictures_turn_their_tables),
       TEST(bytes_come_back),
