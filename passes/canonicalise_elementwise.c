@@ -177,7 +177,7 @@ static bool never_negative(const graph *g, value v) {
     if (n->op == OP_ABS || n->op == OP_EXP) return true;
     if (n->op == OP_MUL && (!graph_splat_value(g, n->operands[1], &factor) || !(factor.real >= 0))) return false;
     const bool looks_through = n->op == OP_MUL || n->op == OP_CAST || n->op == OP_RESHAPE || n->op == OP_TRANSPOSE ||
-                               n->op == OP_BROADCAST || n->op == OP_SLICE;
+                               n->op == OP_BROADCAST || n->op == OP_SLICE || n->op == OP_GATHER;
     if (!looks_through) return false;
     v = n->operands[0];
   }

@@ -8,7 +8,7 @@
  * four such operations process elements; what lies in a cache costs one. A launch stands for the tasks
  * handed to the pool; and a contraction reads an element often, but packs it, so its reuse is bounded. */
 enum { BYTE_COST = 4, LAUNCH_COST = 20000, CONTRACTION_REUSE = 64, SCALAR_POINTS = 64 };
-enum { LARGEST_INLINED = 100, MOST_LEAVES = 10, MOST_USES = 12, FEW_OPERATIONS = 4 };
+enum { LARGEST_INLINED = 100, MOST_LEAVES = 10, MOST_USES = 12, FEW_OPERATIONS = 4, SCATTERED = 16 };
 
 /* A kernel (by its root) that computes the value at `points` points, by way of the views whose hash is
  * `path`: equal roots and paths mean equal indices, so the value is computed once for all of them. */
@@ -43,7 +43,7 @@ typedef struct {
   const graph *graph;
   const squares *squares;
   arena *arena;
-  bool *materialised, *is_result;
+  bool *materialised, *is_result, *gathered;
   uint32_t *n_consumers; /* nodes that name the value */
   use_list *uses;
   visit visits[VISITS];
@@ -86,10 +86,19 @@ static bool widens(const graph *g, value v) {
   return dtype_is_real(from) && dtype_is_real(to) && dtype_bytes(from) < dtype_bytes(to);
 }
 
+/* A row of such a view is put together from short runs of what it shows, one element at a time: patches of an image. */
+static bool scatters(const graph *g, value v) {
+  enum { SHORT_RUN = 16 };
+  const node *n = graph_node(g, v), *inner = n->op == OP_RESHAPE ? graph_node(g, n->operands[0]) : n;
+  if (inner == n || inner->op != OP_TRANSPOSE) return false;
+  const tensor_type *parts = graph_type(g, inner->first_result), *joined = graph_type(g, v);
+  return joined->rank && parts->dim[parts->rank - 1] < SHORT_RUN && parts->dim[parts->rank - 1] < joined->dim[joined->rank - 1];
+}
+
 /* Casts, signs and constant factors vanish in what surrounds them; rounding to bf16 does not. */
 static double operation_cost(const graph *g, const node *n) {
   const op_info *info = &op_table[n->op];
-  if (!info->elementwise) return n->op == OP_GATHER ? 4 : 0;
+  if (!info->elementwise) return n->op == OP_GATHER ? 4 : scatters(g, n->first_result) ? SCATTERED : 0;
   if (n->op == OP_CAST && graph_type(g, n->first_result)->dtype == DTYPE_BF16) return 4;
   if (info->arity == 1 &&
       (info->rule == RULE_CAST || info->rule == RULE_BITCAST || info->rule == RULE_SAME || n->op == OP_NEG))
@@ -188,7 +197,9 @@ static bool decide(policy *p, value v) {
   switch (value_role(p->graph, v)) {
   case ROLE_LEAF: return true;
   case ROLE_ANCHOR: return used || p->is_result[v];
-  case ROLE_VIEW: return graph_is_stack(p->graph, v, &axis) && used && is_cheaper_in_memory(p, v); /* as a result it is a copy, and others look through it */
+  case ROLE_VIEW:
+    if (used && scatters(p->graph, v)) return p->gathered[v] || is_cheaper_in_memory(p, v);
+    return graph_is_stack(p->graph, v, &axis) && used && is_cheaper_in_memory(p, v); /* as a result it is a copy, and others look through it */
   case ROLE_MAP: return p->is_result[v] || (used && !widens(p->graph, v) && is_cheaper_in_memory(p, v));
   }
   return false;
@@ -255,6 +266,9 @@ bool *choose_materialised(const graph *g, const squares *s, arena *a) {
   for (uint32_t i = 0; i < g->n_results; i++) p->is_result[g->results[i].value] = true;
   for (uint32_t i = 0; i < g->n_nodes; i++) /* what a loop reads stands in memory like a result */
     for (uint32_t k = 0; g->nodes[i].op == OP_REPEAT && k < g->nodes[i].n_operands; k++) p->is_result[g->nodes[i].operands[k]] = true;
+  p->gathered = ARENA_ARRAY(a, bool, g->n_values);
+  for (uint32_t i = 0; i < g->n_nodes; i++)
+    if (g->nodes[i].op == OP_GATHER) p->gathered[g->nodes[i].operands[0]] = true;
   p->n_consumers = ARENA_ARRAY(a, uint32_t, g->n_values);
   for (uint32_t i = 0; i < g->n_nodes; i++)
     for (uint32_t j = 0; j < g->nodes[i].n_operands; j++) p->n_consumers[g->nodes[i].operands[j]]++;

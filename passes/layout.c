@@ -129,6 +129,7 @@ typedef struct {
   int32_t axis;               /* that runs along vectors */
   int32_t inner;              /* innermost axis of the other operand: what it sums over, or what a tile has rows of;
                                  -1: none stands plain */
+  bool sums_plainly;          /* the other operand has a dimension that is summed */
   int64_t summed;             /* products a result */
   double points;
 } wish;
@@ -184,6 +185,7 @@ static bool find_wish(const kernel *k, uint32_t number, int32_t given, wish *out
     }
   }
   /* A later dimension is more of a channel here too, unless rows are places: over a batch of rows, or of images, tiles are of channels. */
+  out->sums_plainly = n_summed > 0;
   out->inner = row >= 0 && (n_summed > 1 || (row > summed && out->vector != matrix)) ? row_axis : summed_axis;
   out->summed = 1;
   for (uint32_t a = 0; a < k->n_axes; a++)
@@ -284,7 +286,7 @@ static void collect_votes(layouts *l) {
       if (!find_wish(k, at, -1, &w)) continue;
       vote(l, k, launch->buffers[w.vector->number], w.vector->args, w.axis, w.points);
       wish_panels(l, &w, launch->buffers[w.vector->number]);
-      vote(l, k, launch->buffers[w.other->number], w.other->args, w.inner, w.points / 2);
+      if (w.sums_plainly) vote(l, k, launch->buffers[w.other->number], w.other->args, w.inner, w.points / 2); /* patches of images lie as they are */
       for (uint32_t s = at; s < k->n_stages; s++)
         if (k->stages[s].output >= 0) vote(l, k, launch->buffers[k->stages[s].output], k->stages[s].index, w.axis, w.points / 2);
     }

@@ -11,8 +11,8 @@ typedef struct math_builder {
   const loops_expr *(*share)(void *context, const loops_expr *e);
 } math_builder;
 
-/* `args` have equal lanes and the type of the op's operands; reals are f32 or f64, which becomes a
- * call of the backend's library. NULL when the op has no expansion. */
+/* `args` have equal lanes and the type of the op's operands; reals are f32 or f64, which becomes
+ * calls of the backend's library. NULL when the op has no expansion. */
 const loops_expr *math_expand(const math_builder *b, op_id op, const loops_expr *const *args, uint32_t n);
 
 /* The four words of random bits of each four counters that differ in the lowest two bits of the first: args[2] is a quarter of it. */

@@ -331,8 +331,10 @@ static bool try_merge(merging *g, uint32_t first, uint32_t second, bool siblings
   if (!siblings) match_remaining(&m);
   shape s = {.n = 0};
   if (!number_axes(&m, number, &s)) return false;
-  const stage *last = &b->stages[b->n_stages - 1];
-  if (siblings && 2 * shared < points(&s, renamed(&m, number, last->free | last->reduced, true))) return false;
+  for (uint32_t i = 0; siblings && i < b->n_stages; i++) {
+    const double own = points(&s, renamed(&m, number, b->stages[i].free | b->stages[i].reduced, true));
+    if (2 * shared < own && (own > SMALL || i + 1 == b->n_stages)) return false;
+  }
   outline_stages(g, &s, &m, number, false);
   outline_stages(g, &s, &m, number, true);
   s.strangers = shared == 0 && reduces(a) && reduces(b);

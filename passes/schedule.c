@@ -106,20 +106,19 @@ static axis_set tested_axes(const kernel *k) {
 typedef struct {
   const kernel *kernel;
   uint32_t axis;
-  int64_t score;
+  int64_t little, score;
 } axis_score;
 
 /* Far smaller than the largest buffer: it stays in a near cache however it is walked. */
-static bool is_little(const kernel *k, uint32_t buffer) {
-  enum { LITTLE = 128 };
+static bool is_little(const kernel *k, uint32_t buffer, int64_t little) {
   int64_t most = 0;
   for (uint32_t i = 0; i < k->n_buffers; i++)
     if (type_elements(&k->buffers[i].type) > most) most = type_elements(&k->buffers[i].type);
-  return type_elements(&k->buffers[buffer].type) <= most / LITTLE;
+  return type_elements(&k->buffers[buffer].type) <= most / little;
 }
 
 static void score_access(axis_score *s, uint32_t buffer, const expr *const *index, int64_t weight) {
-  if (is_little(s->kernel, buffer)) return;
+  if (is_little(s->kernel, buffer, s->little)) return;
   int64_t stride = access_stride(s->kernel, buffer, index, s->axis);
   if (stride == 1 || (stride == 2 && ends_in_pairs(&s->kernel->buffers[buffer]))) s->score += 2 * weight;
   else if (stride != 0) s->score -= weight;
@@ -131,7 +130,7 @@ static void score_read(void *context, const expr *read) {
 
 /* How near neighbours along an axis lie: contiguous accesses count for it, strided ones against. */
 int64_t contiguity(const scheduler *s, uint32_t axis) {
-  axis_score score = {s->kernel, axis, 0};
+  axis_score score = {s->kernel, axis, s->little, 0};
   visit_all_reads(s->kernel, score_read, &score);
   for (uint32_t i = 0; i < s->kernel->n_stages; i++)
     if (s->kernel->stages[i].output >= 0) score_access(&score, (uint32_t)s->kernel->stages[i].output, s->kernel->stages[i].index, 3);
@@ -191,7 +190,7 @@ void add_outer_loops(scheduler *s, const schedule_loop *order, uint32_t n, bool 
 /* -- the choice -------------------------------------------------------------------------------------------------- */
 
 static void schedule_for(kernel *k, const target *t) {
-  scheduler s = {.kernel = k, .target = t, .shared = ~(axis_set)0, .pair = -1};
+  scheduler s = {.kernel = k, .target = t, .shared = ~(axis_set)0, .pair = -1, .little = 128};
   size_t widest = 4;
   contraction_form form;
   int32_t contraction_stage = -1;

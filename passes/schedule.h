@@ -26,6 +26,7 @@ typedef struct {
   int64_t lanes;
   int32_t pair;        /* the reduced axis of which two neighbours are multiplied at once; -1: none */
   int64_t pair_step;   /* neighbours that one instruction takes in */
+  int64_t little;      /* this part of the largest buffer need not be walked contiguously */
   bool pair_is_inner;  /* both operands are contiguous along it beyond a pair */
   schedule_loop *loops;
   uint32_t n, capacity;

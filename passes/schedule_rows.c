@@ -82,6 +82,32 @@ static bool rows_pass_whole(const scheduler *s, uint32_t vector, int64_t sums, i
   return sums && sums <= FEW_SUMS && extent(s, vector) > columns && others >= ENOUGH_PIECES && sums * extent(s, vector) * (int64_t)sizeof(float) <= s->target->l1_bytes / 2;
 }
 
+typedef struct {
+  const kernel *kernel;
+  uint32_t axis;
+  bool found;
+} jump_test;
+
+static bool cuts(const expr *e, uint32_t axis) {
+  if (e->kind == EXPR_APPLY && (e->op == OP_FLOOR_DIV || e->op == OP_MOD) && e->args[0]->kind == EXPR_AXIS && e->args[0]->number == axis && e->args[1]->kind == EXPR_CONSTANT) return true;
+  for (uint32_t i = 0; e->kind == EXPR_APPLY && i < e->n_args; i++)
+    if (cuts(e->args[i], axis)) return true;
+  return false;
+}
+
+static void test_jumps(void *context, const expr *read) {
+  jump_test *t = context;
+  if (access_stride(t->kernel, read->number, read->args, t->axis) != INT64_MAX) return;
+  for (uint32_t i = 0; i < read->n_args; i++) t->found |= cuts(read->args[i], t->axis);
+}
+
+/* Whether an axis is cut in short runs where something is read, as the pixels of a patch are: spelled out, they are known when code is made. */
+static bool jumps_along(const scheduler *s, uint32_t axis) {
+  jump_test t = {s->kernel, axis, false};
+  visit_all_reads(s->kernel, test_jumps, &t);
+  return t.found;
+}
+
 /* The panel that a vector axis is written in, where vectors would run across its end; 0: none. */
 static int64_t narrow_panel(const scheduler *s, uint32_t vector) {
   for (uint32_t i = 0; i < s->kernel->n_stages && !s->target->warps; i++) {
@@ -96,7 +122,9 @@ static int64_t narrow_panel(const scheduler *s, uint32_t vector) {
 }
 
 void schedule_rows(scheduler *s) {
+  enum { LITTLE_BESIDE_ROWS = 32 }; /* what sums of rows give: rows are read as they lie, though results then come one by one */
   const kernel *k = s->kernel;
+  if (!s->target->warps) s->little = LITTLE_BESIDE_ROWS;
   int32_t vector = best_axis(s, s->target->warps ? s->used : s->used & ~argmax_axes(k), vector_score);
   if (s->target->warps) vector = lanes_for_warps(s, vector);
   axis_set along = vector < 0 ? 0 : AXIS(vector);
@@ -120,6 +148,7 @@ void schedule_rows(scheduler *s) {
   int64_t sums = 0;
   for (uint32_t i = 0; i < k->n_stages; i++) sums += k->stages[i].monoid != MONOID_NONE;
   int64_t tile = vector < 0 ? 1 : s->lanes * (s->target->warps ? unroll_for_warps(s, (uint32_t)vector, ROW_UNROLL) : columns_together(s, sums));
+  if (vector >= 0 && !s->target->warps && extent(s, (uint32_t)vector) <= s->lanes * ROW_UNROLL && jumps_along(s, (uint32_t)vector)) tile = extent(s, (uint32_t)vector);
   const bool columns = along && (s->shared & along), whole = columns && !s->target->warps && !blocked && rows_pass_whole(s, (uint32_t)vector, sums, tile);
   bool tiled = columns && !whole && (blocked ? width : extent(s, (uint32_t)vector)) > tile;
   if (group > width) outer[n++] = (schedule_loop){.axis = (uint32_t)vector, .step = width};

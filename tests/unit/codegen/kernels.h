@@ -61,7 +61,7 @@ static void softmax_rows(void **state) {
 }
 
 static void transcendental_maps(void **state) {
-  static const char *const functions[] = {"exp", "log", "sin", "cos", "tanh", "erf", "sqrt", "rsqrt"};
+  static const char *const functions[] = {"exp", "log", "sin", "cos", "tanh", "erf", "exact_gelu", "exact_gelu_slope", "sqrt", "rsqrt"};
   (void)state;
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     char text[300];

@@ -109,6 +109,39 @@ static value layer_norm(graph *g, value x, tensor_type t) {
   return binary(g, OP_MUL, centered, along(g, unary(g, OP_RSQRT, binary(g, OP_ADD, variance, epsilon)), t, 0));
 }
 
+/* Rows of x by an index for each batch. */
+static value rows_of(graph *g, value x, value index) {
+  tensor_type t = *graph_type(g, x);
+  t.dim[1] = graph_type(g, index)->dim[1];
+  t.dtype = DTYPE_I32;
+  const value at[] = {graph_iota(g, t, 0, nowhere), graph_broadcast(g, index, t, (int64_t[]){0, 1}, nowhere), graph_iota(g, t, 2, nowhere)};
+  return graph_gather(g, x, at, nowhere);
+}
+
+/* Patches of images are put together once, where rows of them are taken, and not by each that takes some. */
+static void patches_that_are_gathered_stand_in_memory(void **state) {
+  bench *b = *state;
+  graph *g = graph_new(b->arena, "t");
+  const value tiles = graph_reshape(g, scaled(g, data(g, "x", shaped(DTYPE_F32, 4, 4, 3, 8, 12)), 2), 6, (int64_t[]){4, 3, 2, 4, 3, 4}, nowhere);
+  const value patches = graph_reshape(g, graph_transpose(g, tiles, (int64_t[]){0, 2, 4, 3, 5, 1}, nowhere), 3, (int64_t[]){4, 6, 48}, nowhere);
+  output(g, "some", rows_of(g, patches, data(g, "these", shaped(DTYPE_I32, 2, 4, 2))));
+  output(g, "others", rows_of(g, patches, data(g, "those", shaped(DTYPE_I32, 2, 4, 3))));
+  const plan *p = check(b, g, 3);
+  assert_string_equal(type_text(&p->launches[0].kernel->buffers[0].type, b->arena), "f32[4,6,48]");
+}
+
+/* An index that both read is no reason: rows of one would be walked along the other's. */
+static void little_that_is_shared_merges_nothing(void **state) {
+  bench *b = *state;
+  graph *g = graph_new(b->arena, "t");
+  const value index = data(g, "index", shaped(DTYPE_I32, 2, 64, 16));
+  output(g, "rows", rows_of(g, data(g, "x", shaped(DTYPE_F32, 3, 64, 20, 96)), index));
+  const value y = rows_of(g, data(g, "y", shaped(DTYPE_F32, 3, 64, 20, 40)), index), sum = graph_reduce(g, OP_REDUCE_SUM, y, (int64_t[]){2}, 1, nowhere);
+  const value far = binary(g, OP_SUB, y, graph_broadcast(g, sum, *graph_type(g, y), (int64_t[]){0, 1}, nowhere));
+  output(g, "how far", scaled(g, graph_reduce(g, OP_REDUCE_SUM, binary(g, OP_MUL, far, far), (int64_t[]){2}, 1, nowhere), 2));
+  check(b, g, 2);
+}
+
 static void layer_norm_is_one_kernel(void **state) {
   bench *b = *state;
   graph *g = graph_new(b->arena, "t");
@@ -337,6 +370,8 @@ int main(void) {
       TEST(softmax_is_one_kernel),
       TEST(long_rows_end_their_kernel),
       TEST(layer_norm_is_one_kernel),
+      TEST(patches_that_are_gathered_stand_in_memory),
+      TEST(little_that_is_shared_merges_nothing),
       TEST(batch_norm_reads_its_input_twice),
       TEST(pooling_has_affine_indices),
       TEST(label_gather_and_scatter),

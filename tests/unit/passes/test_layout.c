@@ -93,6 +93,22 @@ static void channels_lie_innermost(void **state) {
   assert_string_equal(layout_of(b, p, "x"), "0 2 3 1");
 }
 
+/* Squares of 4 x 4 pixels times w: no dimension of the image is summed as such, so that it stays as it is. */
+static void images_in_patches_stay(void **state) {
+  bench *b = *state;
+  const tensor_type x = shaped(DTYPE_F32, 4, 32, 16, 8, 8), w = shaped(DTYPE_F32, 2, 256, 64), y = shaped(DTYPE_F32, 3, 32, 4, 64);
+  graph *g = graph_new(b->arena, "patches");
+  const value given = graph_parameter(g, "state", "x", x, nowhere), weight = graph_parameter(g, "state", "w", w, nowhere);
+  const value tiles = graph_reshape(g, given, 6, (int64_t[]){32, 16, 2, 4, 2, 4}, nowhere);
+  const value patches = graph_reshape(g, graph_transpose(g, tiles, (int64_t[]){0, 2, 4, 3, 5, 1}, nowhere), 3, (int64_t[]){32, 4, 256}, nowhere);
+  graph_add_result(g, "output", "y", graph_contract(g, patches, weight, "b,i,k; k,j -> b,i,j", &y, nowhere), nowhere);
+  graph_add_result(g, "state", "x", given, nowhere);
+  plan *p = fused(b, g);
+  apply_pass(b, p, pass_layout, "layout");
+  assert_plan_equals_graph(b, g, p, 1e-4);
+  assert_string_equal(layout_of(b, p, "x"), "0 1 2 3");
+}
+
 /* y = x w, dw = x' y, and the sum of y's rows: what puts y in panels for dw takes the sum as well. Where its columns are summed instead, nothing does. */
 static void copies_take_sums_of_columns(void **state) {
   bench *b = *state;
@@ -142,6 +158,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(one_copy_serves_all, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(panels_serve_the_other_product, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(channels_lie_innermost, bench_setup, bench_teardown),
+      cmocka_unit_test_setup_teardown(images_in_patches_stay, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(copies_take_sums_of_columns, bench_setup, bench_teardown),
       cmocka_unit_test_setup_teardown(products_write_panels_beside, bench_setup, bench_teardown),
   };

@@ -65,6 +65,28 @@ static void functions_are_accurate(void **state) {
   }
 }
 
+static double gelu(double x) { return 0.5 * x * erfc(-x * sqrt(0.5)); }
+static double gelu_slope(double x) { return 0.5 * erfc(-x * sqrt(0.5)) + x * exp(-0.5 * x * x) * 0.39894228040143268; }
+
+/* What follows is added to numbers near 1, or to x. */
+static void gelus_are_as_good_as_their_factors(void **state) {
+  (void)state;
+  static float x[POINTS], y[POINTS], slope[POINTS];
+  for (int i = 0; i < POINTS; i++) x[i] = (float)(-8 + 16.0 * i / (POINTS - 1));
+  run_expression("exact_gelu(x[i])", x, x, y);
+  run_expression("exact_gelu_slope(x[i])", x, x, slope);
+  for (int i = 0; i < POINTS; i++) {
+    assert_true(fabs((double)y[i] - gelu((double)x[i])) < 2e-7 * (1 + fabs((double)x[i])));
+    assert_true(fabs((double)slope[i] - gelu_slope((double)x[i])) < 2.5e-7);
+  }
+  const float ends[] = {-1e30f, -50, -6.1f, 6.1f, 50, 1e30f, NAN, 0};
+  memcpy(x, ends, sizeof ends);
+  run_expression("exact_gelu(x[i])", x, x, y);
+  run_expression("exact_gelu_slope(x[i])", x, x, slope);
+  for (int i = 0; i < 6; i++) assert_true(y[i] == (i < 3 ? 0 : x[i]) && slope[i] == (i < 3 ? 0 : 1));
+  assert_true(isnan(y[6]) && isnan(slope[6]) && y[7] == 0 && slope[7] == 0.5f);
+}
+
 /* Near its zeros the error of a sine is judged against 1. */
 static void large_angles_are_reduced(void **state) {
   (void)state;
@@ -159,6 +181,7 @@ static void doubles_and_bf16_are_lowered_too(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(functions_are_accurate),
+      cmocka_unit_test(gelus_are_as_good_as_their_factors),
       cmocka_unit_test(large_angles_are_reduced),
       cmocka_unit_test(special_values_are_exact),
       cmocka_unit_test(powers_follow_the_library),

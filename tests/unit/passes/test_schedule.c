@@ -178,6 +178,23 @@ static void groups_are_asked_for(void **state) {
                      "schedule { for ");
 }
 
+/* The pixels of a patch are told apart when code is made. */
+static void short_runs_are_spelled_out(void **state) {
+  (void)state;
+  assert_schedule("kernel k {\n  in x : u8[64,3,32,32]\n  out y : f32[64,64,48]\n  axes i:64 j:64 k:48\n"
+                  "  p[i,j,k] : f32 = f32(x[i, k % 3, k / 12 + 4*(j / 8), 4*(j % 8) + k / 3 % 4]) -> y[i, j, k]\n}\n",
+                  "schedule { for i parallel, j, k/16 unroll, k vector }");
+  assert_schedule("kernel k {\n  in x : f32[64,64,48]\n  out y : f32[64,64,48]\n  axes i:64 j:64 k:48\n  p[i,j,k] : f32 = exp(x[i, j, k]) -> y[i, j, k]\n}\n",
+                  "schedule { for i parallel, j, k/16, k vector }");
+}
+
+static void sums_of_rows_walk_along_them(void **state) {
+  (void)state;
+  assert_schedule("kernel k {\n  in x : f32[256,128]\n  out y : f32[256]\n  out z : f32[256]\n  axes i:256 r:128\n  s[i] : f32 = sum r of x[i, r] -> y[i]\n"
+                  "  t[i] : f32 = sum r of x[i, r] * x[i, r] -> z[i]\n}\n",
+                  "schedule { for i parallel, r/64, r/16 unroll, r vector");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_argmax_is_alone_in_being_scalar),
@@ -188,6 +205,8 @@ int main(void) {
       cmocka_unit_test(epilogues_read_along_rows),
       cmocka_unit_test(images_stay_where_panels_pass_by),
       cmocka_unit_test(panels_are_turned_by_squares),
+      cmocka_unit_test(short_runs_are_spelled_out),
+      cmocka_unit_test(sums_of_rows_walk_along_them),
       cmocka_unit_test(long_sums_are_streamed),
       cmocka_unit_test(tiles_stay_in_panels_of_rows),
       cmocka_unit_test(vectors_end_with_panels),
