@@ -146,7 +146,8 @@ static bool is_large_product(search *s, const target *t, value v) {
   }
   s->is_tile = fits && n_sides == 2;
   const double summed = (double)x * (double)y / ((double)size * batch);
-  return (s->is_tile || size >= x + y) && summed <= (double)MOST_SUMMED * MOST_SUMMED;
+  /* Or a little less: they would be written and read several times on the way there and back. */
+  return (s->is_tile || 4 * size >= 3 * (x + y)) && summed <= (double)MOST_SUMMED * MOST_SUMMED;
 }
 
 squares *find_squares(const graph *g, const target *t, bool *refused, arena *a) {
