@@ -102,3 +102,19 @@ bool compute_in_copy(const plan *p, const plan_launch *copy, uint32_t at, buffer
   *out = (plan_launch){.kernel = c.into, .buffers = c.buffers};
   return true;
 }
+
+kernel *copy_kernel(arena *a, const tensor_type *t, span where) {
+  const expr *index[MAX_RANK];
+  kernel *k = kernel_new(a, "convert", where);
+  stage s = {.name = "copy", .type = t->dtype, .output = 1, .index = index, .where = where};
+  for (uint32_t d = 0; d < t->rank; d++) {
+    const uint32_t axis = kernel_add_axis(k, "i", t->dim[d]);
+    index[d] = expr_axis(k, axis);
+    s.free |= (axis_set)1 << axis;
+  }
+  kernel_add_buffer(k, "from", *t, ACCESS_IN);
+  kernel_add_buffer(k, "to", *t, ACCESS_OUT);
+  s.body = expr_read(k, 0, index, NULL, 0, (scalar){.integer = 0});
+  kernel_add_stage(k, s);
+  return k;
+}

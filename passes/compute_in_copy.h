@@ -11,4 +11,7 @@ typedef bool buffer_test(const plan *p, uint32_t buffer, uint32_t at);
  * wrote beside it, as far as that can be read there. False where there is none. */
 bool compute_in_copy(const plan *p, const plan_launch *copy, uint32_t at, buffer_test *is_there, plan_launch *out);
 
+/* What copies a buffer of this type, its first, to its second. */
+kernel *copy_kernel(arena *a, const tensor_type *t, span where);
+
 #endif

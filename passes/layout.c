@@ -4,6 +4,7 @@
  * vectors, a conversion kernel makes a copy in the order that is wanted, which one can see and count. Parameters, and
  * with them their moments, averages and gradients, lie in panels from the start. */
 #include "passes/passes.h"
+#include "passes/compute_in_copy.h"
 #include "passes/copy_beside.h"
 #include "passes/register_tile.h"
 #include "passes/squares.h"
@@ -382,22 +383,6 @@ static void launch(layouts *l, const kernel *k, const uint32_t *buffers) {
       (plan_launch){.kernel = with_layouts(l, k, buffers), .buffers = arena_copy(l->arena, buffers, k->n_buffers * sizeof *buffers)};
 }
 
-static kernel *copy_kernel(layouts *l, const tensor_type *t, span where) {
-  const expr *index[MAX_RANK];
-  kernel *k = kernel_new(l->arena, "convert", where);
-  stage s = {.name = "copy", .type = t->dtype, .output = 1, .index = index, .where = where};
-  for (uint32_t d = 0; d < t->rank; d++) {
-    uint32_t axis = kernel_add_axis(k, "i", t->dim[d]);
-    index[d] = expr_axis(k, axis);
-    s.free |= AXIS(axis);
-  }
-  kernel_add_buffer(k, "from", *t, ACCESS_IN);
-  kernel_add_buffer(k, "to", *t, ACCESS_OUT);
-  s.body = expr_read(k, 0, index, NULL, 0, (scalar){.integer = 0});
-  kernel_add_stage(k, s);
-  return k;
-}
-
 /* The buffer, or a copy of it in the order that is wanted. */
 static uint32_t converted(layouts *l, uint32_t from, const layout *wanted) {
   plan_buffer b = l->plan->buffers[from];
@@ -413,7 +398,7 @@ static uint32_t converted(layouts *l, uint32_t from, const layout *wanted) {
   b.literal = NULL;
   b.bytes = bytes_of(&b);
   uint32_t to = plan_add_buffer(l->plan, b);
-  launch(l, copy_kernel(l, &b.type, b.where), (uint32_t[]){from, to});
+  launch(l, copy_kernel(l->arena, &b.type, b.where), (uint32_t[]){from, to});
   struct copy *c = ARENA_NEW(l->arena, struct copy);
   *c = (struct copy){from, to, l->copies};
   l->copies = c;

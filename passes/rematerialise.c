@@ -123,13 +123,21 @@ static bool only_waits(const plan *p, const plan_launch *l, uint32_t first, uint
   return true;
 }
 
-/* A value that waits at a launch: which, for which launch, and what making it again is worth; by the copy that made it, put off, where
- * that has a kernel. */
+/* A value that waits at a launch: which, for which launch, and what making it again is worth; by a map of its own where that has a kernel:
+ * instead of the copy that made it, or beside the product that did. */
 typedef struct {
   uint32_t buffer, use;
   double score, cost;
   plan_launch copy;
 } candidate;
+
+/* The map that makes a buffer again, from what its maker wrote beside it. */
+static bool map_of(const plan *p, uint32_t buffer, uint32_t at, plan_launch *out) {
+  const plan_buffer *b = &p->buffers[buffer];
+  const plan_launch again = {.kernel = copy_kernel(p->arena, &b->type, b->where), .buffers = (uint32_t[]){buffer, p->n_buffers}};
+  for (uint32_t i = 0; i < 2; i++) again.kernel->buffers[i].layout = b->layout;
+  return compute_in_copy(p, &again, at, is_there, out);
+}
 
 static void offer(candidate *best, candidate one, double bytes_waiting) {
   one.score = bytes_waiting / one.cost;
@@ -151,13 +159,31 @@ static candidate best_at(repetition *r, uint32_t peak, int64_t least) {
       one.cost = only_waits(p, maker, b->first, use) ? 1 : cost_of(r, maker->kernel);
       offer(&best, one, (double)b->bytes * (use - before));
     }
-    if (before == b->first && compute_in_copy(p, maker, peak + 1, is_there, &one.copy)) {
+    const bool copied = !maker->repeat && kernel_is_copy(maker->kernel), again = !r->maps_only && !maker->repeat && !is_map(maker->kernel);
+    if (before == b->first && (copied ? compute_in_copy(p, maker, peak + 1, is_there, &one.copy) : again && map_of(p, i, peak + 1, &one.copy))) {
       one.use = as_late_as(p, &one.copy, use);
-      one.cost = fmax(cost_of(r, one.copy.kernel) - cost_of(r, maker->kernel), 1);
+      one.cost = fmax(cost_of(r, one.copy.kernel) - (copied ? cost_of(r, maker->kernel) : 0), 1);
       offer(&best, one, (double)b->bytes * (one.use - before));
     }
   }
   return best;
+}
+
+/* A launch more in front of `use`. */
+static void insert(plan *p, uint32_t use, const plan_launch *l) {
+  ARENA_PUSH(p->arena, p->launches, p->n_launches, p->launches_capacity);
+  memmove(p->launches + use + 1, p->launches + use, (p->n_launches - 1 - use) * sizeof *l);
+  p->launches[use] = *l;
+  plan_note_lives(p);
+}
+
+/* Who reads a buffer from `use` on reads one like it, which is new. */
+static uint32_t replace(plan *p, uint32_t old, uint32_t use) {
+  const uint32_t made = plan_add_buffer(p, p->buffers[old]);
+  for (uint32_t l = use; l < p->n_launches; l++)
+    for (uint32_t b = 0; b < p->launches[l].kernel->n_buffers; b++)
+      if (p->launches[l].buffers[b] == old) p->launches[l].buffers[b] = made;
+  return made;
 }
 
 /* The maker once more in front of `use`, or there instead; who reads its outputs from there on reads the new ones. */
@@ -172,18 +198,9 @@ static void repeat_maker(repetition *r, uint32_t buffer, uint32_t use) {
     return;
   }
   again.buffers = arena_copy(p->arena, again.buffers, again.kernel->n_buffers * sizeof *again.buffers);
-  for (uint32_t o = 0; o < again.kernel->n_buffers; o++) {
-    if (again.kernel->buffers[o].access != ACCESS_OUT) continue;
-    const uint32_t old = again.buffers[o], made = plan_add_buffer(p, p->buffers[old]);
-    again.buffers[o] = made;
-    for (uint32_t l = use; l < p->n_launches; l++)
-      for (uint32_t b = 0; b < p->launches[l].kernel->n_buffers; b++)
-        if (p->launches[l].buffers[b] == old) p->launches[l].buffers[b] = made;
-  }
-  ARENA_PUSH(p->arena, p->launches, p->n_launches, p->launches_capacity);
-  memmove(p->launches + use + 1, p->launches + use, (p->n_launches - 1 - use) * sizeof again);
-  p->launches[use] = again;
-  plan_note_lives(p);
+  for (uint32_t o = 0; o < again.kernel->n_buffers; o++)
+    if (again.kernel->buffers[o].access == ACCESS_OUT) again.buffers[o] = replace(p, again.buffers[o], use);
+  insert(p, use, &again);
 }
 
 /* What is in use at once, at most, and the launch at which it is so. */
@@ -206,11 +223,16 @@ static plan copy_of(const plan *p) {
   return kept;
 }
 
-/* The copy goes to where it is read. */
+/* The copy goes to where it is read; what a product wrote is made there again. */
 static void compute_late(repetition *r, const candidate *c) {
   plan *p = r->plan;
   const uint32_t first = p->buffers[c->buffer].first;
   schedule_kernel((kernel *)(uintptr_t)c->copy.kernel, r->target);
+  if (!kernel_is_copy(p->launches[first].kernel)) {
+    replace(p, c->buffer, c->use);
+    insert(p, c->use, &c->copy);
+    return;
+  }
   memmove(p->launches + first, p->launches + first + 1, (c->use - 1 - first) * sizeof *p->launches);
   p->launches[c->use - 1] = c->copy;
   plan_note_lives(p);

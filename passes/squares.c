@@ -147,7 +147,9 @@ static bool is_large_product(search *s, const target *t, value v) {
   }
   s->pays = !t->warps && batch >= ENOUGH_TASKS ? FEWEST_PRODUCTS : 1;
   const double summed = (double)x * (double)y / ((double)size * batch);
-  return s->pays * size >= x + y && summed <= (double)MOST_SUMMED * MOST_SUMMED;
+  /* Or a little less: they would be written and read several times on the way there and back. */
+  const bool is_large = 4 * size >= 3 * (x + y) || s->pays * size >= x + y;
+  return is_large && summed <= (double)MOST_SUMMED * MOST_SUMMED;
 }
 
 squares *find_squares(const graph *g, const target *t, bool *refused, arena *a) {

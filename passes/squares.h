@@ -1,5 +1,5 @@
-/* Squares: products of two short factors that are larger than both together (scores of attention, similarities of a
- * contrastive loss), or many that are not much smaller. Where rows of them are reduced, mapped and multiplied again, they never stand in memory: every kernel
+/* Squares: products of two short factors that are larger than both together, or nearly (scores of attention, similarities of a
+ * contrastive loss), or many that are a good deal smaller. Where rows of them are reduced, mapped and multiplied again, they never stand in memory: every kernel
  * that reads one makes it anew, a block of rows at a time. */
 #ifndef SSLC_PASSES_SQUARES_H
 #define SSLC_PASSES_SQUARES_H
