@@ -16,7 +16,7 @@ plan *trial_plan(kernel *k, const loops *lowered, arena *a) {
     bool in = b->access == ACCESS_IN;
     places[i] = plan_add_buffer(p, (plan_buffer){.name = b->name, .role = in ? trial_in_role : trial_out_role, .type = b->type, .layout = b->layout,
                                                  .storage = in ? STORAGE_DATA : STORAGE_RESULT, .alias = -1,
-                                                 .bytes = layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype)});
+                                                 .bytes = layout_bytes(&b->layout, &b->type)});
   }
   plan_add_launch(p, k, places);
   p->launches[0].loops = lowered;

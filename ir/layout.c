@@ -59,6 +59,8 @@ int64_t layout_elements(const layout *l, const tensor_type *t) {
   return n;
 }
 
+int64_t layout_bytes(const layout *l, const tensor_type *t) { return layout_elements(l, t) * (int64_t)dtype_bytes(t->dtype); }
+
 int64_t layout_offset(const layout *l, const tensor_type *t, const int64_t *index) {
   layout s = spelled(l, t);
   int64_t offset = 0;
@@ -169,7 +171,7 @@ void layout_scatter(const layout *l, const tensor_type *t, const void *row_major
     if (n > 0) memcpy(buffer, row_major, (size_t)type_bytes(t));
     return;
   }
-  if (layout_elements(l, t) != n) memset(buffer, 0, (size_t)layout_elements(l, t) * dtype_bytes(t->dtype));
+  if (layout_elements(l, t) != n) memset(buffer, 0, (size_t)layout_bytes(l, t));
   copy_rows(l, t, row_major, buffer, true);
 }
 

@@ -28,6 +28,7 @@ layout layout_blocked(const tensor_type *t, const uint32_t *order, uint32_t dim,
 bool layout_equal(const layout *a, const layout *b);
 bool layout_is_row_major(const layout *l, const tensor_type *t);
 int64_t layout_elements(const layout *l, const tensor_type *t); /* with padding */
+int64_t layout_bytes(const layout *l, const tensor_type *t);    /* of these */
 /* Element offset of a logical index. */
 int64_t layout_offset(const layout *l, const tensor_type *t, const int64_t *index);
 /* "0/64 2 3 1 0%64" */

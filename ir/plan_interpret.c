@@ -24,7 +24,7 @@ static void run_loops(const plan_launch *l, void *const *buffers, arena *scratch
   void **laid = ARENA_ARRAY(scratch, void *, k->n_buffers);
   for (uint32_t i = 0; i < k->n_buffers; i++) {
     const kernel_buffer *b = &k->buffers[i];
-    laid[i] = arena_alloc(scratch, (size_t)layout_elements(&b->layout, &b->type) * dtype_bytes(b->type.dtype));
+    laid[i] = arena_alloc(scratch, (size_t)layout_bytes(&b->layout, &b->type));
     if (b->access == ACCESS_IN) layout_scatter(&b->layout, &b->type, buffers[i], laid[i]);
   }
   loops_interpret(l->loops, laid, scratch);

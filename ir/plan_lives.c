@@ -6,7 +6,7 @@ static void note_uses(plan *p) {
     plan_buffer *b = &p->buffers[i];
     b->first = p->n_launches;
     b->last = 0;
-    b->bytes = layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype);
+    b->bytes = layout_bytes(&b->layout, &b->type);
   }
   for (uint32_t first = 0, end; first < p->n_launches; first = end) {
     end = plan_bundle_end(p, first);

@@ -168,7 +168,7 @@ static int by_begin(const void *x, const void *y) {
 static const char *check_place(checker *c, uint32_t number) {
   const plan_buffer *b = &c->p->buffers[number];
   const use *u = &c->uses[number];
-  int64_t needed = layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype);
+  int64_t needed = layout_bytes(&b->layout, &b->type);
   if (b->bytes < needed) WRONG("%s has %lld bytes and needs %lld", label(c, number), (long long)b->bytes, (long long)needed);
   if (!plan_in_arena(c->p, b)) return NULL;
   if (b->offset < 0 || b->offset % 64) WRONG("%s is not at a multiple of 64", label(c, number));

@@ -38,32 +38,26 @@ static value negative_splat(const candidate *n, value like, scalar s) {
   return splat_of(n->c, like, op_evaluate(OP_NEG, n->type, n->type, &s));
 }
 
-/* (x op a) op b = x op (a op b): exact for integers, which wrap. */
-static value reassociate(const candidate *n, op_id op) {
-  const node *inner = node_if(n->c, n->x, op);
-  scalar s[2] = {{0}, n->y_splat};
-  if (!inner || !n->y_known || dtype_is_real(n->type)) return 0;
-  if (!graph_splat_value(n->g, inner->operands[1], &s[0])) return 0;
-  return binary(n, op, inner->operands[0], splat_of(n->c, n->v, op_evaluate(op, n->type, n->type, s)));
-}
-
 /* Factors with which a product neither overflows nor vanishes that did not before, but at the ends of the range. */
 static bool is_moderate(scalar s) { return fabs(s.real) >= 0x1p-24 && fabs(s.real) <= 0x1p24; }
 
-/* The factor of a product of reals with a constant; 0: it is none. */
-static value scaled(const candidate *n, value v, scalar *by) {
-  const node *product = dtype_is_real(n->type) ? node_if(n->c, v, OP_MUL) : NULL;
-  return product && graph_splat_value(n->g, product->operands[1], by) && is_moderate(*by) ? product->operands[0] : 0;
+/* (x op a) op b = x op (a op b): exact for integers, which wrap; of reals products with moderate factors. */
+static value reassociate(const candidate *n, op_id op) {
+  const node *inner = node_if(n->c, n->x, op);
+  scalar s[2] = {{0}, n->y_splat};
+  if (!inner || !n->y_known || !graph_splat_value(n->g, inner->operands[1], &s[0])) return 0;
+  if (dtype_is_real(n->type) && !(op == OP_MUL && is_moderate(s[0]) && is_moderate(s[1]))) return 0;
+  return binary(n, op, inner->operands[0], splat_of(n->c, n->v, op_evaluate(op, n->type, n->type, s)));
 }
 
-/* (x a) b = x (a b), and (x a) y = (x y) a of what nothing else uses, so that constants meet. */
-static value gather_constants(const candidate *n) {
-  scalar s[2] = {{0}, n->y_splat};
-  const value x = scaled(n, n->x, &s[0]);
-  if (x && n->y_known) return is_moderate(s[1]) ? binary(n, OP_MUL, x, splat_of(n->c, n->v, op_evaluate(OP_MUL, n->type, n->type, s))) : 0;
-  if (x && used_once(n->c, n->x)) return binary(n, OP_MUL, binary(n, OP_MUL, x, n->y), splat_of(n->c, n->v, s[0]));
-  const value y = !n->y_known && used_once(n->c, n->y) ? scaled(n, n->y, &s[0]) : 0;
-  return y ? binary(n, OP_MUL, binary(n, OP_MUL, n->x, y), splat_of(n->c, n->v, s[0])) : 0;
+/* (x a) y = (x y) a and x (y a) = (x y) a of reals, where nothing else uses what is scaled, so that constants meet. */
+static value scale_later(const candidate *n, bool second) {
+  const value scaled = second ? n->y : n->x;
+  const node *product = dtype_is_real(n->type) && used_once(n->c, scaled) ? node_if(n->c, scaled, OP_MUL) : NULL;
+  scalar by;
+  if (!product || !graph_splat_value(n->g, product->operands[1], &by) || !is_moderate(by)) return 0;
+  const value of = product->operands[0];
+  return binary(n, OP_MUL, binary(n, OP_MUL, second ? n->x : of, second ? of : n->y), splat_of(n->c, n->v, by));
 }
 
 static value swap_constant(const candidate *n) {
@@ -110,8 +104,9 @@ static value rule_mul(const candidate *n) {
   const value minus_x = negated(n, n->x), minus_y = negated(n, n->y);
   if (minus_x && minus_y) return binary(n, OP_MUL, minus_x, minus_y);
   if (minus_x && n->y_known) return binary(n, OP_MUL, minus_x, negative_splat(n, n->y, n->y_splat));
-  const value gathered = gather_constants(n);
-  return gathered ? gathered : reassociate(n, OP_MUL);
+  if (n->y_known) return reassociate(n, OP_MUL);
+  const value later = scale_later(n, false);
+  return later ? later : scale_later(n, true);
 }
 
 static value rule_div(const candidate *n) {

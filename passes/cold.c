@@ -9,11 +9,9 @@ enum {
   FORGOTTEN = 16 << 20 /* bytes that others touch meanwhile: half of a last cache that two threads and more share */
 };
 
-static int64_t bytes_of(const kernel_buffer *b) { return layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype); }
-
 static int64_t touched(const plan_launch *l) {
   int64_t bytes = 0;
-  for (uint32_t b = 0; b < l->kernel->n_buffers; b++) bytes += bytes_of(&l->kernel->buffers[b]);
+  for (uint32_t b = 0; b < l->kernel->n_buffers; b++) bytes += layout_bytes(&l->kernel->buffers[b].layout, &l->kernel->buffers[b].type);
   return bytes;
 }
 
@@ -22,7 +20,7 @@ static bool is_cold(const plan *p, uint32_t launch, uint32_t argument) {
   const kernel_buffer *out = &p->launches[launch].kernel->buffers[argument];
   const uint32_t buffer = p->launches[launch].buffers[argument];
   int64_t meanwhile = 0;
-  if (out->access != ACCESS_OUT || bytes_of(out) < SMALLEST || !strcmp(p->buffers[buffer].role, "state")) return false;
+  if (out->access != ACCESS_OUT || layout_bytes(&out->layout, &out->type) < SMALLEST || !strcmp(p->buffers[buffer].role, "state")) return false;
   for (uint32_t i = launch + 1; i < p->n_launches && meanwhile < FORGOTTEN; i++) {
     const plan_launch *l = &p->launches[i];
     for (uint32_t b = 0; b < l->kernel->n_buffers; b++)

@@ -37,11 +37,15 @@ static int32_t writer_of(const plan_launch *l, const target *t, uint32_t buffer)
 
 static uint32_t innermost_dimension(const layout *l, const tensor_type *t) { return l->n ? l->part[l->n - 1].dim : t->rank - 1; }
 
-bool product_writes_along(const plan *p, const target *t, uint32_t buffer, uint32_t dim) {
+/* The launch of a product that makes a buffer in vectors along a dimension, and the map that writes it; -1: there is none. */
+static int32_t product_along(const plan *p, const target *t, uint32_t buffer, uint32_t dim, uint32_t *writer) {
   const plan_buffer *b = &p->buffers[buffer];
-  const int32_t maker = t->warps ? -1 : maker_of(p, buffer);
-  return maker >= 0 && innermost_dimension(&b->layout, &b->type) == dim && writer_of(&p->launches[maker], t, buffer) >= 0;
+  const int32_t maker = t->warps || innermost_dimension(&b->layout, &b->type) != dim ? -1 : maker_of(p, buffer), map = maker < 0 ? -1 : writer_of(&p->launches[maker], t, buffer);
+  *writer = (uint32_t)map;
+  return map < 0 ? -1 : maker;
 }
+
+bool product_writes_along(const plan *p, const target *t, uint32_t buffer, uint32_t dim) { return product_along(p, t, buffer, dim, &(uint32_t){0}) >= 0; }
 
 /* Whether a layout has panels of whole vectors. */
 static bool in_panels(const layout *l, const target *t) {
@@ -81,13 +85,12 @@ bool pass_copy_beside(plan *p, pass_context *c) {
   uint32_t n = 0;
   for (uint32_t i = 0; i < p->n_launches; i++) {
     const plan_launch *l = &p->launches[i];
-    const bool copies = !l->repeat && kernel_is_copy(l->kernel);
     const stage *s = l->kernel->stages;
-    const layout *to = copies ? &l->kernel->buffers[s->output].layout : NULL;
-    if (copies && in_panels(to, c->target) && product_writes_along(p, c->target, l->buffers[s->body->number], to->part[to->n - 1].dim)) {
-      const uint32_t from = l->buffers[s->body->number];
-      plan_launch *product = &p->launches[maker_of(p, from)];
-      *product = with_copy(p, product, (uint32_t)writer_of(product, c->target, from), l, &made, c->arena);
+    const layout *to = kernel_is_copy(l->kernel) ? &l->kernel->buffers[s->output].layout : NULL;
+    uint32_t writer;
+    const int32_t product = to && in_panels(to, c->target) ? product_along(p, c->target, l->buffers[s->body->number], to->part[to->n - 1].dim, &writer) : -1;
+    if (product >= 0) {
+      p->launches[product] = with_copy(p, &p->launches[product], writer, l, &made, c->arena);
       continue;
     }
     p->launches[n++] = *l;

@@ -332,8 +332,6 @@ static void fix_bounds_of_loops(layouts *l) {
     if (p->buffers[i].storage != STORAGE_TEMPORARY) l->fixed[class_of(l, i)] = true;
 }
 
-static int64_t bytes_of(const plan_buffer *b) { return layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype); }
-
 static bool is_state(const plan_buffer *b) { return b->storage == STORAGE_STATE || !strcmp(b->role, "state"); }
 
 static void decide(layouts *l) {
@@ -348,7 +346,7 @@ static void decide(layouts *l) {
     if (l->fixed[class] || b->storage == STORAGE_DATA || b->type.rank < 2) continue;
     if (of_state[class] && l->packed[class].n && shape_equal(of_state[class], &b->type) && packs_well(l, class, &l->packed[class], &b->type)) {
       b->layout = l->packed[class];
-      b->bytes = bytes_of(b);
+      b->bytes = layout_bytes(&b->layout, &b->type);
       continue;
     }
     uint32_t best = b->type.rank - 1;
@@ -396,7 +394,7 @@ static uint32_t converted(layouts *l, uint32_t from, const layout *wanted) {
   b.alias = -1;
   b.is_splat = false;
   b.literal = NULL;
-  b.bytes = bytes_of(&b);
+  b.bytes = layout_bytes(&b.layout, &b.type);
   uint32_t to = plan_add_buffer(l->plan, b);
   launch(l, copy_kernel(l->arena, &b.type, b.where), (uint32_t[]){from, to});
   struct copy *c = ARENA_NEW(l->arena, struct copy);

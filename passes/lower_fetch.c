@@ -13,7 +13,7 @@ enum {
   MOST_LANES = 16           /* of a processor; while a warp waits, others run */
 };
 
-static bool is_large(const kernel_buffer *b) { return layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype) >= LARGE_BUFFER; }
+static bool is_large(const kernel_buffer *b) { return layout_bytes(&b->layout, &b->type) >= LARGE_BUFFER; }
 
 /* Says that the lanes of a read, contiguous, will be wanted, or what lies so many elements behind them. */
 static void fetch_read(lowering *l, const expr *read, int64_t ahead) {

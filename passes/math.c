@@ -223,55 +223,54 @@ static term between(const maths *m, term x, double end) {
   return select(m, less(m, x, low), low, x);
 }
 
-/* x P(x^2) / Q(x^2) up to 3.93, behind which the result rounds to 1: two short chains side by side, and a division that other work hides.
- * A weighted least squares fit, reweighted until its largest relative error was least (2e-8). Rounding adds up to 4 units in the last place. */
-static term expand_erf(const maths *m, const term *args) {
-  term x = keep(m, between(m, args[0], 3.93)), t = keep(m, mul(m, x, x));
-  term p = POLYNOMIAL(m, t, 1.1283791455355558, 0.19076446876491, 0.05278776258398045, 0.0037788007905545707, 0.00028479395497025807, 2.0421556272712324e-06);
-  term q = POLYNOMIAL(m, t, 1, 0.5023933309844163, 0.11424955578529915, 0.014995800579523983, 0.0011650243053911984, 3.800525053620402e-05);
-  return between(m, divide(m, mul(m, x, p), q), 1);
-}
-
-/* A function that is odd but for the half that is added: x P(x^2) / Q(x^2) up to an end behind which the sum rounds to 0 or 1; fitted as above,
- * with the absolute error least (1e-8, and 2e-7 with rounding). */
+/* An odd function: x P(x^2) / Q(x^2) up to an end behind which it is constant to rounding: two short chains side by side, and a division
+ * that other work hides. Weighted least squares fits, reweighted until the largest error was least. */
 typedef struct {
   double end;
   uint32_t n_p, n_q;
   double p[7], q[8];
-} sigmoid_fit;
+} odd_fit;
 
-static term sigmoid_of(const maths *m, term x, const sigmoid_fit *fit) {
+static term odd_quotient(const maths *m, term x, const odd_fit *fit) {
   x = keep(m, between(m, x, fit->end));
   term t = keep(m, mul(m, x, x));
-  return add(m, divide(m, mul(m, x, polynomial(m, t, fit->p, fit->n_p)), polynomial(m, t, fit->q, fit->n_q)), number(m, 0.5));
+  return divide(m, mul(m, x, polynomial(m, t, fit->p, fit->n_p)), polynomial(m, t, fit->q, fit->n_q));
 }
 
-/* The normal distribution function. */
-static const sigmoid_fit normal = {5.5, 6, 6,
-                                   {0.39894223472280105, 0.03385066366212428, 0.004677132916280486, 0.000168804976023805, 6.351929423176299e-06, 2.275061571225038e-08},
-                                   {1, 0.2515169504003804, 0.028644721019474396, 0.0018843271153353629, 7.364065143445222e-05, 1.197526911304939e-06}};
-/* That and x times the density. */
-static const sigmoid_fit gelu_slope = {6.1, 7, 8,
-                                       {0.7978845233438661, -0.02037917960281611, 0.013780523805422294, 0.00023876472589804177, 3.412113032139422e-05, 1.0194224895742573e-06, 1.782308136057254e-08},
-                                       {1, 0.3077913528450973, 0.04486978250816007, 0.004074482530877644, 0.0002544370684363646, 1.0783706197116206e-05, 3.6609949360296823e-07, 1.3409524037747409e-09}};
+/* Relative error 2e-8; rounding adds up to 4 units in the last place. */
+static const odd_fit error_function = {3.93, 6, 6,
+                                       {1.1283791455355558, 0.19076446876491, 0.05278776258398045, 0.0037788007905545707, 0.00028479395497025807, 2.0421556272712324e-06},
+                                       {1, 0.5023933309844163, 0.11424955578529915, 0.014995800579523983, 0.0011650243053911984, 3.800525053620402e-05}};
+/* The normal distribution function, less a half: absolute error 1e-8, and 2e-7 with rounding. */
+static const odd_fit normal = {5.5, 6, 6,
+                               {0.39894223472280105, 0.03385066366212428, 0.004677132916280486, 0.000168804976023805, 6.351929423176299e-06, 2.275061571225038e-08},
+                               {1, 0.2515169504003804, 0.028644721019474396, 0.0018843271153353629, 7.364065143445222e-05, 1.197526911304939e-06}};
+/* That and x times the density, as good. */
+static const odd_fit gelu_slope = {6.1, 7, 8,
+                                   {0.7978845233438661, -0.02037917960281611, 0.013780523805422294, 0.00023876472589804177, 3.412113032139422e-05, 1.0194224895742573e-06, 1.782308136057254e-08},
+                                   {1, 0.3077913528450973, 0.04486978250816007, 0.004074482530877644, 0.0002544370684363646, 1.0783706197116206e-05, 3.6609949360296823e-07, 1.3409524037747409e-09}};
 
-static term call(const maths *m, op_id op, term x) {
-  return loops_node(m->builder->loops, (loops_expr){.kind = LOOPS_CALL, .op = op, .type = x->type, .lanes = x->lanes, .n_args = 1, .args = (term[]){x}});
+static term expand_erf(const maths *m, const term *args) { return between(m, odd_quotient(m, args[0], &error_function), 1); }
+
+static term expand_gelu(const maths *m, const term *args) { return mul(m, args[0], add(m, odd_quotient(m, args[0], &normal), number(m, 0.5))); }
+
+static term expand_gelu_slope(const maths *m, const term *args) { return add(m, odd_quotient(m, args[0], &gelu_slope), number(m, 0.5)); }
+
+/* -- f64 --------------------------------------------------------------------------------------------------- */
+
+static term call(const maths *m, op_id op, const term *args, uint32_t n) {
+  return loops_node(m->builder->loops, (loops_expr){.kind = LOOPS_CALL, .op = op, .type = args[0]->type, .lanes = args[0]->lanes, .n_args = n, .args = (const loops_expr **)args});
 }
 
-/* In f64 by its library. */
-static term normal_of(const maths *m, term x) {
-  if (x->type == DTYPE_F32) return sigmoid_of(m, x, &normal);
-  return fused(m, call(m, OP_ERF, mul(m, x, number(m, 0.70710678118654752))), number(m, 0.5), number(m, 0.5));
+static term normal_in_f64(const maths *m, term x) {
+  return fused(m, call(m, OP_ERF, (term[]){mul(m, x, number(m, 0.70710678118654752))}, 1), number(m, 0.5), number(m, 0.5));
 }
 
-static term expand_gelu(const maths *m, const term *args) { return mul(m, args[0], normal_of(m, args[0])); }
+static term gelu_in_f64(const maths *m, const term *args) { return mul(m, args[0], normal_in_f64(m, args[0])); }
 
-static term expand_gelu_slope(const maths *m, const term *args) {
-  term x = args[0];
-  if (x->type == DTYPE_F32) return sigmoid_of(m, x, &gelu_slope);
-  term density = call(m, OP_EXP, mul(m, mul(m, x, x), number(m, -0.5)));
-  return fused(m, mul(m, x, number(m, 0.39894228040143268)), density, normal_of(m, x));
+static term gelu_slope_in_f64(const maths *m, const term *args) {
+  term x = args[0], density = call(m, OP_EXP, (term[]){mul(m, mul(m, x, x), number(m, -0.5))}, 1);
+  return fused(m, mul(m, x, number(m, 0.39894228040143268)), density, normal_in_f64(m, x));
 }
 
 /* -- random bits ------------------------------------------------------------------------------------------ */
@@ -332,16 +331,13 @@ static expansion *const expansions[OP_COUNT] = {
     [OP_EXACT_GELU] = expand_gelu, [OP_EXACT_GELU_SLOPE] = expand_gelu_slope,
 };
 
+/* Of what its library has not. */
+static expansion *const expansions_in_f64[OP_COUNT] = {[OP_EXACT_GELU] = gelu_in_f64, [OP_EXACT_GELU_SLOPE] = gelu_slope_in_f64};
+
 const loops_expr *math_expand(const math_builder *b, op_id op, const loops_expr *const *args, uint32_t n) {
-  const loops_expr *first = args[0];
-  const bool in_library = op != OP_EXACT_GELU && op != OP_EXACT_GELU_SLOPE;
-  if (first->type == DTYPE_F64 && in_library)
-    return loops_node(b->loops, (loops_expr){.kind = LOOPS_CALL,
-                                             .op = op,
-                                             .type = DTYPE_F64,
-                                             .lanes = first->lanes,
-                                             .n_args = n,
-                                             .args = (const loops_expr **)args});
-  maths m = {b, first->lanes, first->type == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32};
-  return expansions[op] ? expansions[op](&m, args) : NULL;
+  const bool is_f64 = args[0]->type == DTYPE_F64;
+  const maths m = {b, args[0]->lanes, is_f64 ? DTYPE_F64 : DTYPE_F32};
+  expansion *expand = is_f64 ? expansions_in_f64[op] : expansions[op];
+  if (expand) return expand(&m, args);
+  return is_f64 ? call(&m, op, args, n) : NULL;
 }

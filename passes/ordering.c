@@ -19,7 +19,7 @@ ordering ordering_of(plan *p, arena *a) {
     const plan_buffer *b = &p->buffers[i];
     o.writer[i] = o.state[i] = -1;
     if (b->storage == STORAGE_TEMPORARY)
-      o.bytes[i] = layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype);
+      o.bytes[i] = layout_bytes(&b->layout, &b->type);
     if (b->storage != STORAGE_RESULT || strcmp(b->role, "state")) continue;
     int32_t state = plan_find(p, "state", b->name);
     if (state >= 0 && p->buffers[state].storage == STORAGE_STATE) o.state[i] = state;

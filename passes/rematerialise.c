@@ -159,7 +159,7 @@ static candidate best_at(repetition *r, uint32_t peak, int64_t least) {
       one.cost = only_waits(p, maker, b->first, use) ? 1 : cost_of(r, maker->kernel);
       offer(&best, one, (double)b->bytes * (use - before));
     }
-    const bool copied = !maker->repeat && kernel_is_copy(maker->kernel), again = !r->maps_only && !maker->repeat && !is_map(maker->kernel);
+    const bool copied = kernel_is_copy(maker->kernel), again = !r->maps_only && !maker->repeat && !is_map(maker->kernel);
     if (before == b->first && (copied ? compute_in_copy(p, maker, peak + 1, is_there, &one.copy) : again && map_of(p, i, peak + 1, &one.copy))) {
       one.use = as_late_as(p, &one.copy, use);
       one.cost = fmax(cost_of(r, one.copy.kernel) - (copied ? cost_of(r, maker->kernel) : 0), 1);
@@ -174,6 +174,13 @@ static void insert(plan *p, uint32_t use, const plan_launch *l) {
   ARENA_PUSH(p->arena, p->launches, p->n_launches, p->launches_capacity);
   memmove(p->launches + use + 1, p->launches + use, (p->n_launches - 1 - use) * sizeof *l);
   p->launches[use] = *l;
+  plan_note_lives(p);
+}
+
+/* A launch in place of one that comes earlier, just in front of `use`. */
+static void move_to(plan *p, uint32_t first, uint32_t use, plan_launch l) {
+  memmove(p->launches + first, p->launches + first + 1, (use - 1 - first) * sizeof l);
+  p->launches[use - 1] = l;
   plan_note_lives(p);
 }
 
@@ -192,9 +199,7 @@ static void repeat_maker(repetition *r, uint32_t buffer, uint32_t use) {
   const uint32_t first = p->buffers[buffer].first;
   plan_launch again = p->launches[first];
   if (only_waits(p, &again, first, use)) {
-    memmove(p->launches + first, p->launches + first + 1, (use - 1 - first) * sizeof again);
-    p->launches[use - 1] = again;
-    plan_note_lives(p);
+    move_to(p, first, use, again);
     return;
   }
   again.buffers = arena_copy(p->arena, again.buffers, again.kernel->n_buffers * sizeof *again.buffers);
@@ -228,14 +233,12 @@ static void compute_late(repetition *r, const candidate *c) {
   plan *p = r->plan;
   const uint32_t first = p->buffers[c->buffer].first;
   schedule_kernel((kernel *)(uintptr_t)c->copy.kernel, r->target);
-  if (!kernel_is_copy(p->launches[first].kernel)) {
+  if (kernel_is_copy(p->launches[first].kernel)) {
+    move_to(p, first, c->use, c->copy);
+  } else {
     replace(p, c->buffer, c->use);
     insert(p, c->use, &c->copy);
-    return;
   }
-  memmove(p->launches + first, p->launches + first + 1, (c->use - 1 - first) * sizeof *p->launches);
-  p->launches[c->use - 1] = c->copy;
-  plan_note_lives(p);
 }
 
 /* At most so many repetitions, of values of `worth` bytes; returns how many brought what is in use to its least, of so many. */

@@ -256,7 +256,7 @@ static void add_taps(scheduler *s, const register_tile *t, axis_set taps, axis_s
 static int64_t buffer_bytes(const scheduler *s, const expr *e) {
   while (e->kind == EXPR_APPLY && e->n_args == 1) e = e->args[0];
   const kernel_buffer *b = e->kind == EXPR_READ ? &s->kernel->buffers[e->number] : NULL;
-  return b ? layout_elements(&b->layout, &b->type) * (int64_t)dtype_bytes(b->type.dtype) : 0;
+  return b ? layout_bytes(&b->layout, &b->type) : 0;
 }
 
 /* Indices of the first axis (images) for which all panels pass by before the next ones come, where the panels would not stay

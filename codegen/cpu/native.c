@@ -260,17 +260,17 @@ static LLVMValueRef half_of_pair(const value_builder *b, uint32_t lanes, LLVMVal
   return LLVMBuildBitCast(b->builder, high ? LLVMBuildAnd(b->builder, pair, by, "") : LLVMBuildShl(b->builder, pair, by, ""), f32, "");
 }
 
+/* Of the forms of an instruction for 4, 8 and 16 lanes the one for so many; NULL: there is none. */
+static const char *form_for(uint32_t lanes, const char *const forms[3]) { return lanes == 4 ? forms[0] : lanes == 8 ? forms[1] : lanes == 16 ? forms[2] : NULL; }
+
 /* VDPBF16PS; else the same two fused steps, which keep subnormals. */
 LLVMValueRef value_dot(const value_builder *b, uint32_t lanes, const LLVMValueRef *args) {
-  static const struct {
-    uint32_t lanes;
-    const char *name;
-  } instructions[] = {{16, "llvm.x86.avx512bf16.dpbf16ps.512"}, {8, "llvm.x86.avx512bf16.dpbf16ps.256"}, {4, "llvm.x86.avx512bf16.dpbf16ps.128"}};
-  for (size_t i = 0; b->dots && i < sizeof instructions / sizeof *instructions; i++) {
-    if (instructions[i].lanes != lanes) continue;
+  static const char *const forms[] = {"llvm.x86.avx512bf16.dpbf16ps.128", "llvm.x86.avx512bf16.dpbf16ps.256", "llvm.x86.avx512bf16.dpbf16ps.512"};
+  const char *instruction = b->dots ? form_for(lanes, forms) : NULL;
+  if (instruction) {
     LLVMTypeRef halves = LLVMVectorType(LLVMBFloatTypeInContext(b->context), 2 * lanes);
     LLVMValueRef operands[] = {args[2], LLVMBuildBitCast(b->builder, args[0], halves, ""), LLVMBuildBitCast(b->builder, args[1], halves, "")};
-    return value_intrinsic(b, instructions[i].name, NULL, 0, operands, 3);
+    return value_intrinsic(b, instruction, NULL, 0, operands, 3);
   }
   LLVMTypeRef type = value_register_type(b, DTYPE_F32, lanes);
   LLVMValueRef sum = args[2];
@@ -290,15 +290,12 @@ static LLVMValueRef power_of_two(const value_builder *b, uint32_t lanes, LLVMVal
 
 /* VSCALEFPS; else in two factors, which reach the denormal numbers with one rounding. */
 LLVMValueRef value_scale(const value_builder *b, uint32_t lanes, LLVMValueRef of, LLVMValueRef power) {
-  static const struct {
-    uint32_t lanes;
-    const char *name;
-  } instructions[] = {{16, "llvm.x86.avx512.mask.scalef.ps.512"}, {8, "llvm.x86.avx512.mask.scalef.ps.256"}, {4, "llvm.x86.avx512.mask.scalef.ps.128"}};
-  for (size_t i = 0; b->scales && i < sizeof instructions / sizeof *instructions; i++) {
-    if (instructions[i].lanes != lanes) continue;
+  static const char *const forms[] = {"llvm.x86.avx512.mask.scalef.ps.128", "llvm.x86.avx512.mask.scalef.ps.256", "llvm.x86.avx512.mask.scalef.ps.512"};
+  const char *instruction = b->scales ? form_for(lanes, forms) : NULL;
+  if (instruction) {
     LLVMTypeRef bits = LLVMIntTypeInContext(b->context, lanes < 8 ? 8 : lanes), i32 = LLVMInt32TypeInContext(b->context);
     LLVMValueRef operands[] = {of, power, of, LLVMConstAllOnes(bits), LLVMConstInt(i32, 4, 0)}; /* rounded as the processor does now */
-    return value_intrinsic(b, instructions[i].name, NULL, 0, operands, lanes == 16 ? 5 : 4);
+    return value_intrinsic(b, instruction, NULL, 0, operands, lanes == 16 ? 5 : 4);
   }
   /* so large a sum leaves no place for a fraction: its lowest bits are the whole number */
   LLVMValueRef sum = LLVMBuildFAdd(b->builder, power, value_constant(b, DTYPE_F32, lanes, (scalar){.real = 0x1.8p23}), "");

@@ -10,7 +10,7 @@ static inline void **laid_out_inputs(const kernel *k, arena *a) {
   void **laid = ARENA_ARRAY(a, void *, k->n_buffers);
   for (uint32_t i = 0; i < k->n_buffers; i++) {
     const kernel_buffer *b = &k->buffers[i];
-    laid[i] = arena_alloc(a, (size_t)layout_elements(&b->layout, &b->type) * dtype_bytes(b->type.dtype) + 64);
+    laid[i] = arena_alloc(a, (size_t)layout_bytes(&b->layout, &b->type) + 64);
     if (b->access == ACCESS_IN) layout_scatter(&b->layout, &b->type, random_elements(&b->type, a, &seed), laid[i]);
   }
   return laid;

@@ -58,7 +58,7 @@ static inline const char *lowering_fault(const kernel *k, arena *a, uint64_t see
   for (uint32_t i = 0; i < k->n_buffers; i++) {
     const kernel_buffer *b = &k->buffers[i];
     plain[i] = random_elements(&b->type, a, &seed);
-    laid[i] = arena_alloc(a, (size_t)layout_elements(&b->layout, &b->type) * dtype_bytes(b->type.dtype));
+    laid[i] = arena_alloc(a, (size_t)layout_bytes(&b->layout, &b->type));
     if (b->access == ACCESS_IN) layout_scatter(&b->layout, &b->type, plain[i], laid[i]);
   }
   kernel_interpret(k, plain, a);
